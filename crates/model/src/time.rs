@@ -335,7 +335,7 @@ fn parse_rfc3339_utc(bytes: &[u8]) -> Option<Timestamp> {
     let (head, rest) = bytes.split_first_chunk::<19>()?;
     let fraction = match rest {
         [b'Z'] => rest.get(..0)?,
-        [b'.', digits @ .., b'Z'] if digits.len() <= 9 => digits,
+        [b'.', digits @ .., b'Z'] if (1..=9).contains(&digits.len()) => digits,
         _ => return None,
     };
     if [head[4], head[7], head[10], head[13], head[16]] != *b"--T::" {
