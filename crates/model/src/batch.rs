@@ -338,6 +338,12 @@ impl Batch {
         &self.columns
     }
 
+    /// The columns by value, by field index.
+    #[must_use]
+    pub fn into_columns(self) -> Vec<Option<Column>> {
+        self.columns
+    }
+
     /// Puts a whole column in place, such as the template ids.
     ///
     /// # Panics

@@ -32,6 +32,6 @@ pub use level::Level;
 pub use matcher::Matcher;
 pub use schema::{Dataset, Field, FieldId, FieldType};
 pub use tenant::Tenant;
-pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use time::{Clock, ManualClock, SystemClock, Timestamp, format_duration, parse_duration};
 pub use value::Value;
 pub use verdict::{Assessment, Baseline, Entity, Feature, Severity, Verdict};

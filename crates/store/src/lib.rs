@@ -1,0 +1,28 @@
+//! Heimdall's embedded store: keeps records of every dataset, findable from the moment they arrive.
+//!
+//! - [`store`]: the whole: append, freeze, commit, recover; [`manifest`]: the commit point
+//! - [`memtable`]: rows not yet in a segment; [`segment`]: immutable Parquet files with a [`sidecar`]
+//! - [`block`]: rows in columns; [`eval`]: filters over them; [`prune`]: what a filter rules out unread
+//! - [`scan`]: the one scan operator behind search, aggregation and count
+//! - [`template`]: the template miner and catalog; [`rollup`]: counts per minute, service and level
+//! - [`upkeep`]: retention by time and size, compaction of small segments
+//!
+//! Knows nothing of protocols, languages or alerts. Formats: docs/formats/segment.md, manifest.md, templates.md.
+
+mod block;
+mod eval;
+mod manifest;
+mod memtable;
+mod prune;
+mod rollup;
+mod scan;
+mod segment;
+mod sidecar;
+mod store;
+pub mod template;
+mod upkeep;
+
+pub use block::RowBlock;
+pub use scan::{Control, Hit, Order, ScanError, ScanPlan, ScanRequest, ScanStats, TimeRange};
+pub use store::{Store, StoreConfig, StoreError, StoreStatus};
+pub use upkeep::UpkeepReport;

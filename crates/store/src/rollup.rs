@@ -1,0 +1,114 @@
+//! Counts per minute, service and level: exact, additive, and enough for most dashboards.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use heimdall_model::Timestamp;
+
+use crate::block::RowBlock;
+
+/// Nanoseconds in a minute.
+pub(crate) const MINUTE_NS: i64 = 60_000_000_000;
+
+/// One count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RollupCell {
+    /// Minutes since the epoch.
+    pub minute: i64,
+    /// Index into the services; [`NO_SERVICE`] for rows without one.
+    pub service: u32,
+    /// Level code; 0 for rows without one.
+    pub level: u8,
+    /// Rows.
+    pub count: u64,
+}
+
+/// Service index of rows without a service.
+pub(crate) const NO_SERVICE: u32 = u32::MAX;
+
+/// Counts of some rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rollup {
+    pub services: Vec<Arc<str>>,
+    pub cells: Vec<RollupCell>,
+}
+
+impl Rollup {
+    /// Counts the rows of a block.
+    pub(crate) fn of(block: &RowBlock) -> Rollup {
+        let mut counter = Counter::default();
+        for row in 0..block.rows() {
+            let minute = block.timestamp(row).0.div_euclid(MINUTE_NS);
+            let level = block.level(row).map_or(0, heimdall_model::Level::code);
+            counter.add(minute, block.service(row), level, 1);
+        }
+        counter.finish()
+    }
+
+    /// The sum of several.
+    pub(crate) fn merge<'a>(parts: impl Iterator<Item = &'a Rollup>) -> Rollup {
+        let mut counter = Counter::default();
+        for part in parts {
+            for cell in &part.cells {
+                counter.add(cell.minute, part.service(cell), cell.level, cell.count);
+            }
+        }
+        counter.finish()
+    }
+
+    /// The service of a cell.
+    pub(crate) fn service(&self, cell: &RollupCell) -> Option<&str> {
+        self.services.get(cell.service as usize).map(AsRef::as_ref)
+    }
+
+    /// Start of a cell's minute.
+    pub(crate) fn start(cell: &RollupCell) -> Timestamp {
+        Timestamp(cell.minute * MINUTE_NS)
+    }
+}
+
+#[derive(Default)]
+struct Counter {
+    services: Vec<Arc<str>>,
+    codes: HashMap<Arc<str>, u32>,
+    counts: HashMap<(i64, u32, u8), u64>,
+    last: Option<u32>,
+}
+
+impl Counter {
+    fn add(&mut self, minute: i64, service: Option<&str>, level: u8, count: u64) {
+        let code = self.code(service);
+        *self.counts.entry((minute, code, level)).or_default() += count;
+    }
+
+    fn code(&mut self, service: Option<&str>) -> u32 {
+        let Some(service) = service else { return NO_SERVICE };
+        if let Some(last) = self.last
+            && self.services[last as usize].as_ref() == service
+        {
+            return last;
+        }
+        let code = match self.codes.get(service) {
+            Some(code) => *code,
+            None => {
+                let name: Arc<str> = service.into();
+                let code = u32::try_from(self.services.len()).expect("fewer services than rows");
+                self.services.push(Arc::clone(&name));
+                self.codes.insert(name, code);
+                code
+            }
+        };
+        self.last = Some(code);
+        code
+    }
+
+    fn finish(self) -> Rollup {
+        let mut cells: Vec<RollupCell> = self
+            .counts
+            .into_iter()
+            .map(|((minute, service, level), count)| RollupCell { minute, service, level, count })
+            .collect();
+        cells.sort_unstable_by_key(|cell| (cell.minute, cell.service, cell.level));
+        Rollup { services: self.services, cells }
+    }
+}

@@ -1,0 +1,461 @@
+//! The store as a whole: append, freeze, commit, recover.
+//!
+//! Invariants:
+//! - a row is in the memtable, in the frozen tables or in one live segment, never in two of them for any reader;
+//! - frames after the manifest's `journal_seq` are replayed by the caller after [`Store::open`], in order;
+//! - templates are assigned by one caller in journal order, so a replay assigns the same ids.
+//!
+//! Not here: reading (see `scan`), forgetting (see `upkeep`).
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use heimdall_journal::disk::Disk;
+use heimdall_model::batch::{Column, Primitive, Validity};
+use heimdall_model::schema::logs;
+use heimdall_model::{Batch, Dataset, Tenant};
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+
+use crate::manifest::{CatalogFile, Manifest, NamedFile};
+use crate::memtable::{Chunk, Memtable};
+use crate::segment::{self, SEGMENT_ROWS_MAX, Segment, SegmentMeta, TableKey};
+use crate::template::{Miner, MinerConfig, TemplateId};
+
+/// Limits of the store.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Memtable rows, over all tables, at which it is written out.
+    pub flush_rows: usize,
+    /// Memtable bytes, over all tables, at which it is written out.
+    pub flush_bytes: usize,
+    /// Age of the oldest row in the memtable at which it is written out.
+    pub flush_age: Duration,
+    /// Records older than this are dropped; zero keeps them for ever.
+    pub retention: Duration,
+    /// Bytes of all segments above which the oldest are dropped; zero is no limit.
+    pub retention_bytes: u64,
+    /// Segments smaller than this are merged.
+    pub compact_below_rows: u64,
+    /// Most bytes of Parquet merged at once, which bounds the memory of a compaction.
+    pub compact_bytes_max: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig {
+            flush_rows: 1_000_000,
+            flush_bytes: 192 << 20,
+            flush_age: Duration::from_secs(60),
+            retention: Duration::from_secs(30 * 86_400),
+            retention_bytes: 0,
+            compact_below_rows: 500_000,
+            compact_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A file could not be read or written.
+    #[error("could not access `{}`", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not what the manifest or its format says.
+    #[error("`{}` is corrupt: {detail}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What differs, and where.
+        detail: String,
+    },
+    /// A segment or manifest could not be encoded.
+    #[error("could not encode: {detail}")]
+    Encode {
+        /// The encoder's words.
+        detail: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> StoreError {
+        StoreError::Io { path: path.to_owned(), source }
+    }
+
+    /// Whether it may pass when space or the device comes back.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, StoreError::Io { .. })
+    }
+}
+
+/// Where the store stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoreStatus {
+    /// Live segments.
+    pub segments: usize,
+    /// Rows in segments.
+    pub segment_rows: u64,
+    /// Bytes of segments and sidecars.
+    pub segment_bytes: u64,
+    /// Rows not yet in a segment.
+    pub memtable_rows: usize,
+    /// Bytes of those rows in memory.
+    pub memtable_bytes: usize,
+    /// Last journal frame covered by segments.
+    pub journal_seq: u64,
+    /// Templates known, over all tenants.
+    pub templates: usize,
+    /// Number of the manifest.
+    pub manifest: u64,
+}
+
+/// Tables that are being written out.
+pub(crate) struct Frozen {
+    seq: u64,
+    tables: BTreeMap<TableKey, Vec<Arc<Chunk>>>,
+    catalogs: Vec<(Tenant, Vec<u8>)>,
+    judgement: Vec<u8>,
+    rows: usize,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub live: BTreeMap<TableKey, Memtable>,
+    pub frozen: Option<Arc<Frozen>>,
+    pub segments: BTreeMap<TableKey, Vec<Arc<Segment>>>,
+}
+
+/// The embedded store of every tenant and dataset.
+pub struct Store {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) root: PathBuf,
+    pub(crate) config: StoreConfig,
+    pub(crate) state: RwLock<State>,
+    pub(crate) manifest: Mutex<Manifest>,
+    catalogs: Mutex<BTreeMap<Tenant, Miner>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in `root`, creating it when absent. The caller then replays the journal from
+    /// [`Store::journal_seq`] on.
+    ///
+    /// # Errors
+    /// [`StoreError`] names the file: the folder cannot be used, or a file the manifest names is missing or damaged.
+    pub fn open(disk: Arc<dyn Disk>, root: &Path, config: StoreConfig) -> Result<Store, StoreError> {
+        disk.create_dir_all(root).map_err(|source| StoreError::io(root, source))?;
+        let manifest = Manifest::load(disk.as_ref(), root)?;
+        remove_orphans(disk.as_ref(), root, &manifest)?;
+        let mut state = State::default();
+        for meta in &manifest.segments {
+            let segment = Segment::open(&disk, root, meta.clone())?;
+            state.segments.entry(meta.table.clone()).or_default().push(Arc::new(segment));
+        }
+        let mut catalogs = BTreeMap::new();
+        for catalog in &manifest.catalogs {
+            let bytes = read_named(disk.as_ref(), root, &catalog.file)?;
+            let miner = Miner::decode(&bytes).map_err(|error| StoreError::Corrupt {
+                path: root.join(&catalog.file.file),
+                detail: error.to_string(),
+            })?;
+            catalogs.insert(catalog.tenant.clone(), miner);
+        }
+        Ok(Store {
+            disk,
+            root: root.to_owned(),
+            config,
+            state: RwLock::new(state),
+            manifest: Mutex::new(manifest),
+            catalogs: Mutex::new(catalogs),
+        })
+    }
+
+    /// Last journal frame whose rows are all in segments.
+    #[must_use]
+    pub fn journal_seq(&self) -> u64 {
+        self.manifest.lock().journal_seq
+    }
+
+    /// The detector state saved with the last commit.
+    ///
+    /// # Errors
+    /// The file is missing or damaged.
+    pub fn judgement(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let file = self.manifest.lock().judgement.clone();
+        file.map(|file| read_named(self.disk.as_ref(), &self.root, &file)).transpose()
+    }
+
+    /// Assigns each log record its template. Call it for every batch, in journal order, before [`Store::append`].
+    pub fn assign_templates(&self, tenant: &Tenant, batch: &mut Batch) {
+        if batch.dataset != Dataset::Logs {
+            return;
+        }
+        let mut catalogs = self.catalogs.lock();
+        let miner = catalogs.entry(tenant.clone()).or_insert_with(|| Miner::new(MinerConfig::default()));
+        let ids: Vec<i64> = batch
+            .iter()
+            .map(|row| row.text(logs::MESSAGE).map_or(0, |message| i64::from(miner.assign(message).0)))
+            .collect();
+        drop(catalogs);
+        let validity = Validity::from_bits(None, ids.len());
+        batch.set_column(logs::TEMPLATE_ID, Column::Int(Primitive { values: ids, validity }));
+    }
+
+    /// Text of a template; 0 and unknown ids have none.
+    #[must_use]
+    pub fn template_text(&self, tenant: &Tenant, id: u32) -> Option<Arc<str>> {
+        let catalogs = self.catalogs.lock();
+        let miner = catalogs.get(tenant)?;
+        miner.template(miner.canonical(TemplateId(id))).map(|template| Arc::from(template.text()))
+    }
+
+    /// Runs `read` over the template catalog of a tenant, when it has one.
+    pub fn with_templates<T>(&self, tenant: &Tenant, read: impl FnOnce(&Miner) -> T) -> Option<T> {
+        self.catalogs.lock().get(tenant).map(read)
+    }
+
+    /// Adds a batch whose base position is set. It is searchable on return.
+    pub fn append(&self, tenant: &Tenant, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let table = TableKey { tenant: tenant.clone(), dataset: batch.dataset };
+        self.state.write().live.entry(table).or_default().append(batch);
+    }
+
+    /// Rows and bytes in the live memtable.
+    #[must_use]
+    pub fn memtable_size(&self) -> (usize, usize) {
+        let state = self.state.read();
+        let sum = |f: fn(&Memtable) -> usize| state.live.values().map(f).sum();
+        (sum(|table| table.rows), sum(|table| table.bytes))
+    }
+
+    /// Whether the live memtable is large enough to be written out.
+    #[must_use]
+    pub fn is_flush_due(&self) -> bool {
+        let (rows, bytes) = self.memtable_size();
+        rows >= self.config.flush_rows || bytes >= self.config.flush_bytes
+    }
+
+    /// Whether a memtable is set aside and not yet committed.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.state.read().frozen.is_some()
+    }
+
+    /// Sets the live memtable aside to be written out: it holds every row up to journal frame `seq`, with the detector
+    /// state of that moment. `false` when an earlier one is still being written. Only the stream's thread calls it.
+    pub fn freeze(&self, seq: u64, judgement: impl FnOnce() -> Vec<u8>) -> bool {
+        if self.is_frozen() {
+            return false;
+        }
+        let judgement = judgement();
+        let catalogs =
+            self.catalogs.lock().iter().map(|(tenant, miner)| (tenant.clone(), miner.encode())).collect();
+        let mut state = self.state.write();
+        let live = std::mem::take(&mut state.live);
+        let rows = live.values().map(|table| table.rows).sum();
+        let tables = live.into_iter().map(|(key, table)| (key, table.into_chunks())).collect();
+        state.frozen = Some(Arc::new(Frozen { seq, tables, catalogs, judgement, rows }));
+        true
+    }
+
+    /// Writes the frozen tables as segments and commits them; returns the journal frame now covered. On an error the
+    /// tables stay frozen and readable, and the call can be repeated. `None` when nothing is frozen.
+    ///
+    /// # Errors
+    /// A file could not be written; see [`StoreError::is_transient`].
+    pub fn commit_frozen(&self) -> Result<Option<u64>, StoreError> {
+        let Some(frozen) = self.state.read().frozen.clone() else { return Ok(None) };
+        let mut current = self.manifest.lock();
+        let mut next = Manifest { number: current.number + 1, journal_seq: frozen.seq, ..current.clone() };
+        let mut fresh = Vec::new();
+        for (table, chunks) in &frozen.tables {
+            for part in split(chunks) {
+                fresh.push(self.write_segment(&mut next, table, &part)?);
+            }
+        }
+        self.write_catalogs(&mut next, &frozen)?;
+        next.commit(self.disk.as_ref(), &self.root)?;
+        {
+            let mut state = self.state.write();
+            for segment in fresh {
+                state.segments.entry(segment.meta.table.clone()).or_default().push(segment);
+            }
+            state.frozen = None;
+        }
+        let old = std::mem::replace(&mut *current, next);
+        self.remove_unnamed(&old, &current);
+        Ok(Some(frozen.seq))
+    }
+
+    /// Encodes, writes and syncs one segment, and adds it to `manifest`.
+    pub(crate) fn write_segment(
+        &self,
+        manifest: &mut Manifest,
+        table: &TableKey,
+        chunks: &[Arc<Chunk>],
+    ) -> Result<Arc<Segment>, StoreError> {
+        let encoded = segment::encode(manifest.next_segment_id, table, chunks)?;
+        manifest.next_segment_id += 1;
+        let disk = self.disk.as_ref();
+        segment::write_whole(disk, &self.root.join(encoded.meta.parquet_name()), &encoded.parquet)?;
+        segment::write_whole(disk, &self.root.join(encoded.meta.sidecar_name()), &encoded.sidecar)?;
+        manifest.segments.push(encoded.meta.clone());
+        Ok(Arc::new(Segment::open(&self.disk, &self.root, encoded.meta)?))
+    }
+
+    fn write_catalogs(&self, manifest: &mut Manifest, frozen: &Frozen) -> Result<(), StoreError> {
+        let number = manifest.number;
+        manifest.catalogs.clear();
+        for (tenant, bytes) in &frozen.catalogs {
+            let name = format!("{tenant}.templates.{number:012}.bin");
+            let file = self.write_named(name, bytes)?;
+            manifest.catalogs.push(CatalogFile { tenant: tenant.clone(), file });
+        }
+        let judgement = format!("judgement.{number:012}.bin");
+        manifest.judgement = Some(self.write_named(judgement, &frozen.judgement)?);
+        Ok(())
+    }
+
+    fn write_named(&self, file: String, bytes: &[u8]) -> Result<NamedFile, StoreError> {
+        segment::write_whole(self.disk.as_ref(), &self.root.join(&file), bytes)?;
+        Ok(NamedFile { file, crc32c: crc32c::crc32c(bytes) })
+    }
+
+    /// Removes files the old manifest named and the new one does not. What cannot be removed now is removed at the
+    /// next start.
+    pub(crate) fn remove_unnamed(&self, old: &Manifest, new: &Manifest) {
+        let kept: HashSet<String> = new.files().collect();
+        for name in old.files().filter(|name| !kept.contains(name)) {
+            if let Err(error) = self.disk.remove(&self.root.join(&name)) {
+                tracing::warn!(file = name, %error, "could not remove a file no longer needed");
+            }
+        }
+        if let Err(error) = new.forget_older(self.disk.as_ref(), &self.root) {
+            tracing::warn!(%error, "could not remove an old manifest");
+        }
+    }
+
+    /// Where the store stands.
+    #[must_use]
+    pub fn status(&self) -> StoreStatus {
+        let (mut rows, mut bytes) = self.memtable_size();
+        let state = self.state.read();
+        if let Some(frozen) = &state.frozen {
+            rows += frozen.rows;
+            bytes += frozen.tables.values().flatten().map(|chunk| chunk.bytes).sum::<usize>();
+        }
+        let metas = || state.segments.values().flatten().map(|segment| &segment.meta);
+        let (segments, segment_rows) = (metas().count(), metas().map(|meta| meta.rows).sum());
+        let segment_bytes = metas().map(|meta| meta.bytes + meta.sidecar_bytes).sum();
+        drop(state);
+        let templates = self.catalogs.lock().values().map(|miner| miner.templates().len()).sum();
+        let manifest = self.manifest.lock();
+        StoreStatus {
+            segments,
+            segment_rows,
+            segment_bytes,
+            memtable_rows: rows,
+            memtable_bytes: bytes,
+            journal_seq: manifest.journal_seq,
+            templates,
+            manifest: manifest.number,
+        }
+    }
+
+    /// Everything a query reads of one table, as of one moment.
+    pub(crate) fn snapshot(&self, table: &TableKey) -> (Vec<Arc<Chunk>>, Vec<Arc<Segment>>) {
+        let state = self.state.read();
+        let mut chunks = state.live.get(table).map(Memtable::snapshot).unwrap_or_default();
+        if let Some(frozen) = &state.frozen {
+            chunks.extend(frozen.tables.get(table).into_iter().flatten().cloned());
+        }
+        (chunks, state.segments.get(table).cloned().unwrap_or_default())
+    }
+
+    /// Tenants that have records.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<Tenant> {
+        let state = self.state.read();
+        let frozen = state.frozen.iter().flat_map(|frozen| frozen.tables.keys());
+        let keys = state.live.keys().chain(frozen).chain(state.segments.keys());
+        let mut tenants: Vec<Tenant> = keys.map(|key| key.tenant.clone()).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        tenants
+    }
+
+    /// Metas of all live segments.
+    pub(crate) fn metas(&self) -> Vec<SegmentMeta> {
+        self.manifest.lock().segments.clone()
+    }
+}
+
+/// Groups chunks so that each group fits a segment, cutting a chunk that is larger by itself.
+fn split(chunks: &[Arc<Chunk>]) -> Vec<Vec<Arc<Chunk>>> {
+    let mut parts: Vec<Vec<Arc<Chunk>>> = Vec::new();
+    let mut room = 0;
+    for chunk in chunks {
+        for piece in cut(chunk) {
+            let rows = piece.block.rows();
+            if rows > room || parts.is_empty() {
+                parts.push(Vec::new());
+                room = SEGMENT_ROWS_MAX;
+            }
+            room -= rows;
+            parts.last_mut().expect("one was just pushed").push(piece);
+        }
+    }
+    parts
+}
+
+fn cut(chunk: &Arc<Chunk>) -> Vec<Arc<Chunk>> {
+    let rows = chunk.block.rows();
+    if rows <= SEGMENT_ROWS_MAX {
+        return vec![Arc::clone(chunk)];
+    }
+    let picks: Vec<(usize, usize)> = (0..rows).map(|row| (0, row)).collect();
+    picks
+        .chunks(SEGMENT_ROWS_MAX)
+        .map(|part| Arc::new(Chunk::new(crate::block::RowBlock::interleave(&[&chunk.block], part))))
+        .collect()
+}
+
+fn read_named(disk: &dyn Disk, root: &Path, file: &NamedFile) -> Result<Vec<u8>, StoreError> {
+    let path = root.join(&file.file);
+    let bytes = segment::read_whole(disk, &path)?;
+    if crc32c::crc32c(&bytes) != file.crc32c {
+        return Err(StoreError::Corrupt { path, detail: "checksum differs from the manifest's".to_owned() });
+    }
+    Ok(bytes)
+}
+
+/// Removes what a crash left behind: files no manifest names.
+fn remove_orphans(disk: &dyn Disk, root: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+    let named: HashSet<String> = manifest.files().collect();
+    for name in disk.list(root).map_err(|source| StoreError::io(root, source))? {
+        let ours = [".parquet", ".hidx", ".bin", ".new"].iter().any(|end| name.ends_with(end));
+        if ours && !named.contains(&name) {
+            let path = root.join(&name);
+            disk.remove(&path).map_err(|source| StoreError::io(&path, source))?;
+            tracing::info!(file = name, "removed a file that no manifest names");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,509 @@
+//! Miner: finds or makes the template of a message.
+//!
+//! Three steps, each only when the one before fails:
+//! 1. *shape*: the hash of the raw tokens is known -> its id (the steady state);
+//! 2. *skeleton*: the line without everything that is a value by its form is known -> its cluster;
+//! 3. *family*: lines that differ in one word only. When enough different words were seen there, the word is a slot and the
+//!    family becomes one cluster; until then each is its own cluster, because few alternatives are rather words of the program.
+//!
+//! Invariants:
+//! - every id in the maps is below `templates.len()`; `Template::parent` leads to a root in finitely many steps (parents are older);
+//! - all templates of one cluster have the same number of tokens.
+//!
+//! Not here: what a token is (`tokens`), text of templates (`catalog`).
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::catalog::{Template, TemplateId, TemplateToken};
+use super::limits::{
+    CLUSTERS_MAX_DEFAULT, SHAPES_MAX_DEFAULT, SHAPES_PER_CLUSTER_MAX, TEMPLATES_MAX_DEFAULT,
+    VARYING_WORDS_MAX,
+};
+use super::tokens::{Token, TokenKind, mix, mix_bytes, refine, shape_hash};
+
+/// Limits of one miner. They are stored with the catalog: a decoded miner keeps the limits it was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinerConfig {
+    /// Clusters ever made; further kinds of message get the catch-all template.
+    pub clusters_max: usize,
+    /// Ids ever handed out, including the catch-all; further shapes share the id of their cluster.
+    pub templates_max: usize,
+    /// Remembered shapes; the least recently used half is forgotten at the limit, which costs time and changes no id.
+    pub shapes_max: usize,
+    /// Key of the hashes. A secret per-tenant value keeps an attacker from aiming for hash collisions.
+    pub seed: u64,
+}
+
+impl Default for MinerConfig {
+    fn default() -> Self {
+        Self {
+            clusters_max: CLUSTERS_MAX_DEFAULT,
+            templates_max: TEMPLATES_MAX_DEFAULT,
+            shapes_max: SHAPES_MAX_DEFAULT,
+            seed: 0x4845_494d_4441_4c4c,
+        }
+    }
+}
+
+/// Map keyed by values that are hashes already.
+pub(super) type HashKeyMap<V> = HashMap<u64, V, BuildHasherDefault<KeyIsHash>>;
+
+/// Passes a `u64` through as its own hash.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct KeyIsHash(u64);
+
+impl Hasher for KeyIsHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = mix_bytes(self.0, bytes);
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// Shape hash -> id, in two generations: when the young one is full it becomes the old one. What is still used moves back.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ShapeMap {
+    pub(super) young: HashKeyMap<TemplateId>,
+    pub(super) old: HashKeyMap<TemplateId>,
+    pub(super) generation_max: usize,
+}
+
+impl ShapeMap {
+    pub(super) fn new(shapes_max: usize) -> Self {
+        Self { generation_max: (shapes_max / 2).max(1), ..Self::default() }
+    }
+
+    #[inline]
+    fn get(&mut self, shape: u64) -> Option<TemplateId> {
+        if let Some(id) = self.young.get(&shape) {
+            return Some(*id);
+        }
+        let id = self.old.remove(&shape)?;
+        self.insert(shape, id);
+        Some(id)
+    }
+
+    fn insert(&mut self, shape: u64, id: TemplateId) {
+        if self.young.len() >= self.generation_max {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+        }
+        self.young.insert(shape, id);
+    }
+}
+
+/// Lines that agree in all but one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Newest of a chain of [`Member`]s; each has another word at the place.
+    Open(u32),
+    /// The word is a slot of this cluster.
+    Merged(TemplateId),
+}
+
+/// Link of the chain of a family: a cluster and the next older member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) cluster: TemplateId,
+    pub(super) older: Option<u32>,
+}
+
+/// Template miner of one tenant; one writer.
+///
+/// See the module for what is always true of the ids.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Miner {
+    pub(super) config: MinerConfig,
+    // INVARIANT: templates[0] is the catch-all; index == id.
+    pub(super) templates: Vec<Template>,
+    // INVARIANT: shapes_of.len() == templates.len(); counts the ids of a cluster, kept at its root.
+    pub(super) shapes_of: Vec<u16>,
+    pub(super) cluster_count: usize,
+    pub(super) shapes: ShapeMap,
+    pub(super) skeletons: HashKeyMap<TemplateId>,
+    pub(super) families: HashKeyMap<Family>,
+    pub(super) members: Vec<Member>,
+}
+
+impl Miner {
+    /// Makes an empty miner that knows only the catch-all template.
+    pub fn new(config: MinerConfig) -> Self {
+        Self {
+            config,
+            templates: vec![Template::catch_all()],
+            shapes_of: vec![0],
+            cluster_count: 0,
+            shapes: ShapeMap::new(config.shapes_max),
+            skeletons: HashKeyMap::default(),
+            families: HashKeyMap::default(),
+            members: Vec::new(),
+        }
+    }
+
+    /// Returns the id of the template of `message`, making a new one when nothing known fits. Never fails.
+    ///
+    /// Only the first line that holds a letter counts, up to `limits::MESSAGE_BYTES_MAX`. Cost: one pass and one lookup for a known
+    /// shape, no allocation; some microseconds for a new one.
+    pub fn assign(&mut self, message: &str) -> TemplateId {
+        let id = match shape_hash(self.config.seed, message) {
+            None => TemplateId::CATCH_ALL,
+            Some(shape) => self.shapes.get(shape).unwrap_or_else(|| self.place(shape, message)),
+        };
+        self.templates[index(id)].count += 1;
+        id
+    }
+
+    /// Returns the template of `id`, or `None` when the id was never handed out.
+    pub fn template(&self, id: TemplateId) -> Option<&Template> {
+        self.templates.get(index(id))
+    }
+
+    /// Returns the root of the cluster that `id` belongs to now; an unknown id is returned as it is.
+    pub fn canonical(&self, id: TemplateId) -> TemplateId {
+        let mut root = id;
+        while let Some(template) = self.templates.get(index(root)).filter(|t| t.parent != root) {
+            root = template.parent;
+        }
+        root
+    }
+
+    /// Returns the ids handed out so far with their templates, in order of id; the first is the catch-all.
+    pub fn templates(&self) -> impl ExactSizeIterator<Item = (TemplateId, &Template)> {
+        self.templates.iter().enumerate().map(|(i, template)| (id_at(i), template))
+    }
+
+    /// Returns the values of the slots of `id` in `message`, in order.
+    ///
+    /// Empty when the message has another form than the template, and for the catch-all.
+    pub fn parameters<'m>(&self, id: TemplateId, message: &'m str) -> Vec<&'m str> {
+        let Some(template) = self.template(id).filter(|_| id != TemplateId::CATCH_ALL) else {
+            return Vec::new();
+        };
+        let mut tokens = Vec::new();
+        refine(message, &mut tokens);
+        if tokens.len() != template.layout.len() {
+            return Vec::new();
+        }
+        let values = template
+            .tokens()
+            .zip(&tokens)
+            .filter_map(|(wanted, found)| value(wanted, &message[found.start..found.end]));
+        values.collect::<Option<_>>().unwrap_or_default()
+    }
+
+    /// Returns about how many bytes of memory the miner holds.
+    pub fn memory_bytes(&self) -> usize {
+        let templates: usize = self.templates.iter().map(Template::memory_bytes).sum();
+        let ids = self.shapes.young.capacity() + self.shapes.old.capacity() + self.skeletons.capacity();
+        templates
+            + self.shapes_of.capacity() * size_of::<u16>()
+            + ids * (size_of::<(u64, TemplateId)>() + 1)
+            + self.families.capacity() * (size_of::<(u64, Family)>() + 1)
+            + self.members.capacity() * size_of::<Member>()
+    }
+
+    fn place(&mut self, shape: u64, message: &str) -> TemplateId {
+        let mut tokens = Vec::with_capacity(32);
+        refine(message, &mut tokens);
+        let skeleton = Skeleton::new(self.config.seed, message, &tokens);
+        let known = self.skeletons.get(&skeleton.hash).copied().or_else(|| self.join_family(&skeleton));
+        let id = match known {
+            Some(cluster) => self.attach(self.canonical(cluster), message, &tokens),
+            None => self.found(&skeleton, message, &tokens),
+        };
+        if id != TemplateId::CATCH_ALL {
+            self.shapes.insert(shape, id);
+        }
+        id
+    }
+
+    /// The cluster of a family that already has its slot where this skeleton has a new word.
+    fn join_family(&mut self, skeleton: &Skeleton) -> Option<TemplateId> {
+        let merged =
+            skeleton.places.iter().find_map(|place| match self.families.get(&skeleton.family(place)) {
+                Some(Family::Merged(cluster)) => Some(*cluster),
+                _ => None,
+            })?;
+        let merged = self.canonical(merged);
+        if self.skeletons.len() < self.config.shapes_max {
+            self.skeletons.insert(skeleton.hash, merged);
+        }
+        Some(merged)
+    }
+
+    /// Adds a shape to a cluster: its own id while the cluster may have more, else the id of the cluster.
+    fn attach(&mut self, root: TemplateId, message: &str, tokens: &[Token]) -> TemplateId {
+        let shape = Template::new(root, message, tokens);
+        let cluster = &mut self.templates[index(root)];
+        if cluster.layout.len() != shape.layout.len() {
+            return TemplateId::CATCH_ALL; // two different skeletons with one hash: the templates must stay true
+        }
+        if !cluster.generalise(shape.tokens())
+            && *cluster == (Template { count: cluster.count, ..shape.clone() })
+        {
+            return root;
+        }
+        let reserved = self.config.clusters_max.saturating_sub(self.cluster_count);
+        if self.shapes_of[index(root)] >= SHAPES_PER_CLUSTER_MAX
+            || self.templates.len() + reserved >= self.config.templates_max
+        {
+            return root;
+        }
+        self.shapes_of[index(root)] += 1;
+        self.add(shape)
+    }
+
+    /// Makes a new cluster, unless the limits forbid it.
+    fn found(&mut self, skeleton: &Skeleton, message: &str, tokens: &[Token]) -> TemplateId {
+        if self.cluster_count >= self.config.clusters_max || self.templates.len() >= self.config.templates_max
+        {
+            return TemplateId::CATCH_ALL;
+        }
+        self.cluster_count += 1;
+        let id = id_at(self.templates.len());
+        self.add(Template::new(id, message, tokens));
+        self.skeletons.insert(skeleton.hash, id);
+        self.relate(id, skeleton.clone());
+        id
+    }
+
+    fn add(&mut self, template: Template) -> TemplateId {
+        self.templates.push(template);
+        self.shapes_of.push(0);
+        id_at(self.templates.len() - 1)
+    }
+
+    /// Enters a cluster in its families and merges every family that is full, until nothing changes.
+    fn relate(&mut self, mut cluster: TemplateId, mut skeleton: Skeleton) {
+        while let Some(at) = self.first_full_family(cluster, &skeleton) {
+            let place = skeleton.places.remove(at);
+            let family = skeleton.family(&place);
+            cluster = self.merge_family(family, cluster);
+            skeleton.open(&place);
+            if let Some(twin) = self.skeletons.insert(skeleton.hash, cluster) {
+                cluster = self.merge(cluster, twin);
+            }
+        }
+    }
+
+    /// Enters `cluster` in the families of `skeleton`; stops at the first that now has enough members.
+    fn first_full_family(&mut self, cluster: TemplateId, skeleton: &Skeleton) -> Option<usize> {
+        skeleton.places.iter().position(|place| {
+            let key = skeleton.family(place);
+            let older = match self.families.get(&key) {
+                Some(Family::Merged(_)) => return true,
+                Some(Family::Open(newest)) => Some(*newest),
+                None => None,
+            };
+            let newest = u32::try_from(self.members.len())
+                .expect("clusters_max x VARYING_WORDS_MAX x words is below 2^32");
+            self.members.push(Member { cluster, older });
+            self.families.insert(key, Family::Open(newest));
+            self.chain(newest).take(place.needed).count() == place.needed
+        })
+    }
+
+    fn chain(&self, newest: u32) -> impl Iterator<Item = TemplateId> {
+        let member = |at: u32| self.members[at as usize];
+        std::iter::successors(Some(member(newest)), move |m| m.older.map(member)).map(|m| m.cluster)
+    }
+
+    fn merge_family(&mut self, family: u64, cluster: TemplateId) -> TemplateId {
+        let others: Vec<TemplateId> = match self.families.get(&family) {
+            Some(Family::Merged(other)) => vec![*other],
+            Some(Family::Open(newest)) => self.chain(*newest).collect(),
+            None => Vec::new(),
+        };
+        let root = others.into_iter().fold(cluster, |root, other| self.merge(root, other));
+        self.families.insert(family, Family::Merged(root));
+        root
+    }
+
+    /// Makes one cluster of two; the older id becomes the root.
+    fn merge(&mut self, a: TemplateId, b: TemplateId) -> TemplateId {
+        let (a, b) = (self.canonical(a), self.canonical(b));
+        let (root, child) = (a.min(b), a.max(b));
+        if root == child
+            || self.templates[index(root)].layout.len() != self.templates[index(child)].layout.len()
+        {
+            return a;
+        }
+        let (older, newer) = self.templates.split_at_mut(index(child));
+        older[index(root)].generalise(newer[0].tokens());
+        newer[0].parent = root;
+        let shapes = self.shapes_of[index(child)].saturating_add(1);
+        self.shapes_of[index(root)] = self.shapes_of[index(root)].saturating_add(shapes);
+        root
+    }
+}
+
+fn value<'m>(wanted: TemplateToken<'_>, found: &'m str) -> Option<Option<&'m str>> {
+    match found.strip_prefix(wanted.constant) {
+        Some(value) if wanted.slot => Some(Some(value)),
+        Some("") => None,
+        _ => Some(None),
+    }
+}
+
+fn index(id: TemplateId) -> usize {
+    id.0 as usize
+}
+
+fn id_at(index: usize) -> TemplateId {
+    TemplateId(u32::try_from(index).expect("templates_max is far below 2^32"))
+}
+
+/// A line without what is a value by its form: the order of its words, delimiters and open places.
+///
+/// The hash is a sum of mixed parts, so that opening one place is two additions.
+#[derive(Debug, Clone)]
+struct Skeleton {
+    hash: u64,
+    places: Vec<Place>,
+}
+
+/// A place whose word may vary.
+#[derive(Debug, Clone)]
+struct Place {
+    /// What the hash gains when the place is opened (zero when it is open already).
+    opening: u64,
+    position: u64,
+    /// Different words that make it a slot.
+    needed: usize,
+}
+
+impl Skeleton {
+    fn new(seed: u64, message: &str, tokens: &[Token]) -> Self {
+        let view = View { message, tokens };
+        let mut hash = mix(seed, tokens.len() as u64);
+        let mut places = Vec::new();
+        for (at, token) in tokens.iter().enumerate() {
+            let position = mix(seed, (at as u64) << 1 | u64::from(token.gap));
+            let open = mix(position, 1);
+            let part = match token.kind {
+                TokenKind::Word => mix_bytes(position ^ 2, view.text(at).as_bytes()),
+                TokenKind::Delimiter => mix_bytes(position ^ 3, view.text(at).as_bytes()),
+                TokenKind::Name | TokenKind::Slot => open,
+            };
+            hash = hash.wrapping_add(part);
+            if let Some(needed) = view.needed(at).filter(|_| places.len() < VARYING_WORDS_MAX) {
+                places.push(Place { opening: open.wrapping_sub(part), position, needed });
+            }
+        }
+        Self { hash, places }
+    }
+
+    /// Key of the lines that agree with this one everywhere but at `place`.
+    fn family(&self, place: &Place) -> u64 {
+        mix(self.hash.wrapping_add(place.opening), place.position)
+    }
+
+    fn open(&mut self, place: &Place) {
+        self.hash = self.hash.wrapping_add(place.opening);
+    }
+}
+
+/// Different words that make a place a slot when at least three, two or one constant words remain around it.
+///
+/// The more constant text two lines share, the surer it is that one statement printed both. Four distinct words leave pairs and triples
+/// such as true/false, start/stop/restart or low/medium/high apart; eight exceed the usual sets of states and levels.
+const NEEDED_BY_CONSTANT_WORDS: [usize; 3] = [8, 6, 4];
+/// Different words that make the word after "for user", "on node" … a slot: there the language says that a name follows.
+const NEEDED_WHEN_NAMED: usize = 2;
+/// Programs begin a line with a verb or a subject of their own, and put topics before `:` and function names before `(`.
+const NEEDED_FACTOR_TOPIC: usize = 2;
+
+/// Words that announce that the next noun is about one particular thing.
+const PREPOSITIONS: [&str; 14] =
+    ["for", "from", "to", "by", "on", "in", "at", "of", "with", "via", "as", "the", "invalid", "unknown"];
+/// Nouns of operating that are followed by the name of the thing.
+const NAMED_NOUNS: [&str; 32] = [
+    "user",
+    "host",
+    "node",
+    "device",
+    "interface",
+    "server",
+    "service",
+    "domain",
+    "client",
+    "account",
+    "group",
+    "job",
+    "task",
+    "app",
+    "application",
+    "package",
+    "module",
+    "class",
+    "table",
+    "database",
+    "topic",
+    "queue",
+    "container",
+    "pod",
+    "namespace",
+    "volume",
+    "bucket",
+    "cluster",
+    "tenant",
+    "role",
+    "process",
+    "thread",
+];
+
+/// The words around a place.
+struct View<'a> {
+    message: &'a str,
+    tokens: &'a [Token],
+}
+
+impl<'a> View<'a> {
+    fn text(&self, at: usize) -> &'a str {
+        &self.message[self.tokens[at].start..self.tokens[at].end]
+    }
+
+    /// How many different words make the place `at` a slot; `None` when it never is.
+    fn needed(&self, at: usize) -> Option<usize> {
+        let token = self.tokens[at];
+        let text = self.text(at);
+        let glued = self
+            .tokens
+            .get(at + 1)
+            .filter(|n| n.kind == TokenKind::Delimiter && !n.gap)
+            .map(|_| self.text(at + 1));
+        if token.kind == TokenKind::Delimiter
+            || glued == Some("=")
+            || !text.bytes().any(|b| b.is_ascii_alphanumeric() || b >= 0x80)
+        {
+            return None;
+        }
+        let others = (0..self.tokens.len()).filter(|&i| i != at && self.is_constant_word(i)).take(3).count();
+        if others >= 2 && self.is_named(at) {
+            return Some(NEEDED_WHEN_NAMED);
+        }
+        let needed = *NEEDED_BY_CONSTANT_WORDS.get(others.checked_sub(1)?)?;
+        let topic = at == 0 || matches!(glued, Some(":" | "("));
+        Some(if topic { needed * NEEDED_FACTOR_TOPIC } else { needed })
+    }
+
+    fn is_constant_word(&self, at: usize) -> bool {
+        let letters = || self.text(at).bytes().filter(|b| b.is_ascii_alphabetic() || *b >= 0x80).count() >= 2;
+        self.tokens[at].kind == TokenKind::Word && letters()
+    }
+
+    /// Whether preposition and noun stand before the place, with nothing between.
+    fn is_named(&self, at: usize) -> bool {
+        let is_one_of = |back: usize, words: &[&str]| {
+            at >= back
+                && self.tokens[at - back].kind == TokenKind::Word
+                && words.contains(&self.text(at - back))
+        };
+        self.tokens[at].gap && is_one_of(1, &NAMED_NOUNS) && is_one_of(2, &PREPOSITIONS)
+    }
+}

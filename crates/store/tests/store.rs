@@ -1,0 +1,279 @@
+//! The store through its public face: a scan equals a slow reference, whatever was flushed, merged or replayed; a
+//! crash at any step loses and doubles nothing.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heimdall_journal::disk::{Disk, ForgetfulDisk, Survives};
+use heimdall_model::schema::logs;
+use heimdall_model::{
+    Batch, BatchBuilder, Compare, Dataset, Filter, Level, Literal, Matcher, Position, RecordId, Target,
+    Tenant, Test, Timestamp,
+};
+use heimdall_store::{Control, Order, ScanRequest, Store, StoreConfig, TimeRange};
+use proptest::prelude::*;
+
+const SERVICES: [&str; 3] = ["auth", "billing", "Core-DB"];
+const WORDS: [&str; 6] = ["connection", "refused", "user", "login", "timeout", "größe"];
+
+fn tenant() -> Tenant {
+    Tenant::default()
+}
+
+fn config() -> StoreConfig {
+    StoreConfig { retention: Duration::ZERO, compact_below_rows: 1_000_000, ..StoreConfig::default() }
+}
+
+/// Rows decided by `seed`: sparse fields, equal timestamps, several services and templates.
+fn batch(seq: u64, seed: u64, rows: usize) -> Batch {
+    let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(1_000_000));
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = |n: u64| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x % n
+    };
+    for _ in 0..rows {
+        if next(20) > 0 {
+            builder.set_int(logs::TIMESTAMP, i64::try_from(next(50)).expect("small") * 40_000_000_000);
+        }
+        if next(5) > 0 {
+            builder.set_text(logs::SERVICE, SERVICES[usize::try_from(next(3)).expect("small")]);
+        }
+        if next(4) > 0 {
+            builder.set_level(Level::ALL[usize::try_from(next(6)).expect("small")]);
+        }
+        let word = |n: u64| WORDS[usize::try_from(n).expect("small")];
+        builder.set_text(logs::MESSAGE, &format!("{} {} {}", word(next(6)), word(next(6)), next(1000)));
+        if next(3) == 0 {
+            builder.set_text(
+                logs::ATTRIBUTES,
+                &format!(r#"{{"status":{},"a":{{"b":"x{}"}}}}"#, 200 + next(4) * 100, next(3)),
+            );
+        }
+        if next(3) == 0 {
+            builder.set_bytes(logs::SPAN_ID, &next(1 << 40).to_be_bytes());
+        }
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(seq, 0);
+    batch
+}
+
+fn add(store: &Store, batch: &Batch) {
+    let mut batch = batch.clone();
+    store.assign_templates(&tenant(), &mut batch);
+    store.append(&tenant(), batch);
+}
+
+fn arb_test() -> impl Strategy<Value = Filter> {
+    let field = |name: &str, test: Test| Filter::Test(Target::resolve(Dataset::Logs, name), test);
+    prop_oneof![
+        (0..3_usize).prop_map(move |i| field("service", Test::Equals(Literal::new(SERVICES[i])))),
+        (0..6_usize).prop_map(move |i| field(
+            "level",
+            Test::Compare(Compare::GreaterOrEqual, Literal::new(Level::ALL[i].as_str()))
+        )),
+        (0..6_usize).prop_map(move |i| field("message", Test::Words(WORDS[i].into()))),
+        (0..1000_u32).prop_map(move |n| field("message", Test::Wildcard(format!("{n}*")))),
+        (2..6_u32).prop_map(move |n| field("status", Test::Equals(Literal::new(&format!("{n}00"))))),
+        (0..4_u32).prop_map(move |n| field("a.b", Test::Equals(Literal::new(&format!("X{n}"))))),
+        Just(field("span_id", Test::Exists)),
+        Just(field("service", Test::Exists)),
+        Just(Filter::All),
+    ]
+}
+
+fn arb_filter() -> impl Strategy<Value = Filter> {
+    arb_test().prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 1..3).prop_map(Filter::And),
+            proptest::collection::vec(inner.clone(), 1..3).prop_map(Filter::Or),
+            inner.prop_map(Filter::negate),
+        ]
+    })
+}
+
+/// The slow reference: ids of matching rows, newest first.
+fn reference(batches: &[Batch], filter: &Filter, range: TimeRange) -> Vec<RecordId> {
+    let matcher = Matcher::compile(filter, Dataset::Logs).expect("compiles");
+    let mut rows: Vec<_> = batches
+        .iter()
+        .flat_map(|batch| batch.iter().collect::<Vec<_>>())
+        .filter(|row| range.from <= row.timestamp() && row.timestamp() < range.to)
+        .filter(|row| matcher.matches(row, None))
+        .collect();
+    rows.sort_by_key(|row| (row.timestamp(), row.position()));
+    rows.iter().rev().map(heimdall_model::Row::id).collect()
+}
+
+fn check_against_reference(
+    store: &Arc<Store>,
+    batches: &[Batch],
+    filter: &Filter,
+    range: TimeRange,
+    limit: usize,
+) {
+    let expected = reference(batches, filter, range);
+    let request = ScanRequest {
+        tenant: tenant(),
+        dataset: Dataset::Logs,
+        range,
+        filter: filter.clone(),
+        fields: Some(vec![logs::MESSAGE, logs::SPAN_ID]),
+    };
+    let control = Control::default();
+    let mut scanned = Vec::new();
+    store
+        .scan(&request, &control, &mut |block| {
+            scanned.extend((0..block.rows()).map(|row| block.id(row)));
+            ControlFlow::Continue(())
+        })
+        .expect("scans");
+    scanned.sort_unstable();
+    let mut all = expected.clone();
+    all.sort_unstable();
+    assert_eq!(scanned, all, "scan of {filter:?}");
+    assert_eq!(
+        store.count(&request, &control).expect("counts").0,
+        expected.len() as u64,
+        "count of {filter:?}"
+    );
+    let request = ScanRequest { fields: None, ..request };
+    let ids = |order| {
+        let (hits, _) = store.search(&request, order, limit, &control).expect("searches");
+        hits.iter().map(|hit| hit.block.id(hit.row)).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(Order::NewestFirst), expected[..limit.min(expected.len())], "newest of {filter:?}");
+    let oldest: Vec<_> = expected.iter().rev().take(limit).copied().collect();
+    assert_eq!(ids(Order::OldestFirst), oldest, "oldest of {filter:?}");
+}
+
+fn open(disk: &ForgetfulDisk) -> Arc<Store> {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    Arc::new(Store::open(disk, Path::new("/data/store"), config()).expect("opens"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_scan_equals_the_slow_reference(
+        sizes in proptest::collection::vec(0usize..600, 1..9),
+        flushes in proptest::collection::vec(any::<bool>(), 9),
+        filters in proptest::collection::vec(arb_filter(), 4),
+        bounds in (0i64..2_000, 0i64..2_000),
+        limit in 0usize..40,
+        seed in any::<u64>(),
+    ) {
+        let disk = ForgetfulDisk::default();
+        let store = open(&disk);
+        let mut batches = Vec::new();
+        for (index, rows) in sizes.iter().enumerate() {
+            let seq = index as u64 + 1;
+            batches.push(batch(seq, seed.wrapping_add(seq), *rows));
+            add(&store, &batches[index]);
+            if flushes[index] {
+                prop_assert!(store.freeze(seq, Vec::new));
+                store.commit_frozen().expect("commits");
+            }
+        }
+        store.upkeep(Timestamp(0)).expect("keeps");
+        let span = TimeRange {
+            from: Timestamp(bounds.0.min(bounds.1) * 1_000_000_000),
+            to: Timestamp(bounds.0.max(bounds.1) * 1_000_000_000),
+        };
+        for filter in &filters {
+            check_against_reference(&store, &batches, filter, TimeRange::ALL, limit);
+            check_against_reference(&store, &batches, filter, span, limit);
+        }
+        let mut counted = 0;
+        store.rollup(&tenant(), Dataset::Logs, TimeRange::ALL, &mut |_, _, _, n| counted += n).expect("counts");
+        prop_assert_eq!(counted, sizes.iter().sum::<usize>() as u64);
+    }
+}
+
+/// Replays what a journal would: every batch after the covered frame.
+fn replay(store: &Store, batches: &[Batch]) {
+    for batch in batches.iter().filter(|batch| batch.base.seq() > store.journal_seq()) {
+        add(store, batch);
+    }
+}
+
+#[test]
+fn a_crash_at_any_step_of_flush_and_merge_loses_and_doubles_nothing() {
+    let batches: Vec<Batch> = (1..=8).map(|seq| batch(seq, seq, 40)).collect();
+    let script = |disk: &ForgetfulDisk| -> Result<(), heimdall_store::StoreError> {
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let store = Store::open(shared, Path::new("/data/store"), config())?;
+        for batch in batches.iter().filter(|batch| batch.base.seq() > store.journal_seq()) {
+            add(&store, batch);
+            store.freeze(batch.base.seq(), || b"state".to_vec());
+            store.commit_frozen()?;
+        }
+        store.upkeep(Timestamp(0))?;
+        Ok(())
+    };
+    let whole = ForgetfulDisk::default();
+    script(&whole).expect("runs to its end");
+    let steps = whole.steps();
+    assert!(steps > 50, "the script touches the disk: {steps}");
+    for step in (0..steps).step_by(3) {
+        for survives in [Survives::Synced, Survives::HalfOfUnsynced, Survives::Everything] {
+            let disk = ForgetfulDisk::default();
+            disk.power_off_at(step);
+            let _ = script(&disk);
+            disk.crash_with(survives);
+            let store = open(&disk);
+            replay(&store, &batches);
+            check_against_reference(&store, &batches, &Filter::All, TimeRange::ALL, 1_000);
+        }
+    }
+}
+
+#[test]
+fn retention_drops_whole_segments_by_age_then_by_size() {
+    let disk = ForgetfulDisk::default();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let config = StoreConfig { retention: Duration::from_secs(3_600), ..config() };
+    let store = Arc::new(Store::open(shared, Path::new("/data/store"), config).expect("opens"));
+    for seq in 1..=2 {
+        let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(0));
+        builder.set_int(logs::TIMESTAMP, i64::try_from(seq).expect("small") * 3_600_000_000_000);
+        builder.set_text(logs::MESSAGE, "m");
+        builder.end_row();
+        let mut batch = builder.finish();
+        batch.base = Position::new(seq, 0);
+        add(&store, &batch);
+        store.freeze(seq, Vec::new);
+        store.commit_frozen().expect("commits");
+    }
+    let report = store.upkeep(Timestamp(2 * 3_600_000_000_000 + 1)).expect("keeps");
+    assert_eq!((report.expired_segments, report.dropped_rows), (1, 1));
+    assert_eq!(store.status().segment_rows, 1);
+}
+
+#[test]
+fn a_damaged_file_is_named() {
+    let disk = ForgetfulDisk::default();
+    let store = open(&disk);
+    add(&store, &batch(1, 1, 100));
+    store.freeze(1, Vec::new);
+    store.commit_frozen().expect("commits");
+    drop(store);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let root = Path::new("/data/store");
+    let manifest = shared
+        .list(root)
+        .expect("lists")
+        .into_iter()
+        .find(|name| name.starts_with("manifest"))
+        .expect("is there");
+    disk.edit(&root.join(&manifest), |bytes| bytes[40] ^= 1);
+    let error = Store::open(shared, root, config()).expect_err("damaged");
+    assert!(error.to_string().contains(&manifest), "{error}");
+}
