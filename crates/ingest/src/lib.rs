@@ -1,0 +1,27 @@
+//! From bytes at a door to durable records: decoders, limits, admission and receipts.
+//!
+//! - [`body`]: a whole request body in any of the accepted formats; what came of it is a [`Decoded`]
+//! - [`json`]: JSON documents, arrays and lines; [`typed`]: the strict event of `POST /ingest`
+//! - [`format`]: text formats, line by line; [`text`]: bodies of such lines
+//! - [`compression`]: gzip, deflate and zstd bodies, bounded
+//! - [`intake`]: the one admission path of every door; [`rate`]: its token buckets; [`receipt`]: what was taken, kept for a while
+//! - [`frames`]: what the journal's frames hold
+//!
+//! Not here: HTTP and other protocols (they call [`Intake`]), what becomes of records after the journal.
+
+pub mod body;
+pub mod compression;
+mod decoded;
+pub mod format;
+pub mod frames;
+pub mod intake;
+pub mod json;
+pub mod rate;
+pub mod receipt;
+pub mod text;
+pub mod typed;
+
+pub use body::{BodyError, BodyFormat, DecodeLimits};
+pub use decoded::{Coerced, Decoded, NOTES_MAX, RejectKind, Rejected};
+pub use intake::{Caller, Intake, IntakeLimits, Permit, Refused, Submission};
+pub use receipt::{Receipt, ReceiptPage};

@@ -1,0 +1,162 @@
+//! Bodies of text lines to log records, in any [`Format`].
+//!
+//! Invariants:
+//! - every line that is not blank is in a record, or is counted as rejected (only when larger than the limit);
+//! - a line the format cannot read, or whose fields break a limit, is a record with the whole line as its message;
+//! - bytes that are not UTF-8 become U+FFFD, and that is noted.
+//!
+//! A parsed line takes the road of JSON from here, so that names, aliases and types mean the same in every format.
+//!
+//! Not here: what one line says (see [`crate::format`]), JSON lines (see [`crate::json`]).
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use heimdall_model::Timestamp;
+
+use crate::body::{BodyError, DecodeLimits};
+use crate::decoded::Decoded;
+use crate::format::{Format, ParsedLine, Value, join_multiline, parse_line};
+use crate::json::text::escape;
+use crate::json::{Profile, RecordReader, read_object};
+
+const NOT_UTF8: &str = "has bytes that are not UTF-8: replaced by U+FFFD";
+const KEPT_WHOLE: &str = "line breaks a limit on fields: kept whole as the message";
+
+/// Decodes lines of text that arrived at `now`. Continuation lines of multi-line formats belong to the record before them.
+///
+/// # Errors
+/// [`BodyError::Empty`], [`BodyError::TooManyRecords`].
+pub fn decode(
+    format: Format,
+    body: &[u8],
+    now: Timestamp,
+    limits: &DecodeLimits,
+) -> Result<Decoded, BodyError> {
+    let text = String::from_utf8_lossy(body);
+    let mut lines = Lines {
+        format,
+        now,
+        limits,
+        reader: RecordReader::new(Profile::Logs, now, limits),
+        json: String::new(),
+    };
+    if matches!(text, Cow::Owned(_)) {
+        lines.reader.notes.coerce(0, "message", NOT_UTF8);
+    }
+    if format.is_multiline() {
+        join_multiline(text.lines()).try_for_each(|line| lines.take(&line.text))?;
+    } else {
+        text.lines().filter(|line| !line.trim_ascii().is_empty()).try_for_each(|line| lines.take(line))?;
+    }
+    if lines.reader.index() == 0 { Err(BodyError::Empty) } else { Ok(lines.reader.finish()) }
+}
+
+struct Lines<'l> {
+    format: Format,
+    now: Timestamp,
+    limits: &'l DecodeLimits,
+    reader: RecordReader<'l>,
+    /// The line as the JSON object it stands for.
+    json: String,
+}
+
+impl Lines<'_> {
+    fn take(&mut self, line: &str) -> Result<(), BodyError> {
+        let records_max = self.limits.records_max;
+        if self.reader.index() >= records_max {
+            return Err(BodyError::TooManyRecords { records_max });
+        }
+        let parsed = parse_line(self.format, line, self.now);
+        for diagnostic in &parsed.diagnostics {
+            self.reader.notes.coerce(self.reader.index(), "message", diagnostic);
+        }
+        write_object(&parsed, &mut self.json);
+        let fits = parsed.fields.len() + 3 <= self.limits.fields_max
+            && parsed.fields.iter().all(|(name, _)| name.len() <= self.limits.key_bytes_max)
+            && self.json.len() <= self.limits.record_bytes_max;
+        if !fits {
+            self.reader.notes.coerce(self.reader.index(), "message", KEPT_WHOLE);
+            let whole = ParsedLine { fields: Vec::new(), message: Cow::Borrowed(line), ..parsed };
+            write_object(&whole, &mut self.json);
+        }
+        read_object(&mut self.reader, &self.json);
+        Ok(())
+    }
+}
+
+fn write_object(parsed: &ParsedLine<'_>, json: &mut String) {
+    json.clear();
+    json.push_str("{\"message\":\"");
+    escape(&parsed.message, json);
+    json.push('"');
+    if let Some(time) = parsed.timestamp {
+        push(json, format_args!(",\"timestamp\":\"{time}\""));
+    }
+    if let Some(level) = parsed.level {
+        push(json, format_args!(",\"level\":\"{level}\""));
+    }
+    for (name, value) in &parsed.fields {
+        json.push_str(",\"");
+        escape(name, json);
+        json.push_str("\":");
+        match value {
+            Value::Text(text) => {
+                json.push('"');
+                escape(text, json);
+                json.push('"');
+            }
+            Value::Int(number) => push(json, format_args!("{number}")),
+            Value::Float(number) => push(json, format_args!("{number}")),
+            Value::Bool(is_true) => push(json, format_args!("{is_true}")),
+        }
+    }
+    json.push('}');
+}
+
+fn push(json: &mut String, piece: std::fmt::Arguments<'_>) {
+    json.write_fmt(piece).expect("writing to a string cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode_text(format: Format, body: &[u8]) -> Decoded {
+        decode(format, body, Timestamp(5), &DecodeLimits::default()).expect("lines")
+    }
+
+    #[test]
+    fn lines_become_records_with_fields() {
+        let body =
+            b"level=warn msg=\"slow \\\"query\\\"\" service=db duration_ms=12.5 shard=3\n\nnot logfmt\n";
+        let decoded = decode_text(Format::Logfmt, body);
+        assert_eq!(decoded.batch.rows(), 2);
+        let row = decoded.batch.row(0);
+        assert_eq!(row.level(), Some(heimdall_model::Level::Warn));
+        assert_eq!(row.service(), Some("db"));
+        assert_eq!(row.float(heimdall_model::schema::logs::DURATION_MS), Some(12.5));
+        assert_eq!(row.attributes(), Some(r#"{"shard":3}"#));
+        let second = decoded.batch.row(1).text(heimdall_model::schema::logs::MESSAGE);
+        assert_eq!(second, Some("not logfmt"));
+        assert_eq!(decoded.timestamps_assigned, 2);
+    }
+
+    #[test]
+    fn a_stack_trace_and_foreign_bytes_stay_in_the_message() {
+        let decoded = decode_text(Format::Plain, b"ERROR caf\xe9\r\n  at a.B\nINFO next");
+        assert_eq!(decoded.batch.rows(), 2);
+        let message = decoded.batch.row(0).text(heimdall_model::schema::logs::MESSAGE).expect("a message");
+        assert!(message.ends_with("caf\u{fffd}\n  at a.B"), "{message:?}");
+        assert_eq!(decoded.coerced_total, 1);
+    }
+
+    #[test]
+    fn too_many_fields_keep_the_line_whole() {
+        let line: String = (0..1_010).map(|n| format!("k{n}={n} ")).collect();
+        let decoded = decode_text(Format::Logfmt, line.as_bytes());
+        assert_eq!((decoded.batch.rows(), decoded.rejected_total()), (1, 0));
+        let message = decoded.batch.row(0).text(heimdall_model::schema::logs::MESSAGE).expect("a message");
+        assert!(message.contains("k1009=1009"));
+    }
+}
