@@ -1,0 +1,227 @@
+//! The state of one aggregate of one group.
+
+use heimdall_model::Value;
+
+use crate::cell::Cell;
+use crate::distinct::Distinct;
+use crate::query::Func;
+use crate::sketch::Sketch;
+
+/// What an aggregate has seen.
+#[derive(Debug, Clone)]
+pub(crate) enum State {
+    /// `count` and `rate`.
+    Count(u64),
+    Distinct(Box<Distinct>),
+    Sum(Box<Sum>),
+    /// Mean and squared distances from it. Source: Welford, "Note on a method for calculating corrected sums of
+    /// squares and products", Technometrics 4(3), 1962.
+    Moments {
+        count: u64,
+        mean: f64,
+        m2: f64,
+    },
+    Least(Value),
+    Greatest(Value),
+    Percentile(Box<Sketch>),
+    Earliest(Box<Placed>),
+    Latest(Box<Placed>),
+}
+
+/// A sum that stays whole while its numbers are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sum {
+    whole: i128,
+    float: f64,
+    has_whole: bool,
+    has_float: bool,
+}
+
+/// A value with its place among the records.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    place: Option<(i64, u64)>,
+    value: Value,
+}
+
+impl State {
+    pub(crate) fn new(func: Func) -> State {
+        let placed = || Box::new(Placed { place: None, value: Value::Null });
+        match func {
+            Func::Count | Func::Rate => State::Count(0),
+            Func::CountDistinct => State::Distinct(Box::default()),
+            Func::Sum => State::Sum(Box::default()),
+            Func::Avg | Func::Stddev => State::Moments { count: 0, mean: 0.0, m2: 0.0 },
+            Func::Min => State::Least(Value::Null),
+            Func::Max => State::Greatest(Value::Null),
+            Func::Percentile(_) => State::Percentile(Box::default()),
+            Func::First => State::Earliest(placed()),
+            Func::Last => State::Latest(placed()),
+        }
+    }
+
+    /// Adds rows without looking at a value.
+    pub(crate) fn add_rows(&mut self, rows: u64) {
+        if let State::Count(count) = self {
+            *count += rows;
+        }
+    }
+
+    /// Adds a present value of a record at `place`; returns by how many bytes the state grew.
+    pub(crate) fn add(&mut self, cell: &Cell<'_>, place: (i64, u64), scratch: &mut Vec<u8>) -> usize {
+        match self {
+            State::Count(count) => *count += 1,
+            State::Distinct(distinct) => {
+                scratch.clear();
+                cell.encode(scratch);
+                return distinct.add(scratch);
+            }
+            State::Sum(sum) => sum.add(cell),
+            State::Moments { count, mean, m2 } => {
+                if let Some(x) = cell.number() {
+                    add_moment(count, mean, m2, x);
+                }
+            }
+            State::Percentile(sketch) => return cell.number().map_or(0, |x| sketch.add(x)),
+            State::Least(value) => {
+                if value.is_null() || cell.cmp_value(value).is_lt() {
+                    return replace(value, cell);
+                }
+            }
+            State::Greatest(value) => {
+                if value.is_null() || cell.cmp_value(value).is_gt() {
+                    return replace(value, cell);
+                }
+            }
+            State::Earliest(placed) => {
+                if placed.place.is_none_or(|earliest| place < earliest) {
+                    placed.place = Some(place);
+                    return replace(&mut placed.value, cell);
+                }
+            }
+            State::Latest(placed) => {
+                if placed.place.is_none_or(|latest| place > latest) {
+                    placed.place = Some(place);
+                    return replace(&mut placed.value, cell);
+                }
+            }
+        }
+        0
+    }
+
+    /// Whether the result is an estimate by now.
+    pub(crate) fn is_estimate(&self) -> bool {
+        match self {
+            State::Distinct(distinct) => distinct.is_estimate(),
+            State::Percentile(sketch) => sketch.is_estimate(),
+            _ => false,
+        }
+    }
+
+    /// The result. `seconds` is the length of time that `rate` divides by.
+    pub(crate) fn result(self, func: Func, seconds: Option<f64>) -> Value {
+        match (self, func) {
+            (State::Count(count), Func::Rate) => rate(count, seconds),
+            (State::Count(count), _) => whole(count),
+            (State::Distinct(distinct), _) => whole(distinct.count()),
+            (State::Sum(sum), _) => sum.result(),
+            (State::Moments { count, mean, .. }, Func::Avg) => float((count > 0).then_some(mean)),
+            #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+            (State::Moments { count, m2, .. }, _) => {
+                float((count > 1).then(|| (m2 / (count - 1) as f64).max(0.0).sqrt()))
+            }
+            (State::Least(value) | State::Greatest(value), _) => value,
+            (State::Percentile(sketch), Func::Percentile(percent)) => float(sketch.quantile(percent / 100.0)),
+            (State::Percentile(_), _) => Value::Null,
+            (State::Earliest(placed) | State::Latest(placed), _) => placed.value,
+        }
+    }
+}
+
+fn add_moment(count: &mut u64, mean: &mut f64, m2: &mut f64, x: f64) {
+    *count += 1;
+    let delta = x - *mean;
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    let n = *count as f64;
+    *mean += delta / n;
+    *m2 += delta * (x - *mean);
+}
+
+/// Puts a cell in place of a value; returns by how many bytes its text grew.
+fn replace(value: &mut Value, cell: &Cell<'_>) -> usize {
+    let text_bytes = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        _ => 0,
+    };
+    let before = text_bytes(value);
+    *value = cell.to_value();
+    text_bytes(value).saturating_sub(before)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn rate(count: u64, seconds: Option<f64>) -> Value {
+    float(seconds.filter(|seconds| *seconds > 0.0).map(|seconds| count as f64 / seconds))
+}
+
+fn whole(count: u64) -> Value {
+    Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+fn float(x: Option<f64>) -> Value {
+    x.map_or(Value::Null, Value::Float)
+}
+
+impl Sum {
+    fn add(&mut self, cell: &Cell<'_>) {
+        if let Cell::Int(n) = cell {
+            self.whole += i128::from(*n);
+            self.has_whole = true;
+        } else if let Some(x) = cell.number() {
+            self.float += x;
+            self.has_float = true;
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "beyond i64 a sum is given as f64")]
+    fn result(&self) -> Value {
+        match (self.has_whole, self.has_float, i64::try_from(self.whole)) {
+            (false, false, _) => Value::Null,
+            (true, false, Ok(n)) => Value::Int(n),
+            _ => Value::Float(self.float + self.whole as f64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(func: Func, values: &[Value]) -> String {
+        let mut state = State::new(func);
+        let mut scratch = Vec::new();
+        for (index, value) in values.iter().enumerate() {
+            let place = (i64::try_from(index % 2).expect("small"), index as u64);
+            state.add(&Cell::from(value), place, &mut scratch);
+        }
+        state.result(func, Some(2.0)).to_string()
+    }
+
+    #[test]
+    fn each_function_on_mixed_values() {
+        let values = [Value::Int(2), Value::Text("4".into()), Value::Text("x".into()), Value::Float(6.0)];
+        assert_eq!(result(Func::Count, &values), "4");
+        assert_eq!(result(Func::Rate, &values), "2");
+        assert_eq!(result(Func::CountDistinct, &values), "4");
+        assert_eq!(result(Func::Sum, &values), "12");
+        assert_eq!(result(Func::Avg, &values), "4");
+        assert_eq!(result(Func::Stddev, &values), "2");
+        assert_eq!(result(Func::Min, &values), "2");
+        assert_eq!(result(Func::Max, &values), "x");
+        assert_eq!(result(Func::Percentile(50.0), &values), "4");
+        assert_eq!(result(Func::First, &values), "2", "the place decides, not the order of arrival");
+        assert_eq!(result(Func::Last, &values), "6");
+        assert_eq!(result(Func::Sum, &[Value::Int(i64::MAX), Value::Int(1)]), "9223372036854776000");
+        assert_eq!(result(Func::Avg, &[]), "");
+        assert_eq!(result(Func::Stddev, &values[..1]), "");
+    }
+}

@@ -1,0 +1,546 @@
+//! Runs a [`Query`] over the store.
+//!
+//! Invariants:
+//! - an answer is whole, or `stats.partial` is set and `stats.warnings` says what is missing, or it is an error;
+//! - rows, groups and bytes stay within [`RunLimits`]; cancel flag and deadline of the [`Control`] end the run.
+//!
+//! Not here: which segments and pages are read (the store's scan).
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use heimdall_model::filter::Target;
+use heimdall_model::matcher::{FilterError, Matcher};
+use heimdall_model::{Dataset, FieldId, Level, Tenant, Timestamp, Value, schema};
+use heimdall_store::{Control, Hit, RowBlock, ScanError, ScanPlan, ScanRequest, ScanStats, Store, TimeRange};
+use serde::Serialize;
+
+pub use crate::plan::Strategy;
+
+use crate::answer::{Answer, AnswerStats, Column};
+use crate::cell::{BlockRows, Cell, Rows, Templates, passes};
+use crate::group::{self, Grouping};
+use crate::plan::{Plan, Source};
+use crate::query::{Aggregate, GroupKey, Pipe, Query, Scope, SortKey};
+use crate::table::Table;
+use crate::top::TopRows;
+
+/// Bounds of one answer and of the memory it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Records returned when the query names no limit.
+    pub rows_default: usize,
+    /// Most rows returned; a longer answer is cut and marked partial.
+    pub rows_max: usize,
+    /// Most groups of a `stats`; more are an error.
+    pub groups_max: usize,
+    /// Most bytes of grouping state; more are an error.
+    pub group_bytes_max: usize,
+    /// Most bytes of returned values; a larger answer is cut and marked partial.
+    pub result_bytes_max: usize,
+}
+
+impl Default for RunLimits {
+    fn default() -> Self {
+        RunLimits {
+            rows_default: 100,
+            rows_max: 10_000,
+            groups_max: 1_000_000,
+            group_bytes_max: 256 << 20,
+            result_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// Why a query has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// Whoever asked no longer wants it.
+    #[error("the query was cancelled")]
+    Cancelled,
+    /// The deadline passed before the first row was certain.
+    #[error("the query ran out of time after {rows_scanned} rows; narrow the time range or the conditions")]
+    OutOfTime {
+        /// Rows looked at until then.
+        rows_scanned: u64,
+    },
+    /// The row budget was spent before the first row was certain.
+    #[error("the query looked at more than {rows_max} rows; narrow the time range or the conditions")]
+    OutOfBudget {
+        /// The budget.
+        rows_max: u64,
+    },
+    /// A `stats` made too many groups.
+    #[error("`stats` made more than {groups_max} groups; group by fewer fields or a wider bin")]
+    TooManyGroups {
+        /// The limit.
+        groups_max: usize,
+    },
+    /// A `stats` took too much memory.
+    #[error("`stats` needs more than {bytes_max} bytes; group by fewer fields or use fewer percentiles")]
+    TooMuchMemory {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// A condition does not compile.
+    #[error(transparent)]
+    Filter(FilterError),
+    /// The store could not be read.
+    #[error("the store could not be read")]
+    Store(#[source] ScanError),
+}
+
+impl From<ScanError> for QueryError {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Cancelled => QueryError::Cancelled,
+            ScanError::DeadlineExceeded { stats } => {
+                QueryError::OutOfTime { rows_scanned: stats.rows_scanned }
+            }
+            ScanError::BudgetExceeded { rows_max, .. } => QueryError::OutOfBudget { rows_max },
+            ScanError::Filter(error) => QueryError::Filter(error),
+            other => QueryError::Store(other),
+        }
+    }
+}
+
+/// What a query would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explain {
+    /// The query as a search line.
+    pub query: String,
+    /// Whose records.
+    pub tenant: Tenant,
+    /// Which records.
+    pub dataset: Dataset,
+    /// From when (inclusive).
+    pub from: Timestamp,
+    /// Until when (exclusive).
+    pub to: Timestamp,
+    /// How the records are looked at.
+    pub strategy: Strategy,
+    /// The steps, in order.
+    pub steps: Vec<String>,
+    /// What the store would read: one scan, or with rollups one for each partial minute at the ends.
+    pub scans: Vec<ScanPlan>,
+    /// Rows that would be looked at, at most.
+    pub rows_estimate: u64,
+    /// Bytes that would be read, at most.
+    pub bytes_estimate: u64,
+}
+
+/// Runs queries over one store.
+#[derive(Clone)]
+pub struct Engine {
+    store: Arc<Store>,
+}
+
+/// One query under way.
+struct Run<'a> {
+    store: &'a Arc<Store>,
+    query: &'a Query,
+    plan: &'a Plan<'a>,
+    control: &'a Control,
+    limits: RunLimits,
+    stats: AnswerStats,
+}
+
+impl Engine {
+    /// An engine over a store.
+    #[must_use]
+    pub fn new(store: Arc<Store>) -> Engine {
+        Engine { store }
+    }
+
+    /// The store it reads.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Answers a query. Blocks while it reads: call it off the async threads.
+    ///
+    /// When time or budget run out while every matching row is looked at ([`Strategy::Scan`], [`Strategy::Top`]), the
+    /// answer covers what was seen, marked partial; the other strategies have nothing certain by then and fail.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn run(&self, query: &Query, control: &Control, limits: RunLimits) -> Result<Answer, QueryError> {
+        let start = Instant::now();
+        let plan = Plan::new(query);
+        let stats = AnswerStats::new(plan.strategy);
+        let mut run = Run { store: &self.store, query, plan: &plan, control, limits, stats };
+        run.stats.warnings.clone_from(&query.warnings);
+        let mut table = if query.range.from < query.range.to { run.source()? } else { run.nothing() };
+        let notes = table.run(&plan.rest, query.dataset, query.range, limits)?;
+        run.stats.notes.extend(notes);
+        let mut answer = run.answer(table);
+        answer.stats.elapsed_ms = start.elapsed().as_secs_f64() * 1_000.0;
+        Ok(answer)
+    }
+
+    /// Says what a query would do, without doing it.
+    ///
+    /// # Errors
+    /// [`QueryError`] when a condition does not compile or the store cannot be read.
+    pub fn explain(&self, query: &Query, limits: RunLimits) -> Result<Explain, QueryError> {
+        let plan = Plan::new(query);
+        let ranges: Vec<TimeRange> = match (plan.strategy, plan.rollup_range()) {
+            (Strategy::Rollup, Some(whole)) => plan.rollup_edges(whole).collect(),
+            _ => vec![plan.range],
+        };
+        let scans = ranges
+            .into_iter()
+            .map(|range| self.store.explain(&request(query, &plan, range, None)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Explain {
+            query: query.to_string(),
+            tenant: query.tenant.clone(),
+            dataset: query.dataset,
+            from: query.range.from,
+            to: query.range.to,
+            strategy: plan.strategy,
+            steps: plan.steps(limits.rows_default),
+            rows_estimate: scans.iter().map(|scan| scan.rows_estimate).sum(),
+            bytes_estimate: scans.iter().map(|scan| scan.bytes_estimate).sum(),
+            scans,
+        })
+    }
+}
+
+fn request(query: &Query, plan: &Plan<'_>, range: TimeRange, fields: Option<Vec<FieldId>>) -> ScanRequest {
+    let (tenant, filter) = (query.tenant.clone(), plan.filter.clone());
+    ScanRequest { tenant, dataset: query.dataset, range, filter, fields }
+}
+
+impl<'a> Run<'a> {
+    fn source(&mut self) -> Result<Table, QueryError> {
+        match &self.plan.source {
+            Source::Records { sort, limit } => self.records(sort, *limit),
+            Source::Groups { pipe, aggregates, by } => self.groups(pipe, aggregates, by),
+        }
+    }
+
+    /// The table of an empty time range.
+    fn nothing(&self) -> Table {
+        match &self.plan.source {
+            Source::Records { .. } => self.table(Vec::new()),
+            Source::Groups { pipe, aggregates, by } => {
+                let (rows, _) = Grouping::new(aggregates, by, self.limits).finish(self.plan.range);
+                Table::of_groups(Scope::Records, pipe, rows, self.query.dataset)
+            }
+        }
+    }
+
+    fn table(&self, rows: Vec<Vec<Value>>) -> Table {
+        Table { columns: self.plan.columns.clone(), rows, shown: (0..self.plan.shown).collect() }
+    }
+
+    // ---- records ------------------------------------------------------------------------------------------------
+
+    fn records(&mut self, sort: &[SortKey], limit: Option<usize>) -> Result<Table, QueryError> {
+        let wanted = limit.unwrap_or(self.limits.rows_default);
+        let rows_max = wanted.min(self.limits.rows_max);
+        let rows = if self.plan.strategy == Strategy::Top {
+            self.top(sort, rows_max)?
+        } else {
+            self.search(rows_max)?
+        };
+        if rows.len() == rows_max && wanted > rows_max {
+            let shown = format!("the first {rows_max} rows of the {wanted} asked for are shown");
+            self.stats.is_missing(shown);
+        }
+        if limit.is_none() && rows.len() == rows_max {
+            self.stats.default_limit = Some(rows_max);
+        }
+        Ok(self.table(rows))
+    }
+
+    fn targets(&self) -> impl Iterator<Item = Target> + 'a {
+        let plan = self.plan;
+        plan.columns.iter().map(|column| column.target.clone())
+    }
+
+    fn wants_templates(&self) -> bool {
+        let is_template = |target: Target| target == Target::Template;
+        match &self.plan.source {
+            Source::Records { sort, .. } => {
+                self.targets().any(is_template) || sort.iter().any(|key| key.target == Target::Template)
+            }
+            Source::Groups { aggregates, by, .. } => group::targets(aggregates, by).any(is_template),
+        }
+    }
+
+    fn search(&mut self, rows_max: usize) -> Result<Vec<Vec<Value>>, QueryError> {
+        let fields = self.plan.fields(self.targets());
+        let request = request(self.query, self.plan, self.plan.range, Some(fields));
+        let (hits, stats) = self.store.search(&request, self.plan.order(), rows_max, self.control)?;
+        self.stats.add(&stats);
+        Ok(self.materialise(&hits))
+    }
+
+    fn materialise(&self, hits: &[Hit]) -> Vec<Vec<Value>> {
+        let mut templates = Templates::new(self.store, &self.query.tenant);
+        let wants_templates = self.wants_templates();
+        let mut last: Option<&Arc<RowBlock>> = None;
+        for hit in hits.iter().filter(|_| wants_templates) {
+            if !last.is_some_and(|last| Arc::ptr_eq(last, &hit.block)) {
+                templates.learn(&hit.block);
+            }
+            last = Some(&hit.block);
+        }
+        hits.iter()
+            .map(|hit| record(self.plan, &BlockRows { block: &hit.block, templates: &templates }, hit.row))
+            .collect()
+    }
+
+    fn top(&mut self, sort: &[SortKey], rows_max: usize) -> Result<Vec<Vec<Value>>, QueryError> {
+        let keys = sort.iter().map(|key| key.target.clone());
+        let fields = self.plan.fields(self.targets().chain(keys));
+        let (store, plan) = (self.store, self.plan);
+        let mut templates = Templates::new(store, &self.query.tenant);
+        let wants_templates = self.wants_templates();
+        let mut top = TopRows::new(sort, rows_max);
+        self.scan(self.plan.range, fields, &mut |block| {
+            if wants_templates {
+                templates.learn(block);
+            }
+            let rows = BlockRows { block, templates: &templates };
+            (0..block.rows()).for_each(|row| top.offer(&rows, row, || record(plan, &rows, row)));
+            Ok(())
+        })?;
+        Ok(top.into_rows())
+    }
+
+    /// Scans a range. Running out of time or budget leaves a part, which is marked; other errors end the run.
+    fn scan(
+        &mut self,
+        range: TimeRange,
+        fields: Vec<FieldId>,
+        each: &mut dyn FnMut(&RowBlock) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let request = request(self.query, self.plan, range, Some(fields));
+        let mut failed = None;
+        let result = self.store.scan(&request, self.control, &mut |block| match each(block) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.finished(result)
+    }
+
+    fn finished(&mut self, result: Result<ScanStats, ScanError>) -> Result<(), QueryError> {
+        let (stats, why) = match result {
+            Ok(stats) => (stats, None),
+            Err(ScanError::DeadlineExceeded { stats }) => (*stats, Some("its time ran out")),
+            Err(ScanError::BudgetExceeded { stats, .. }) => (*stats, Some("its row budget was spent")),
+            Err(error) => return Err(error.into()),
+        };
+        self.stats.add(&stats);
+        if let Some(why) = why {
+            let rows = self.stats.rows_scanned;
+            self.stats.is_missing(format!(
+                "the query stopped after {rows} rows because {why}: the answer covers those only"
+            ));
+        }
+        Ok(())
+    }
+
+    // ---- groups -------------------------------------------------------------------------------------------------
+
+    fn groups(
+        &mut self,
+        pipe: &Pipe,
+        aggregates: &[Aggregate],
+        by: &[GroupKey],
+    ) -> Result<Table, QueryError> {
+        let mut grouping = Grouping::new(aggregates, by, self.limits);
+        match self.plan.strategy {
+            Strategy::Rollup => self.rollup(&mut grouping, by)?,
+            Strategy::Count => self.count(&mut grouping)?,
+            _ => {
+                let fields = self.plan.fields(group::targets(aggregates, by));
+                self.group_scan(self.plan.range, fields, &mut grouping)?;
+            }
+        }
+        let (rows, notes) = grouping.finish(self.plan.range);
+        self.stats.notes.extend(notes);
+        Ok(Table::of_groups(Scope::Records, pipe, rows, self.query.dataset))
+    }
+
+    fn group_scan(
+        &mut self,
+        range: TimeRange,
+        fields: Vec<FieldId>,
+        grouping: &mut Grouping<'_>,
+    ) -> Result<(), QueryError> {
+        let mut templates = Templates::new(self.store, &self.query.tenant);
+        let wants_templates = self.wants_templates();
+        self.scan(range, fields, &mut |block| {
+            if wants_templates {
+                templates.learn(block);
+            }
+            let rows = BlockRows { block, templates: &templates };
+            (0..block.rows()).try_for_each(|row| grouping.add(&rows, row))
+        })
+    }
+
+    fn count(&mut self, grouping: &mut Grouping<'_>) -> Result<(), QueryError> {
+        let request = request(self.query, self.plan, self.plan.range, Some(Vec::new()));
+        let (rows, stats) = self.store.count(&request, self.control)?;
+        self.stats.add(&stats);
+        let service_field = self.query.dataset.service();
+        let all = Minute { time: self.plan.range.from, service: None, level: None, service_field };
+        grouping.add_counted(&all, rows)
+    }
+
+    fn rollup(&mut self, grouping: &mut Grouping<'_>, by: &[GroupKey]) -> Result<(), QueryError> {
+        let whole = self.plan.rollup_range().expect("the plan chose rollups for a range with whole minutes");
+        let matcher = Matcher::compile(&self.plan.filter, self.query.dataset).map_err(QueryError::Filter)?;
+        let mut result = Ok(());
+        let mut matched = 0;
+        let (tenant, dataset) = (&self.query.tenant, self.query.dataset);
+        let service_field = dataset.service();
+        self.store
+            .rollup(tenant, dataset, whole, &mut |time, service, level, count| {
+                let minute = Minute { time, service, level, service_field };
+                if result.is_ok() && passes(&matcher.root, &minute, 0) {
+                    matched += count;
+                    result = grouping.add_counted(&minute, count);
+                }
+            })
+            .map_err(|error| QueryError::Store(ScanError::from(error)))?;
+        result?;
+        self.stats.rows_matched += matched;
+        let fields = self.plan.fields(by.iter().map(GroupKey::target));
+        for edge in self.plan.rollup_edges(whole) {
+            self.group_scan(edge, fields.clone(), grouping)?;
+        }
+        Ok(())
+    }
+
+    // ---- answer -------------------------------------------------------------------------------------------------
+
+    fn answer(mut self, table: Table) -> Answer {
+        let Table { columns, mut rows, mut shown } = table;
+        if self.plan.default_columns {
+            let always = |column: usize| is_essential(&columns[column].target, self.query.dataset);
+            shown.retain(|column| always(*column) || rows.iter().any(|row| !row[*column].is_null()));
+        }
+        if rows.len() > self.limits.rows_max {
+            let (all, max) = (rows.len(), self.limits.rows_max);
+            self.stats.is_missing(format!("the first {max} of {all} rows are shown"));
+            rows.truncate(max);
+        }
+        let kept = rows_within(&rows, &shown, self.limits.result_bytes_max);
+        if kept < rows.len() {
+            let (all, bytes) = (rows.len(), self.limits.result_bytes_max);
+            self.stats.is_missing(format!(
+                "the first {kept} of {all} rows are shown: more are beyond {bytes} bytes"
+            ));
+            rows.truncate(kept);
+        }
+        let in_place = shown.iter().copied().eq(0..columns.len());
+        if !in_place {
+            for row in &mut rows {
+                *row = shown.iter().map(|column| std::mem::replace(&mut row[*column], Value::Null)).collect();
+            }
+        }
+        let columns = shown
+            .iter()
+            .map(|column| Column { name: columns[*column].name.clone(), ty: columns[*column].ty })
+            .collect();
+        Answer { columns, rows, stats: self.stats }
+    }
+}
+
+/// The values of one record for the plan's columns.
+fn record(plan: &Plan<'_>, rows: &BlockRows<'_>, row: usize) -> Vec<Value> {
+    plan.columns.iter().map(|column| rows.cell(&column.target, row).to_value()).collect()
+}
+
+/// Columns a list of records has even when no record has a value.
+fn is_essential(target: &Target, dataset: Dataset) -> bool {
+    let essential: &[FieldId] = match dataset {
+        Dataset::Logs => {
+            &[schema::TIMESTAMP, schema::logs::LEVEL, schema::logs::SERVICE, schema::logs::MESSAGE]
+        }
+        Dataset::Metrics => {
+            &[schema::TIMESTAMP, schema::metrics::SERVICE, schema::metrics::NAME, schema::metrics::VALUE]
+        }
+    };
+    match target {
+        Target::Id => true,
+        Target::Field(id) => essential.contains(id),
+        Target::Attribute(_) | Target::Template => false,
+    }
+}
+
+/// How many rows from the first fit into `bytes_max`.
+fn rows_within(rows: &[Vec<Value>], shown: &[usize], bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    rows.iter()
+        .take_while(|row| {
+            bytes += shown.iter().map(|column| value_bytes(&row[*column])).sum::<usize>();
+            bytes <= bytes_max
+        })
+        .count()
+}
+
+fn value_bytes(value: &Value) -> usize {
+    const PLAIN_BYTES: usize = 16;
+    match value {
+        Value::Text(text) => text.len() + PLAIN_BYTES,
+        Value::Json(json) => json_bytes(json),
+        _ => PLAIN_BYTES,
+    }
+}
+
+/// Roughly the bytes of a JSON value as text. Ingest bounds its depth.
+fn json_bytes(json: &serde_json::Value) -> usize {
+    match json {
+        serde_json::Value::String(text) => text.len() + 2,
+        serde_json::Value::Array(items) => items.iter().map(json_bytes).sum::<usize>() + 2,
+        serde_json::Value::Object(members) => {
+            members.iter().map(|(key, value)| key.len() + 4 + json_bytes(value)).sum::<usize>() + 2
+        }
+        _ => 8,
+    }
+}
+
+/// The rows of one minute, service and level.
+struct Minute<'a> {
+    time: Timestamp,
+    service: Option<&'a str>,
+    level: Option<Level>,
+    service_field: FieldId,
+}
+
+impl Rows for Minute<'_> {
+    fn cell(&self, target: &Target, _row: usize) -> Cell<'_> {
+        let found = match target {
+            Target::Field(schema::TIMESTAMP) => Some(Cell::Time(self.time)),
+            Target::Field(id) if *id == self.service_field => {
+                self.service.map(|service| Cell::Text(service.into()))
+            }
+            Target::Field(schema::logs::LEVEL) => self.level.map(Cell::Level),
+            _ => None,
+        };
+        found.unwrap_or(Cell::Null)
+    }
+
+    fn time(&self, _row: usize) -> Option<Timestamp> {
+        Some(self.time)
+    }
+
+    fn order(&self, _row: usize) -> (i64, u64) {
+        (self.time.0, 0)
+    }
+}

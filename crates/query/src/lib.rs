@@ -1,0 +1,30 @@
+//! From a question to its answer: every language compiles to one [`Query`], and one [`Engine`] runs it over the store.
+//!
+//! - [`query`]: the query form
+//! - [`search`]: the search line: parse, print, complete
+//! - [`engine`]: execution within limits, [`engine::Explain`]; `plan`: what the store does and what follows
+//! - [`answer`]: what comes back
+//! - `group`, `aggregate`, `sketch`, `distinct`: `stats`; `top`: the first rows by a sort; `table`: pipes in memory
+//! - `cell`: one value of one row, whatever holds it
+//!
+//! Knows nothing of HTTP or terminals. Reference of the search line: docs/search-line.md.
+
+mod aggregate;
+pub mod answer;
+mod cell;
+mod distinct;
+pub mod engine;
+mod group;
+mod plan;
+pub mod query;
+pub mod search;
+mod sketch;
+mod table;
+#[cfg(test)]
+mod tests;
+mod top;
+
+pub use answer::{Answer, AnswerStats, Column};
+pub use engine::{Engine, Explain, QueryError, RunLimits, Strategy};
+pub use query::{Aggregate, ColumnType, Func, GroupKey, Pipe, Query, SortKey, TimeRange};
+pub use search::{ParseContext, ParseError};

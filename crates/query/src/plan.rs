@@ -1,0 +1,285 @@
+//! How a query will be run: which part the store's scan does, and which runs on the table it makes.
+
+use heimdall_model::filter::{Filter, Target};
+use heimdall_model::time::{NS_PER_MINUTE, NS_PER_WEEK};
+use heimdall_model::{Dataset, FieldId, Timestamp, schema};
+use heimdall_store::Order;
+use serde::Serialize;
+
+use crate::group;
+use crate::query::{Aggregate, Func, GroupKey, Named, Pipe, Query, Scope, SortKey, TimeRange};
+
+/// How the records are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// Counts per minute answer; only the partial minutes at the ends are scanned.
+    Rollup,
+    /// The store counts without handing rows out.
+    Count,
+    /// Every matching row feeds the aggregates.
+    Scan,
+    /// Latest first, until the limit is reached.
+    NewestFirst,
+    /// Earliest first, until the limit is reached.
+    OldestFirst,
+    /// Every matching row is looked at, the first ones by the sort are kept.
+    Top,
+}
+
+impl Strategy {
+    /// Name in answers and explanations.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Strategy::Rollup => "rollup",
+            Strategy::Count => "count",
+            Strategy::Scan => "scan",
+            Strategy::NewestFirst => "newest-first",
+            Strategy::OldestFirst => "oldest-first",
+            Strategy::Top => "top",
+        }
+    }
+}
+
+/// The first step of execution.
+#[derive(Debug)]
+pub(crate) enum Source<'q> {
+    /// Records, ordered and limited.
+    Records { sort: Vec<SortKey>, limit: Option<usize> },
+    /// Groups of all matching records.
+    Groups { pipe: &'q Pipe, aggregates: &'q [Aggregate], by: &'q [GroupKey] },
+}
+
+/// A query cut into what the store does and what follows.
+#[derive(Debug)]
+pub(crate) struct Plan<'q> {
+    pub(crate) dataset: Dataset,
+    pub(crate) range: TimeRange,
+    pub(crate) filter: Filter,
+    pub(crate) source: Source<'q>,
+    pub(crate) strategy: Strategy,
+    /// Pipes that run on the table.
+    pub(crate) rest: Vec<Pipe>,
+    /// Columns the table is made with; the first `shown` of them are shown.
+    pub(crate) columns: Vec<Named>,
+    pub(crate) shown: usize,
+    /// Whether the columns are those of a record, not named by the query.
+    pub(crate) default_columns: bool,
+}
+
+impl<'q> Plan<'q> {
+    pub(crate) fn new(query: &'q Query) -> Plan<'q> {
+        let mut filter = query.filter.clone();
+        let mut sort = Vec::new();
+        let mut limit = None;
+        let mut rest = Vec::new();
+        let mut pipes = query.pipeline.iter();
+        let mut groups = None;
+        for pipe in pipes.by_ref() {
+            match pipe {
+                Pipe::Where(more) => filter = filter.and(more.clone()),
+                Pipe::Sort(keys) => sort = keys.clone(),
+                Pipe::Fields(_) | Pipe::Drop(_) => rest.push(pipe.clone()),
+                Pipe::Limit(rows) => {
+                    limit = Some(*rows);
+                    break;
+                }
+                Pipe::Stats { aggregates, by } => {
+                    groups = Some(Source::Groups { pipe, aggregates, by });
+                    rest.clear();
+                    break;
+                }
+            }
+        }
+        rest.extend(pipes.cloned());
+        let source = groups.unwrap_or(Source::Records { sort, limit });
+        let mut plan = Plan {
+            dataset: query.dataset,
+            range: query.range,
+            filter,
+            source,
+            strategy: Strategy::Scan,
+            rest,
+            columns: Vec::new(),
+            shown: 0,
+            default_columns: false,
+        };
+        plan.strategy = plan.choose();
+        plan.choose_columns();
+        plan
+    }
+
+    fn choose(&self) -> Strategy {
+        match &self.source {
+            Source::Records { sort, .. } => match sort.as_slice() {
+                [] => Strategy::NewestFirst,
+                [key] if key.target == Target::Field(schema::TIMESTAMP) => {
+                    if key.descending {
+                        Strategy::NewestFirst
+                    } else {
+                        Strategy::OldestFirst
+                    }
+                }
+                _ => Strategy::Top,
+            },
+            Source::Groups { aggregates, by, .. } => {
+                let counts = aggregates.iter().all(|aggregate| aggregate.arg.is_none());
+                let counts = counts && !self.rate_needs_times(aggregates, by);
+                if counts && self.rollup_range().is_some() && self.rollup_suffices(by) {
+                    Strategy::Rollup
+                } else if counts && by.is_empty() {
+                    Strategy::Count
+                } else {
+                    Strategy::Scan
+                }
+            }
+        }
+    }
+
+    /// Whether a `rate` must see every record's time to know what to divide by.
+    fn rate_needs_times(&self, aggregates: &[Aggregate], by: &[GroupKey]) -> bool {
+        let binned = by.iter().any(|key| matches!(key, GroupKey::Bin(_)));
+        let rate = aggregates.iter().any(|aggregate| aggregate.func == Func::Rate);
+        rate && !binned && group::range_ns(self.range).is_none()
+    }
+
+    /// Whether filter and keys ask nothing but minute, service and level.
+    fn rollup_suffices(&self, by: &[GroupKey]) -> bool {
+        by.iter().all(|key| match key {
+            GroupKey::Bin(span) => span % NS_PER_MINUTE == 0,
+            GroupKey::Field(target) => self.in_rollup(target),
+        }) && self.rollup_filter(&self.filter)
+    }
+
+    fn in_rollup(&self, target: &Target) -> bool {
+        *target == Target::Field(self.dataset.service())
+            || (self.dataset == Dataset::Logs && *target == Target::Field(schema::logs::LEVEL))
+    }
+
+    fn rollup_filter(&self, filter: &Filter) -> bool {
+        match filter {
+            Filter::All => true,
+            Filter::And(parts) | Filter::Or(parts) => parts.iter().all(|part| self.rollup_filter(part)),
+            Filter::Not(part) => self.rollup_filter(part),
+            Filter::Test(target, _) => self.in_rollup(target),
+        }
+    }
+
+    /// The whole minutes of the range, if there are any.
+    pub(crate) fn rollup_range(&self) -> Option<TimeRange> {
+        let floor = |ns: i64| ns.div_euclid(NS_PER_MINUTE).checked_mul(NS_PER_MINUTE);
+        let from = floor(self.range.from.0.saturating_add(NS_PER_MINUTE - 1))?;
+        let to = floor(self.range.to.0)?;
+        (from < to).then_some(TimeRange { from: Timestamp(from), to: Timestamp(to) })
+    }
+
+    /// The partial minutes at the ends of the range.
+    pub(crate) fn rollup_edges(&self, whole: TimeRange) -> impl Iterator<Item = TimeRange> {
+        let before = TimeRange { from: self.range.from, to: whole.from };
+        let after = TimeRange { from: whole.to, to: self.range.to };
+        [before, after].into_iter().filter(|edge| edge.from < edge.to)
+    }
+
+    /// Order and number of records when the store can stop early.
+    pub(crate) fn order(&self) -> Order {
+        if self.strategy == Strategy::OldestFirst { Order::OldestFirst } else { Order::NewestFirst }
+    }
+
+    fn choose_columns(&mut self) {
+        if let Source::Groups { .. } = self.source {
+            return;
+        }
+        let (shown, more) = needed(&self.rest);
+        self.default_columns =
+            shown.is_none() && !self.rest.iter().any(|pipe| matches!(pipe, Pipe::Stats { .. }));
+        let shown = match shown {
+            Some(targets) => targets,
+            None if self.default_columns => record_targets(self.dataset),
+            None => Vec::new(),
+        };
+        self.shown = shown.len();
+        let mut targets = shown;
+        for target in more {
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        self.columns = targets.iter().map(|target| Scope::Records.column(target, self.dataset)).collect();
+    }
+
+    /// Fields the scan must hand out for these targets; the time of a record always comes along.
+    pub(crate) fn fields(&self, targets: impl Iterator<Item = Target>) -> Vec<FieldId> {
+        let mut fields: Vec<FieldId> = targets.filter_map(|target| self.field(&target)).collect();
+        fields.push(schema::TIMESTAMP);
+        fields.sort_unstable();
+        fields.dedup();
+        fields
+    }
+
+    fn field(&self, target: &Target) -> Option<FieldId> {
+        match target {
+            Target::Field(id) => Some(*id),
+            Target::Attribute(_) => Some(self.dataset.attributes()),
+            Target::Template => Some(schema::logs::TEMPLATE_ID),
+            Target::Id => None,
+        }
+    }
+
+    /// The pipeline in words, one step each.
+    pub(crate) fn steps(&self, rows_default: usize) -> Vec<String> {
+        let first = match &self.source {
+            Source::Records { limit, .. } => {
+                format!("{}(limit {})", self.strategy.as_str(), limit.unwrap_or(rows_default))
+            }
+            Source::Groups { .. } => self.strategy.as_str().to_owned(),
+        };
+        let rest = self.rest.iter().map(|pipe| match pipe {
+            Pipe::Where(_) => "where".to_owned(),
+            Pipe::Stats { aggregates, by } => {
+                format!("stats({} aggregates, {} keys)", aggregates.len(), by.len())
+            }
+            Pipe::Sort(keys) => format!("sort({} keys)", keys.len()),
+            Pipe::Limit(rows) => format!("limit({rows})"),
+            Pipe::Fields(targets) => format!("fields({})", targets.len()),
+            Pipe::Drop(targets) => format!("drop({})", targets.len()),
+        });
+        std::iter::once(first).chain(rest).collect()
+    }
+}
+
+const _: () = assert!(NS_PER_WEEK % NS_PER_MINUTE == 0, "bins of whole weeks start on a whole minute");
+
+/// The columns of a record: its id and every canonical field.
+fn record_targets(dataset: Dataset) -> Vec<Target> {
+    let fields = (0_u8..).zip(dataset.fields()).map(|(code, _)| Target::Field(FieldId(code)));
+    std::iter::once(Target::Id).chain(fields).collect()
+}
+
+/// What pipes on a table of records need: the columns a first `fields` names (`None` when there is none before the
+/// end or a `stats`), and the others they look at.
+fn needed(pipes: &[Pipe]) -> (Option<Vec<Target>>, Vec<Target>) {
+    let mut more = Vec::new();
+    for pipe in pipes {
+        match pipe {
+            Pipe::Where(filter) => filter_targets(filter, &mut more),
+            Pipe::Sort(keys) => more.extend(keys.iter().map(|key| key.target.clone())),
+            Pipe::Limit(_) | Pipe::Drop(_) => {}
+            Pipe::Fields(targets) => return (Some(targets.clone()), more),
+            Pipe::Stats { aggregates, by } => {
+                more.extend(group::targets(aggregates, by));
+                return (None, more);
+            }
+        }
+    }
+    (None, more)
+}
+
+fn filter_targets(filter: &Filter, out: &mut Vec<Target>) {
+    match filter {
+        Filter::All => {}
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().for_each(|part| filter_targets(part, out)),
+        Filter::Not(part) => filter_targets(part, out),
+        Filter::Test(target, _) => out.push(target.clone()),
+    }
+}

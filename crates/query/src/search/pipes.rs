@@ -1,0 +1,430 @@
+//! The pipes of a search line: `where stats sort limit fields top timechart`.
+
+use heimdall_model::filter::Target;
+use heimdall_model::schema;
+use heimdall_model::time::{
+    NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND, NS_PER_WEEK, parse_duration,
+};
+
+use super::error::ParseError;
+use super::filter::Parser;
+use super::nearest::nearest;
+use super::{AGGREGATES_MAX, GROUP_KEYS_MAX, PIPES_MAX};
+use crate::query::{Aggregate, ColumnType, Func, GroupKey, Pipe, Scope, SortKey, Takes, TimeRange};
+
+/// The pipes, with one line for people.
+pub(super) const PIPES: [(&str, &str); 8] = [
+    ("where", "keep the rows that fit more conditions"),
+    ("stats", "aggregate: stats count(), p99(duration_ms) by service, bin(5m)"),
+    ("sort", "order: sort -count, service"),
+    ("limit", "keep the first rows"),
+    ("head", "keep the first rows"),
+    ("fields", "keep columns, or drop them: fields - host"),
+    ("top", "most frequent values: top 10 service"),
+    ("timechart", "aggregate per time span: timechart 5m count() by level"),
+];
+/// Pipes of the language that are not built yet.
+const LATER_PIPES: [&str; 9] =
+    ["dedup", "rare", "patterns", "join", "eval", "parse", "rate", "context", "tail"];
+/// Rows of `top` when it names no number.
+const TOP_DEFAULT: usize = 10;
+/// Most time spans an unstated span makes of the range.
+const AUTO_SPANS_MAX: i64 = 120;
+/// Marks a `timechart` without span until the range is known.
+const AUTO_SPAN_NS: i64 = 0;
+/// Spans to choose from, each a divisor of the next larger clock unit.
+const NICE_SPANS_NS: [i64; 15] = [
+    NS_PER_SECOND,
+    5 * NS_PER_SECOND,
+    10 * NS_PER_SECOND,
+    30 * NS_PER_SECOND,
+    NS_PER_MINUTE,
+    5 * NS_PER_MINUTE,
+    10 * NS_PER_MINUTE,
+    30 * NS_PER_MINUTE,
+    NS_PER_HOUR,
+    3 * NS_PER_HOUR,
+    6 * NS_PER_HOUR,
+    12 * NS_PER_HOUR,
+    NS_PER_DAY,
+    NS_PER_WEEK,
+    4 * NS_PER_WEEK,
+];
+
+/// Gives each `timechart` without span one that suits the range: an hour when the range is open.
+pub(super) fn choose_spans(pipeline: &mut [Pipe], range: TimeRange) {
+    let open = range.from == TimeRange::ALL.from || range.to == TimeRange::ALL.to;
+    let length = range.to.0.saturating_sub(range.from.0);
+    let fits = |span: &&i64| length / **span < AUTO_SPANS_MAX;
+    let span =
+        if open { NS_PER_HOUR } else { *NICE_SPANS_NS.iter().find(fits).unwrap_or(&(4 * NS_PER_WEEK)) };
+    for pipe in pipeline {
+        let Pipe::Stats { by, .. } = pipe else { continue };
+        for key in by {
+            if *key == GroupKey::Bin(AUTO_SPAN_NS) {
+                *key = GroupKey::Bin(span);
+            }
+        }
+    }
+}
+
+impl Parser<'_> {
+    /// Every pipe up to the end of the line.
+    pub(super) fn pipeline(&mut self) -> Result<Vec<Pipe>, ParseError> {
+        let mut pipeline = Vec::new();
+        while self.cursor.eat_spaced("|") {
+            let start = self.cursor.at;
+            let pipes = self.pipe()?;
+            for pipe in pipes {
+                let scope = std::mem::replace(&mut self.scope, Scope::Records);
+                self.scope = scope.after(&pipe, self.dataset);
+                pipeline.push(pipe);
+            }
+            if pipeline.len() > PIPES_MAX {
+                return Err(self.cursor.error(start, format!("more than {PIPES_MAX} pipes")));
+            }
+            self.end_of_pipe()?;
+        }
+        Ok(pipeline)
+    }
+
+    fn end_of_pipe(&mut self) -> Result<(), ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        if self.cursor.is_at_end() || self.cursor.peek() == Some('|') {
+            return Ok(());
+        }
+        self.cursor.bare(false);
+        if self.cursor.at == start {
+            self.cursor.bump();
+        }
+        let text = &self.cursor.line[start..self.cursor.at];
+        Err(self.cursor.error(start, format!("`{text}` does not belong here")).hint("separate pipes by `|`"))
+    }
+
+    fn pipe(&mut self) -> Result<Vec<Pipe>, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        let name = self.cursor.identifier();
+        match name.to_ascii_lowercase().as_str() {
+            "where" => Ok(vec![Pipe::Where(self.filter()?)]),
+            "stats" => self.stats().map(|pipe| vec![pipe]),
+            "sort" => self.sort().map(|pipe| vec![pipe]),
+            "limit" | "head" => Ok(vec![Pipe::Limit(self.row_count()?)]),
+            "fields" => self.fields().map(|pipe| vec![pipe]),
+            "top" => self.top(),
+            "timechart" => self.timechart(),
+            "" => {
+                Err(self.cursor.error(start, "the name of a pipe is missing after `|`").hint(known_pipes()))
+            }
+            later if LATER_PIPES.contains(&later) => Err(self
+                .cursor
+                .error(start, format!("the pipe `{later}` is not available yet"))
+                .hint(known_pipes())),
+            _ => {
+                let error = self.cursor.error(start, format!("unknown pipe `{name}`")).hint(known_pipes());
+                match nearest(name, PIPES.iter().map(|(name, _)| *name)) {
+                    None => Err(error),
+                    near => Err(error.did_you_mean(near)),
+                }
+            }
+        }
+    }
+
+    fn row_count(&mut self) -> Result<usize, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        let text = self.cursor.identifier();
+        let count = text.parse::<usize>().ok().filter(|count| *count > 0);
+        count.ok_or_else(|| self.cursor.error(start, "a whole number of rows, 1 or more, is needed here"))
+    }
+
+    /// Whether the pipe ends here (skips white space).
+    fn at_pipe_end(&mut self) -> bool {
+        self.cursor.skip_space();
+        self.cursor.is_at_end() || self.cursor.peek() == Some('|')
+    }
+
+    fn stats(&mut self) -> Result<Pipe, ParseError> {
+        let aggregates = self.aggregates()?;
+        let by = self.group_keys()?;
+        self.stats_of(aggregates, by)
+    }
+
+    /// The pipe, once its output names are known to differ.
+    fn stats_of(&mut self, aggregates: Vec<Aggregate>, by: Vec<GroupKey>) -> Result<Pipe, ParseError> {
+        let pipe = Pipe::Stats { aggregates, by };
+        if let Scope::Columns(columns) = self.scope.clone().after(&pipe, self.dataset) {
+            for (index, column) in columns.iter().enumerate() {
+                if columns[..index].iter().any(|other| other.name == column.name) {
+                    return Err(self
+                        .cursor
+                        .error(self.cursor.at, format!("two columns are named `{}`", column.name))
+                        .hint("name one of them with `as`"));
+                }
+            }
+        }
+        Ok(pipe)
+    }
+
+    fn aggregates(&mut self) -> Result<Vec<Aggregate>, ParseError> {
+        let mut aggregates = Vec::new();
+        loop {
+            aggregates.push(self.aggregate()?);
+            if aggregates.len() > AGGREGATES_MAX {
+                return Err(self
+                    .cursor
+                    .error(self.cursor.at, format!("more than {AGGREGATES_MAX} aggregates")));
+            }
+            let comma = self.cursor.eat_spaced(",");
+            if !comma && (self.at_pipe_end() || self.sees_by()) {
+                return Ok(aggregates);
+            }
+        }
+    }
+
+    fn sees_by(&mut self) -> bool {
+        let start = self.cursor.at;
+        let found = self.cursor.eat_word_any_case("by");
+        self.cursor.at = start;
+        found
+    }
+
+    fn aggregate(&mut self) -> Result<Aggregate, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        let name = self.cursor.identifier();
+        let func = Func::parse(name).ok_or_else(|| {
+            let message = match name {
+                "" => "an aggregate such as `count()` is missing here".to_owned(),
+                name => format!("unknown function `{name}`"),
+            };
+            let near = nearest(name, Func::NAMES.iter().map(|(name, _, _)| *name));
+            self.cursor.error(start, message).did_you_mean(near)
+        })?;
+        let (func, arg) = self.arguments(start, name, func)?;
+        let mut aggregate = Aggregate::new(func, arg, self.dataset);
+        if self.cursor.eat_word_any_case("as") {
+            aggregate.alias = self.alias()?;
+        }
+        Ok(aggregate)
+    }
+
+    fn alias(&mut self) -> Result<String, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        let alias = self.cursor.identifier().to_owned();
+        if alias.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+            return Ok(alias);
+        }
+        Err(self.cursor.error(start, "a column name of letters, digits and `_` is needed after `as`"))
+    }
+
+    /// `(field)`, `()`, `(*)` or nothing.
+    fn arguments(
+        &mut self,
+        start: usize,
+        name: &str,
+        func: Func,
+    ) -> Result<(Func, Option<Target>), ParseError> {
+        let mut func = func;
+        let mut arg = None;
+        if self.cursor.eat("(") {
+            let empty = self.cursor.eat_spaced("*") || self.sees_closing();
+            if !empty {
+                arg = Some(self.column("a field")?);
+                if name.eq_ignore_ascii_case("percentile") {
+                    func = self.percent(start)?;
+                }
+            }
+            if !self.cursor.eat_spaced(")") {
+                return Err(self
+                    .cursor
+                    .error(start, format!("the parenthesis of `{name}(` is not closed"))
+                    .hint("add a `)`"));
+            }
+        }
+        self.check_argument(start, name, func, arg.as_ref())?;
+        Ok((func, arg))
+    }
+
+    fn sees_closing(&mut self) -> bool {
+        self.cursor.skip_space();
+        self.cursor.peek() == Some(')')
+    }
+
+    fn percent(&mut self, start: usize) -> Result<Func, ParseError> {
+        let comma = self.cursor.eat_spaced(",");
+        self.cursor.skip_space();
+        let text = self.cursor.identifier();
+        let percent = text.parse().ok().filter(|percent| comma && Func::is_percent(*percent));
+        percent.map(Func::Percentile).ok_or_else(|| {
+            self.cursor.error(start, "a percentile is written percentile(field, 97.5), above 0 and below 100")
+        })
+    }
+
+    fn check_argument(
+        &self,
+        start: usize,
+        name: &str,
+        func: Func,
+        arg: Option<&Target>,
+    ) -> Result<(), ParseError> {
+        let error = |message: String| Err(self.cursor.error(start, message));
+        match (func.takes(), arg) {
+            (Takes::Nothing, Some(_)) => error(format!("`{name}` takes no field")),
+            (Takes::Number | Takes::Any, None) => {
+                error(format!("`{name}` needs a field: {name}(duration_ms)"))
+            }
+            (Takes::Number, Some(target)) => {
+                let column = self.scope.column(target, self.dataset);
+                match column.ty {
+                    ColumnType::Int | ColumnType::Float | ColumnType::Any => Ok(()),
+                    _ => error(format!("`{name}` needs numbers, which `{}` does not hold", column.name)),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn group_keys(&mut self) -> Result<Vec<GroupKey>, ParseError> {
+        let mut keys = Vec::new();
+        if !self.cursor.eat_word_any_case("by") {
+            return Ok(keys);
+        }
+        loop {
+            keys.push(self.group_key()?);
+            if keys.len() > GROUP_KEYS_MAX {
+                return Err(self.cursor.error(self.cursor.at, format!("more than {GROUP_KEYS_MAX} keys")));
+            }
+            if !self.cursor.eat_spaced(",") && self.at_pipe_end() {
+                return Ok(keys);
+            }
+        }
+    }
+
+    fn group_key(&mut self) -> Result<GroupKey, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        if !self.cursor.eat("bin(") {
+            return self.column("a field to group by").map(GroupKey::Field);
+        }
+        self.cursor.skip_space();
+        if self.cursor.eat("timestamp") && !self.cursor.eat_spaced(",") {
+            return Err(self.cursor.error(start, "a time span is missing: bin(5m)"));
+        }
+        let span = self.span()?;
+        if !self.cursor.eat_spaced(")") {
+            return Err(self
+                .cursor
+                .error(start, "the parenthesis of `bin(` is not closed")
+                .hint("add a `)`"));
+        }
+        self.check_bin(start)?;
+        Ok(GroupKey::Bin(span))
+    }
+
+    fn check_bin(&self, start: usize) -> Result<(), ParseError> {
+        match &self.scope {
+            Scope::Columns(columns)
+                if !columns.iter().any(|column| column.target == Target::Field(schema::TIMESTAMP)) =>
+            {
+                Err(self.cursor.error(start, "there is no `timestamp` left to group by here"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn span(&mut self) -> Result<i64, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        let text = self.cursor.identifier();
+        parse_duration(text).filter(|span| *span > 0).ok_or_else(|| {
+            self.cursor
+                .error(start, format!("`{text}` is not a time span"))
+                .hint("write it like 30s, 5m, 1h or 1d")
+        })
+    }
+
+    fn sort(&mut self) -> Result<Pipe, ParseError> {
+        let mut keys = Vec::new();
+        loop {
+            self.cursor.skip_space();
+            let mut descending = self.cursor.eat("-");
+            if !descending {
+                self.cursor.eat("+");
+            }
+            let target = self.column("a column to sort by")?;
+            self.cursor.eat("()");
+            if self.cursor.eat_word_any_case("desc") {
+                descending = true;
+            } else {
+                self.cursor.eat_word_any_case("asc");
+            }
+            keys.push(SortKey { target, descending });
+            if keys.len() > GROUP_KEYS_MAX {
+                return Err(self.cursor.error(self.cursor.at, format!("more than {GROUP_KEYS_MAX} keys")));
+            }
+            if !self.cursor.eat_spaced(",") {
+                return Ok(Pipe::Sort(keys));
+            }
+        }
+    }
+
+    fn fields(&mut self) -> Result<Pipe, ParseError> {
+        self.cursor.skip_space();
+        let drop = self.cursor.eat("-");
+        let mut targets: Vec<Target> = Vec::new();
+        loop {
+            let target = self.column("a field")?;
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+            if !self.cursor.eat_spaced(",") && self.at_pipe_end() {
+                return Ok(if drop { Pipe::Drop(targets) } else { Pipe::Fields(targets) });
+            }
+        }
+    }
+
+    fn top(&mut self) -> Result<Vec<Pipe>, ParseError> {
+        self.cursor.skip_space();
+        let numbered = self.cursor.peek().is_some_and(|c| c.is_ascii_digit());
+        let rows = if numbered { self.row_count()? } else { TOP_DEFAULT };
+        self.cursor.eat_word_any_case("by");
+        let mut by = Vec::new();
+        loop {
+            by.push(GroupKey::Field(self.column("a field")?));
+            if by.len() > GROUP_KEYS_MAX {
+                return Err(self.cursor.error(self.cursor.at, format!("more than {GROUP_KEYS_MAX} keys")));
+            }
+            if !self.cursor.eat_spaced(",") && self.at_pipe_end() {
+                break;
+            }
+        }
+        let count = Aggregate::new(Func::Count, None, self.dataset);
+        let sort = SortKey { target: Target::Attribute(count.alias.clone()), descending: true };
+        Ok(vec![self.stats_of(vec![count], by)?, Pipe::Sort(vec![sort]), Pipe::Limit(rows)])
+    }
+
+    fn timechart(&mut self) -> Result<Vec<Pipe>, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        let stated = self.cursor.eat("span=") || self.cursor.peek().is_some_and(|c| c.is_ascii_digit());
+        let span = if stated { self.span()? } else { AUTO_SPAN_NS };
+        self.check_bin(start)?;
+        self.cursor.eat_spaced(",");
+        let aggregates = if self.at_pipe_end() || self.sees_by() {
+            vec![Aggregate::new(Func::Count, None, self.dataset)]
+        } else {
+            self.aggregates()?
+        };
+        let mut by = vec![GroupKey::Bin(span)];
+        by.extend(self.group_keys()?);
+        let keys = by.iter().map(|key| SortKey { target: key.target(), descending: false }).collect();
+        Ok(vec![self.stats_of(aggregates, by)?, Pipe::Sort(keys)])
+    }
+}
+
+fn known_pipes() -> String {
+    format!("the pipes are {}", PIPES.map(|(name, _)| name).join(", "))
+}

@@ -1,0 +1,462 @@
+//! The engine against a slow reference that looks at one record after the other, on a store whose rows lie partly in
+//! segments and partly in the memtable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use heimdall_journal::disk::OsDisk;
+use heimdall_model::filter::Target;
+use heimdall_model::schema::logs;
+use heimdall_model::time::NS_PER_SECOND;
+use heimdall_model::{Batch, BatchBuilder, Dataset, Level, Matcher, Position, Row, Tenant, Timestamp, Value};
+use heimdall_store::{Control, Store, StoreConfig};
+use proptest::prelude::{
+    ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_assume, prop_oneof, proptest,
+};
+use proptest::strategy::Strategy;
+
+use super::{
+    Aggregate, Answer, Engine, Func, GroupKey, ParseContext, Pipe, Query, QueryError, RunLimits, search,
+    table,
+};
+use crate::group::bin_start;
+
+/// 2026-03-01T12:00:00Z.
+const START: i64 = 1_772_366_400 * NS_PER_SECOND;
+const ROWS: usize = 400;
+
+struct World {
+    engine: Engine,
+    batches: Vec<Batch>,
+    _dir: tempfile::TempDir,
+}
+
+/// A fixed stream of numbers below `below` (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % below
+    }
+}
+
+fn batch(dice: &mut Dice, rows: usize, base: u64) -> Batch {
+    const MESSAGES: [&str; 4] =
+        ["Login failed for user 7", "login ok", "Connection refused by db_1", "failed: disk full"];
+    const ATTRIBUTES: [&str; 6] = [
+        r#"{"k":3}"#,
+        r#"{"k":"3.0","tags":["red","Blue"]}"#,
+        r#"{"k":2.5,"http":{"status":503}}"#,
+        r#"{"k":"xyz"}"#,
+        r#"{"http.status":200,"tags":"red"}"#,
+        r#"{"ok":true}"#,
+    ];
+    let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(START));
+    for _ in 0..rows {
+        let ns = dice.roll(600) * 1_000_000_000 + dice.roll(3) * 500_000_000;
+        builder.set_int(logs::TIMESTAMP, START + i64::try_from(ns).expect("small"));
+        builder.set_text(logs::MESSAGE, MESSAGES[usize::try_from(dice.roll(4)).expect("small")]);
+        if let Some(service) =
+            ["AUTH-API", "core-db", "edge"].get(usize::try_from(dice.roll(4)).expect("small"))
+        {
+            builder.set_text(logs::SERVICE, service);
+        }
+        if let Some(level) = Level::ALL.get(usize::try_from(dice.roll(8)).expect("small")) {
+            builder.set_level(*level);
+        }
+        if dice.roll(3) > 0 {
+            builder
+                .set_float(logs::DURATION_MS, f64::from(u32::try_from(dice.roll(200)).expect("small")) / 2.0);
+        }
+        if dice.roll(2) > 0 {
+            builder.set_text(logs::SOURCE_IP, &format!("10.0.{}.{}", dice.roll(2), dice.roll(3)));
+        }
+        if let Some(json) = ATTRIBUTES.get(usize::try_from(dice.roll(8)).expect("small")) {
+            builder.set_text(logs::ATTRIBUTES, json);
+        }
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(base, 0);
+    batch
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = Store::open(Arc::new(OsDisk), dir.path(), StoreConfig::default()).expect("opens");
+    let tenant = Tenant::default();
+    let mut dice = Dice(7);
+    let mut batches = Vec::new();
+    for base in 1..=4 {
+        let mut batch = batch(&mut dice, ROWS / 4, base);
+        store.assign_templates(&tenant, &mut batch);
+        store.append(&tenant, batch.clone());
+        batches.push(batch);
+        if base == 1 || base == 2 {
+            assert!(store.freeze(base, Vec::new));
+            store.commit_frozen().expect("commits");
+        }
+    }
+    World { engine: Engine::new(Arc::new(store)), batches, _dir: dir }
+});
+
+fn parse(line: &str, from: Option<i64>, to: Option<i64>) -> Query {
+    let now = Timestamp(START + 600 * NS_PER_SECOND);
+    let context = ParseContext {
+        from: from.map(Timestamp),
+        to: to.map(Timestamp),
+        ..ParseContext::new(Tenant::default(), Dataset::Logs, now)
+    };
+    search::parse(line, &context).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+fn run(line: &str) -> Answer {
+    let query = parse(line, None, None);
+    WORLD
+        .engine
+        .run(&query, &Control::default(), RunLimits::default())
+        .unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+fn shown(row: &[Value]) -> String {
+    let value = |value: &Value| match value {
+        Value::Float(x) => format!("{x:.6}"),
+        Value::Int(n) => format!("{n}.000000"),
+        other => other.to_string(),
+    };
+    row.iter().map(value).collect::<Vec<_>>().join(" | ")
+}
+
+/// The records of a query, newest first, found one by one.
+fn reference_rows(query: &Query) -> Vec<Row<'static>> {
+    let matcher = Matcher::compile(&query.filter, query.dataset).expect("compiles");
+    let range = query.range;
+    let mut rows: Vec<Row<'_>> = WORLD
+        .batches
+        .iter()
+        .flat_map(Batch::iter)
+        .filter(|row| range.from <= row.timestamp() && row.timestamp() < range.to)
+        .filter(|row| matcher.matches(row, None))
+        .collect();
+    rows.sort_by_key(|row| std::cmp::Reverse((row.timestamp(), row.position())));
+    rows
+}
+
+fn value(row: &Row<'_>, target: &Target) -> Value {
+    match target {
+        Target::Field(id) => row.value(*id),
+        Target::Attribute(path) => row.attribute(path).map_or(Value::Null, |value| value.to_value()),
+        Target::Id => Value::Text(row.id().to_string()),
+        Target::Template => Value::Null,
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Text(text) => text.parse().ok(),
+        other => other.as_f64(),
+    }
+}
+
+/// An aggregate over the rows of one group (newest first), the plain way.
+fn reference_aggregate(aggregate: &Aggregate, rows: &[Row<'_>], seconds: f64) -> Value {
+    let Some(target) = &aggregate.arg else {
+        let count = rows.len();
+        return if aggregate.func == Func::Rate {
+            Value::Float(f64::from(u32::try_from(count).expect("small")) / seconds)
+        } else {
+            Value::Int(i64::try_from(count).expect("small"))
+        };
+    };
+    let mut values: Vec<Value> =
+        rows.iter().map(|row| value(row, target)).filter(|value| !value.is_null()).collect();
+    let mut numbers: Vec<f64> = values.iter().filter_map(number).collect();
+    numbers.sort_by(f64::total_cmp);
+    let n = f64::from(u32::try_from(numbers.len()).expect("small"));
+    let sum: f64 = numbers.iter().sum();
+    let some = |x: f64| if numbers.is_empty() { Value::Null } else { Value::Float(x) };
+    match aggregate.func {
+        Func::Count | Func::Rate => Value::Int(i64::try_from(values.len()).expect("small")),
+        Func::First => values.last().cloned().unwrap_or(Value::Null),
+        Func::Last => values.first().cloned().unwrap_or(Value::Null),
+        Func::CountDistinct => {
+            values.sort_by(Value::total_cmp);
+            values.dedup_by(|a, b| a.total_cmp(b).is_eq());
+            Value::Int(i64::try_from(values.len()).expect("small"))
+        }
+        Func::Min => values.into_iter().min_by(Value::total_cmp).unwrap_or(Value::Null),
+        Func::Max => values.into_iter().max_by(Value::total_cmp).unwrap_or(Value::Null),
+        Func::Sum => some(sum),
+        Func::Avg => some(sum / n),
+        Func::Stddev if numbers.len() < 2 => Value::Null,
+        Func::Stddev => {
+            Value::Float((numbers.iter().map(|x| (x - sum / n).powi(2)).sum::<f64>() / (n - 1.0)).sqrt())
+        }
+        Func::Percentile(percent) => {
+            let below = |x: &&f64| {
+                f64::from(u32::try_from(numbers.iter().filter(|y| y <= x).count()).expect("small"))
+            };
+            numbers
+                .iter()
+                .find(|x| below(x) >= (percent / 100.0 * n))
+                .map_or(Value::Null, |x| Value::Float(*x))
+        }
+    }
+}
+
+fn reference_groups(query: &Query) -> Vec<String> {
+    let Some(Pipe::Stats { aggregates, by }) = query.pipeline.first() else { panic!("a stats query") };
+    let mut groups: BTreeMap<String, (Vec<Value>, Vec<Row<'_>>)> = BTreeMap::new();
+    for row in reference_rows(query) {
+        let keys: Vec<Value> = by
+            .iter()
+            .map(|key| match key {
+                GroupKey::Bin(span) => Value::Time(bin_start(row.timestamp(), *span)),
+                GroupKey::Field(target) => value(&row, target),
+            })
+            .collect();
+        groups.entry(format!("{keys:?}")).or_insert_with(|| (keys, Vec::new())).1.push(row);
+    }
+    if by.is_empty() {
+        groups.entry("[]".to_owned()).or_default();
+    }
+    let span = by.iter().find_map(|key| if let GroupKey::Bin(span) = key { Some(*span) } else { None });
+    #[expect(clippy::cast_precision_loss, reason = "a few minutes")]
+    let seconds = span.unwrap_or(query.range.to.0.saturating_sub(query.range.from.0)) as f64 / 1e9;
+    let mut rows: Vec<String> = groups
+        .into_values()
+        .map(|(mut keys, rows)| {
+            keys.extend(aggregates.iter().map(|aggregate| reference_aggregate(aggregate, &rows, seconds)));
+            shown(&keys)
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+fn filter_line() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "*",
+        "failed",
+        "\"login failed\"",
+        "fail*",
+        "/re.used/",
+        "service:auth-api",
+        "service!=edge",
+        "service:*e*",
+        "level>=warn",
+        "level:info",
+        "level:*",
+        "k:3",
+        "k>2",
+        "k:x*",
+        "http.status:[200 TO 503}",
+        "tags:red",
+        "ok:true",
+        "duration_ms>50",
+        "duration_ms:[10 TO 20]",
+        "exists:duration_ms",
+        "source_ip:10.0.1.0/24",
+        "message:contains(\"ogi\")",
+        "timestamp>2026-03-01T12:03:30Z",
+        "message=\"login ok\"",
+        "id:*",
+        "nothing:*",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} {b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} OR {b})")),
+            inner.prop_map(|a| format!("NOT {a}")),
+        ]
+    })
+}
+
+fn stats_line() -> impl Strategy<Value = String> {
+    let aggregates = prop::sample::subsequence(
+        vec![
+            "count()",
+            "rate()",
+            "count(k)",
+            "dc(k)",
+            "dc(message)",
+            "sum(duration_ms)",
+            "sum(k)",
+            "avg(duration_ms)",
+            "min(k)",
+            "max(message)",
+            "min(timestamp)",
+            "max(level)",
+            "stddev(duration_ms)",
+            "p50(duration_ms)",
+            "p90(k)",
+            "first(message)",
+            "last(duration_ms)",
+        ],
+        1..4,
+    );
+    let count_only = prop::sample::subsequence(vec!["count()", "rate()"], 1..=2);
+    let keys = prop::sample::subsequence(
+        vec!["service", "level", "bin(2m)", "k", "bin(90s)", "source_ip", "tags"],
+        0..3,
+    );
+    let few_keys = prop::sample::subsequence(vec!["service", "level", "bin(2m)"], 0..=3);
+    let line = |(aggregates, keys): (Vec<&str>, Vec<&str>)| {
+        let by = if keys.is_empty() { String::new() } else { format!(" by {}", keys.join(", ")) };
+        format!("stats {}{by}", aggregates.join(", "))
+    };
+    prop_oneof![(aggregates, keys).prop_map(line), (count_only, few_keys).prop_map(line)]
+        .prop_filter("one bin is enough", |line| line.matches("bin(").count() < 2)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn stats_agree_with_the_reference(filter in filter_line(), stats in stats_line(), from in 0..300_i64, seconds in 1..400_i64) {
+        let (from, to) = (START + from * NS_PER_SECOND, START + (from + seconds) * NS_PER_SECOND + 1);
+        let query = parse(&format!("{filter} | {stats}"), Some(from), Some(to));
+        prop_assume!(query.range.from < query.range.to);
+        let answer = WORLD.engine.run(&query, &Control::default(), RunLimits::default()).expect("runs");
+        let mut rows: Vec<String> = answer.rows.iter().map(|row| shown(row)).collect();
+        rows.sort();
+        prop_assert_eq!(rows, reference_groups(&query), "{} by {}", query, answer.stats.strategy.as_str());
+        prop_assert!(!answer.stats.partial);
+    }
+
+    #[test]
+    fn records_agree_with_the_reference(filter in filter_line(), oldest in any::<bool>(), limit in 1..40_usize, from in 0..600_i64) {
+        let order = if oldest { " | sort timestamp" } else { "" };
+        let query = parse(&format!("{filter}{order} | limit {limit} | fields id"), Some(START + from * NS_PER_SECOND), None);
+        let answer = WORLD.engine.run(&query, &Control::default(), RunLimits::default()).expect("runs");
+        let mut expected: Vec<String> = reference_rows(&query).iter().map(|row| row.id().to_string()).collect();
+        if oldest {
+            expected.reverse();
+        }
+        expected.truncate(limit);
+        let found: Vec<String> = answer.rows.iter().map(|row| shown(row)).collect();
+        prop_assert_eq!(found, expected, "{}", query);
+    }
+
+    #[test]
+    fn a_sort_agrees_with_the_reference(filter in filter_line(), descending in any::<bool>(), limit in 1..40_usize) {
+        let sign = if descending { "-" } else { "" };
+        let query = parse(&format!("{filter} | sort {sign}duration_ms | limit {limit} | fields duration_ms, id"), None, None);
+        let answer = WORLD.engine.run(&query, &Control::default(), RunLimits::default()).expect("runs");
+        let mut expected: Vec<Vec<Value>> =
+            reference_rows(&query).iter().map(|row| vec![row.value(logs::DURATION_MS), Value::Text(row.id().to_string())]).collect();
+        expected.sort_by(|a, b| table::directed(a[0].total_cmp(&b[0]), descending));
+        expected.truncate(limit);
+        prop_assert_eq!(answer.rows, expected, "{}", query);
+    }
+}
+
+#[track_caller]
+fn check(line: &str, strategy: &str, rows: &[&str]) {
+    let answer = run(line);
+    let found: Vec<String> = answer.rows.iter().map(|row| shown(row)).collect();
+    assert_eq!(
+        (answer.stats.strategy.as_str(), found),
+        (strategy, rows.iter().map(|row| (*row).to_owned()).collect()),
+        "{line}"
+    );
+}
+
+#[test]
+fn pipes_run_in_order() {
+    let by_service = run("| stats count() by service");
+    assert_eq!(
+        by_service.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(),
+        ["service", "count"]
+    );
+    let total: f64 = by_service.rows.iter().filter_map(|row| row[1].as_f64()).sum();
+    check("| stats count()", "rollup", &[&format!("{total:.6}")]);
+    check(
+        "| stats count() by service | stats sum(count), count()",
+        "rollup",
+        &[&format!("{total:.6} | 4.000000")],
+    );
+    check("refused nothing | stats count(), max(duration_ms)", "scan", &["0.000000 | "]);
+    check("refused nothing | stats count()", "count", &["0.000000"]);
+    check(
+        "| top 9 service | where service:* count>0 | fields count | stats count()",
+        "rollup",
+        &["3.000000"],
+    );
+    check("| limit 10 | stats count() by nothing", "newest-first", &[" | 10.000000"]);
+    check("| fields message, k | limit 7 | where k:* OR -k:* | stats count()", "newest-first", &["7.000000"]);
+    check("| sort -duration_ms | limit 5 | stats count(duration_ms)", "top", &["5.000000"]);
+    let top = run("| top 2 service | fields - count");
+    assert_eq!((top.columns.len(), top.rows.len()), (1, 2));
+}
+
+#[test]
+fn a_list_of_records_has_the_columns_its_records_have() {
+    let names = |line: &str| run(line).columns.into_iter().map(|column| column.name).collect::<Vec<_>>();
+    let all = names("| limit 200");
+    assert_eq!(all[..5], ["id", "timestamp", "observed", "level", "service"]);
+    assert!(all.contains(&"attributes".to_owned()) && !all.contains(&"host".to_owned()));
+    assert_eq!(names("nothing_like_it"), ["id", "timestamp", "level", "service", "message"]);
+    assert_eq!(names("| fields template, k, timestamp"), ["template", "k", "timestamp"]);
+    let answer = run("\"login failed\" | fields template | limit 1");
+    assert_eq!(shown(&answer.rows[0]), "Login failed for user <*>");
+    let mut text = Vec::new();
+    run("k:3 | sort timestamp | fields k, host | limit 1")
+        .write_ndjson(&mut text)
+        .expect("a vector takes it");
+    let line = String::from_utf8(text).expect("UTF-8");
+    assert!(line == "{\"k\":3}\n" || line == "{\"k\":\"3.0\"}\n", "{line}");
+}
+
+#[test]
+fn what_is_cut_is_said() {
+    let engine = &WORLD.engine;
+    let answer = |line: &str, control: &Control, limits: RunLimits| {
+        engine.run(&parse(line, None, None), control, limits)
+    };
+    let limits = RunLimits { rows_max: 3, ..RunLimits::default() };
+    let cut = answer("| limit 5", &Control::default(), limits).expect("runs");
+    assert_eq!((cut.rows.len(), cut.stats.partial), (3, true));
+    let cut = answer("| stats count() by source_ip", &Control::default(), limits).expect("runs");
+    assert_eq!(cut.stats.warnings, ["the first 3 of 7 rows are shown"]);
+    let plain = answer("*", &Control::default(), RunLimits { rows_default: 3, ..RunLimits::default() })
+        .expect("runs");
+    assert_eq!((plain.stats.partial, plain.stats.default_limit), (false, Some(3)));
+    let small = RunLimits { result_bytes_max: 200, ..RunLimits::default() };
+    assert!(answer("| fields message", &Control::default(), small).expect("runs").stats.partial);
+    let few = RunLimits { groups_max: 3, ..RunLimits::default() };
+    let error = answer("| stats count() by source_ip", &Control::default(), few).expect_err("too many");
+    assert!(matches!(error, QueryError::TooManyGroups { groups_max: 3 }));
+    let little = RunLimits { group_bytes_max: 100, ..RunLimits::default() };
+    let error = answer("| stats dc(id)", &Control::default(), little).expect_err("too much");
+    assert!(matches!(error, QueryError::TooMuchMemory { bytes_max: 100 }));
+    let cancelled = Control { cancelled: Arc::new(AtomicBool::new(true)), ..Control::default() };
+    let error = answer("| stats max(k)", &cancelled, RunLimits::default()).expect_err("cancelled");
+    assert!(matches!(error, QueryError::Cancelled));
+    let late = Control { deadline: Some(Instant::now()), ..Control::default() };
+    let part = answer("| stats max(k)", &late, RunLimits::default()).expect("a part");
+    assert!(part.stats.partial, "{:?}", part.stats);
+    let error = answer("*", &late, RunLimits::default()).expect_err("late");
+    assert!(matches!(error, QueryError::OutOfTime { .. }));
+}
+
+#[test]
+fn explain_says_what_will_be_done() {
+    let explain = |line: &str| {
+        let query = parse(line, Some(START + 1), Some(START + 300 * NS_PER_SECOND));
+        let explain = WORLD.engine.explain(&query, RunLimits::default()).expect("explains");
+        format!("{} > {} > {} scans", explain.query, explain.steps.join(" > "), explain.scans.len())
+    };
+    assert_eq!(
+        explain("level:error | stats count() by service | sort -count | limit 2"),
+        "level:error | stats count() by service | sort -count | limit 2 > rollup > sort(1 keys) > limit(2) > 1 scans"
+    );
+    assert_eq!(explain("refused"), "refused > newest-first(limit 100) > 1 scans");
+}
