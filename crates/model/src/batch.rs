@@ -571,8 +571,10 @@ impl BatchBuilder {
         let rows = self.rows;
         let ty = self.dataset.field(id).ty;
         let column = self.columns[id.index()].get_or_insert_with(|| Column::new(ty));
-        column.pad(rows);
-        column.truncate(rows);
+        if column.len() != rows {
+            column.pad(rows);
+            column.truncate(rows);
+        }
         column
     }
 

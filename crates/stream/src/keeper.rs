@@ -1,0 +1,96 @@
+//! Writes frozen memtables as segments, lets the journal forget what they cover, and does upkeep.
+//!
+//! Invariants:
+//! - the journal forgets a frame only after a manifest that covers it is durable;
+//! - a failed write changes nothing and is tried again; meanwhile the rows stay searchable and journalled.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use heimdall_journal::Journal;
+use heimdall_model::Clock;
+use heimdall_store::{Store, StoreError};
+
+use crate::stream::Shared;
+
+/// Time between rounds of upkeep.
+const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+/// Wait before a failed write is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(crate) struct Keeper {
+    pub store: Arc<Store>,
+    pub journal: Arc<Journal>,
+    pub clock: Arc<dyn Clock>,
+    pub shared: Arc<Shared>,
+    /// A message per frozen memtable; closed when the stream ends.
+    pub frozen: Receiver<()>,
+    /// A message per committed one.
+    pub committed: Sender<()>,
+}
+
+impl Keeper {
+    /// Serves until the stream drops its end and everything frozen is written.
+    pub(crate) fn run(self) {
+        let mut upkeep_due = Instant::now() + UPKEEP_EVERY;
+        loop {
+            match self.frozen.recv_deadline(upkeep_due) {
+                Ok(()) => self.commit(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.upkeep();
+                    upkeep_due = Instant::now() + UPKEEP_EVERY;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn commit(&self) {
+        let started = Instant::now();
+        while let Err(error) = self.try_commit() {
+            metrics::counter!("store_flush_failures_total").increment(1);
+            tracing::error!(%error, transient = error.is_transient(), "could not write segments; the records stay in the journal and in memory");
+            self.shared.set_trouble(Some(error.to_string()));
+            if self.shared.is_stopping() {
+                return;
+            }
+            std::thread::park_timeout(RETRY_AFTER);
+        }
+        self.shared.set_trouble(None);
+        metrics::histogram!("store_flush_duration_seconds").record(started.elapsed().as_secs_f64());
+        // Full only when the stream has not yet looked at an earlier one: it will see that nothing is frozen.
+        let _ = self.committed.try_send(());
+    }
+
+    fn try_commit(&self) -> Result<(), StoreError> {
+        if let Some(seq) = self.store.commit_frozen()?
+            && let Err(error) = self.journal.truncate_before(seq + 1)
+        {
+            tracing::warn!(%error, "the journal could not release files; they are released later");
+        }
+        let status = self.store.status();
+        #[expect(clippy::cast_precision_loss, reason = "gauges are f64")]
+        {
+            metrics::gauge!("store_segments").set(status.segments as f64);
+            metrics::gauge!("store_segment_bytes").set(status.segment_bytes as f64);
+            metrics::gauge!("store_segment_rows").set(status.segment_rows as f64);
+            metrics::gauge!("store_templates").set(status.templates as f64);
+        }
+        Ok(())
+    }
+
+    fn upkeep(&self) {
+        match self.store.upkeep(self.clock.now()) {
+            Ok(report) if report == heimdall_store::UpkeepReport::default() => {}
+            Ok(report) => tracing::info!(
+                expired = report.expired_segments,
+                shed = report.shed_segments,
+                dropped_rows = report.dropped_rows,
+                merged = report.merged_segments,
+                "store upkeep"
+            ),
+            Err(error) => tracing::error!(%error, "store upkeep failed; it is tried again"),
+        }
+    }
+}
