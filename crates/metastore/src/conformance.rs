@@ -1,0 +1,196 @@
+//! What every implementation of the port must do, as one suite that panics at the first broken promise.
+
+use std::sync::Arc;
+
+use heimdall_model::{Alert, AlertId, Entity, Position, Priority, Severity, Status, Tenant, Timestamp};
+
+use crate::port::{
+    AlertCursor, AlertFilter, AlertRow, AlertStore, AuditFilter, AuditRow, AuditStore, Metastore,
+    MetastoreError, TokenRow, TokenStore,
+};
+
+/// Runs the suite; `make` returns an empty metastore each time.
+///
+/// # Panics
+/// When the implementation breaks a promise of the port.
+pub fn conformance(make: impl Fn() -> Box<dyn Metastore>) {
+    alerts_are_stored_whole_and_replaced(make().alerts());
+    one_live_alert_per_fingerprint(make().alerts());
+    pages_neither_repeat_nor_skip(make().alerts());
+    filters_select(make().alerts());
+    quiet_and_old_alerts_are_found(make().alerts());
+    tokens_are_kept(make().tokens());
+    the_audit_trail_only_grows(make().audit());
+}
+
+/// An alert to store: number `n` sets its id, rule and service.
+#[must_use]
+pub fn alert(n: u64, fingerprint: &str, status: Status, raised_at: i64) -> AlertRow {
+    let alert = Alert {
+        id: AlertId::from_u64_pair(n, n),
+        fingerprint: fingerprint.to_owned(),
+        tenant: Tenant::default(),
+        rule: format!("rule-{}", n % 1_000),
+        detector: "auth".to_owned(),
+        title: "Failed logins".to_owned(),
+        summary: "12 failures in 60 s from 10.0.0.1".to_owned(),
+        severity: if n.is_multiple_of(2) { Severity::Critical } else { Severity::Warning },
+        priority: Priority::P1,
+        status,
+        entity: Entity::new("source_ip", &format!("10.0.0.{}", n % 200)),
+        service: Some(format!("SERVICE-{}", n % 3)),
+        raised_at: Timestamp(raised_at),
+        first_seen: Timestamp(raised_at),
+        last_seen: Timestamp(raised_at),
+        count: 1,
+        score: 0.5,
+        baseline: None,
+        features: vec![],
+        evidence: vec![],
+        mitigation: vec!["block the address".to_owned()],
+        notified: vec![],
+        history: vec![],
+        position: Position(n),
+    };
+    AlertRow { alert: Arc::new(alert), touched_at: Timestamp(raised_at) }
+}
+
+fn alerts_are_stored_whole_and_replaced(store: &dyn AlertStore) {
+    let row = alert(1, "fp", Status::Open, 10);
+    assert_eq!(store.get(row.alert.id).expect("get"), None);
+    store.put(std::slice::from_ref(&row)).expect("put");
+    assert_eq!(store.get(row.alert.id).expect("get"), Some(row.clone()));
+    let mut changed = row;
+    changed.touched_at = Timestamp(20);
+    let inner = Arc::make_mut(&mut changed.alert);
+    (inner.count, inner.status, inner.severity) = (2, Status::Acknowledged, Severity::Critical);
+    store.put(std::slice::from_ref(&changed)).expect("put");
+    assert_eq!(store.latest("fp").expect("latest"), Some(changed.clone()));
+    let by_status = AlertFilter { statuses: vec![Status::Acknowledged], ..AlertFilter::default() };
+    assert_eq!(store.list(&by_status, None, 9).expect("list"), vec![(*changed.alert).clone()]);
+    let counts = store.counts(None).expect("counts");
+    assert_eq!((counts.len(), counts[0].count, counts[0].severity), (1, 1, Severity::Critical));
+}
+
+fn one_live_alert_per_fingerprint(store: &dyn AlertStore) {
+    store.put(&[alert(1, "fp", Status::Suppressed, 1)]).expect("put");
+    let refused = store.put(&[alert(2, "other", Status::Open, 2), alert(3, "fp", Status::Open, 3)]);
+    assert!(matches!(refused, Err(MetastoreError::Conflict { .. })), "{refused:?}");
+    assert_eq!(store.get(alert(2, "other", Status::Open, 2).alert.id).expect("get"), None, "all or nothing");
+    store
+        .put(&[alert(3, "fp", Status::Open, 3), alert(1, "fp", Status::Resolved, 1)])
+        .expect("resolved ones count first");
+    assert_eq!(
+        store.latest("fp").expect("latest").map(|row| row.alert.id),
+        Some(AlertId::from_u64_pair(3, 3))
+    );
+}
+
+fn pages_neither_repeat_nor_skip(store: &dyn AlertStore) {
+    // Seven share each time, so that ids decide inside it.
+    let all: Vec<_> =
+        (0..50_u32).map(|n| alert(n.into(), &format!("fp{n}"), Status::Open, i64::from(n / 7))).collect();
+    store.put(&all).expect("put");
+    let mut expected: Vec<_> = all.iter().map(|row| (row.alert.raised_at, row.alert.id)).collect();
+    expected.sort_unstable();
+    expected.reverse();
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = store.list(&AlertFilter::default(), cursor.as_ref(), 8).expect("list");
+        let Some(last) = page.last() else { break };
+        let text = AlertCursor { raised_at: last.raised_at, id: last.id }.to_string();
+        cursor = Some(text.parse().expect("a cursor reads its own text"));
+        seen.extend(page.iter().map(|alert| (alert.raised_at, alert.id)));
+    }
+    assert_eq!(seen, expected);
+}
+
+fn filters_select(store: &dyn AlertStore) {
+    let all: Vec<_> =
+        (0..30_u32).map(|n| alert(n.into(), &format!("fp{n}"), Status::Open, i64::from(n))).collect();
+    store.put(&all).expect("put");
+    let count = |filter: AlertFilter| store.list(&filter, None, 100).expect("list").len();
+    let every = AlertFilter { tenant: Some(Tenant::default()), ..AlertFilter::default() };
+    assert_eq!(count(every.clone()), 30);
+    assert_eq!(count(AlertFilter { tenant: Tenant::new("other").ok(), ..every.clone() }), 0);
+    assert_eq!(count(AlertFilter { severity: Some(Severity::Critical), ..every.clone() }), 15);
+    assert_eq!(count(AlertFilter { rule: Some("rule-3".to_owned()), ..every.clone() }), 1);
+    assert_eq!(count(AlertFilter { service: Some("SERVICE-0".to_owned()), ..every.clone() }), 10);
+    assert_eq!(count(AlertFilter { entity: Some(Entity::new("source_ip", "10.0.0.7")), ..every.clone() }), 1);
+    assert_eq!(count(AlertFilter { since: Some(Timestamp(25)), ..every.clone() }), 5);
+    let statuses = vec![Status::Open, Status::Resolved];
+    assert_eq!(count(AlertFilter { statuses, severity: Some(Severity::Warning), ..every }), 15);
+}
+
+fn quiet_and_old_alerts_are_found(store: &dyn AlertStore) {
+    let statuses = [Status::Open, Status::Acknowledged, Status::Suppressed, Status::Resolved];
+    let all: Vec<_> = (0..8_u32)
+        .map(|n| alert(n.into(), &format!("fp{n}"), statuses[n as usize % 4], i64::from(n)))
+        .collect();
+    store.put(&all).expect("put");
+    let quiet: Vec<_> = store.quiet(Timestamp(5), 9).expect("quiet");
+    assert_eq!(quiet, [0, 1, 4].map(|n| AlertId::from_u64_pair(n, n)));
+    assert_eq!(store.delete_resolved(Timestamp(7), 9).expect("delete"), 1);
+    assert_eq!(store.get(AlertId::from_u64_pair(3, 3)).expect("get"), None);
+    assert!(store.get(AlertId::from_u64_pair(7, 7)).expect("get").is_some());
+}
+
+fn tokens_are_kept(store: &dyn TokenStore) {
+    let token = TokenRow {
+        id: "a1".to_owned(),
+        name: "night shift".to_owned(),
+        tenant: Some(Tenant::default()),
+        scopes: "read,watch".to_owned(),
+        secret_hash: [7; 32],
+        created_at: Timestamp(1),
+        created_by: "loopback".to_owned(),
+        expires_at: Some(Timestamp(100)),
+        last_used_at: None,
+        revoked_at: None,
+    };
+    store.insert(&token).expect("insert");
+    assert!(matches!(store.insert(&token), Err(MetastoreError::Conflict { .. })));
+    assert_eq!(store.list().expect("list"), vec![token.clone()]);
+    store.note_used(&[("a1".to_owned(), Timestamp(9)), ("gone".to_owned(), Timestamp(9))]).expect("note");
+    store.note_used(&[("a1".to_owned(), Timestamp(4))]).expect("note");
+    assert!(store.revoke("a1", Timestamp(11)).expect("revoke"));
+    assert!(store.revoke("a1", Timestamp(12)).expect("revoke"));
+    assert!(!store.revoke("gone", Timestamp(12)).expect("revoke"));
+    let expected = TokenRow { last_used_at: Some(Timestamp(9)), revoked_at: Some(Timestamp(11)), ..token };
+    assert_eq!(store.list().expect("list"), vec![expected]);
+}
+
+fn the_audit_trail_only_grows(store: &dyn AuditStore) {
+    let line = |seq: u64| AuditRow {
+        seq,
+        at: Timestamp(i64::try_from(seq).expect("small")),
+        tenant: seq.is_multiple_of(2).then(Tenant::default),
+        principal: "loopback".to_owned(),
+        action: format!("action-{}", seq % 3),
+        document: format!("{{\"n\":{seq}}}"),
+        prev_hash: format!("{}", seq - 1),
+        hash: format!("{seq}"),
+    };
+    assert_eq!(store.last().expect("last"), None);
+    for seq in 1..=10 {
+        store.append(&line(seq)).expect("append");
+    }
+    for seq in [10, 12] {
+        assert!(matches!(store.append(&line(seq)), Err(MetastoreError::Conflict { .. })));
+    }
+    assert_eq!(store.last().expect("last"), Some(line(10)));
+    let page = |filter: AuditFilter, before| -> Vec<u64> {
+        store.list(&filter, before, 3).expect("list").iter().map(|row| row.seq).collect()
+    };
+    assert_eq!(page(AuditFilter::default(), None), [10, 9, 8]);
+    assert_eq!(page(AuditFilter::default(), Some(3)), [2, 1]);
+    assert_eq!(
+        page(AuditFilter { tenant: Some(Tenant::default()), ..AuditFilter::default() }, None),
+        [10, 8, 6]
+    );
+    assert_eq!(
+        page(AuditFilter { action: Some("action-0".to_owned()), ..AuditFilter::default() }, Some(9)),
+        [6, 3]
+    );
+    assert_eq!(page(AuditFilter { since: Some(Timestamp(9)), ..AuditFilter::default() }, None), [10, 9]);
+}

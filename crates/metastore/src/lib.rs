@@ -1,0 +1,18 @@
+//! Control-plane records that must survive a restart: alerts, access tokens, the audit trail.
+//!
+//! - [`port`]: what the rest of Heimdall needs, in domain types
+//! - [`sqlite`]: the embedded implementation
+//! - `conformance` (feature `testing`): the suite every implementation passes
+//!
+//! Every call blocks on disk; async code calls it from a blocking thread. Format: docs/formats/metastore.md.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod port;
+pub mod sqlite;
+
+pub use port::{
+    AlertCount, AlertCursor, AlertFilter, AlertRow, AlertStore, AuditFilter, AuditRow, AuditStore,
+    CursorError, Metastore, MetastoreError, PAGE_ROWS_MAX, TokenRow, TokenStore,
+};
+pub use sqlite::{SqliteMetastore, open};
