@@ -1,0 +1,43 @@
+//! Why an alert could not be found or changed.
+
+use heimdall_metastore::MetastoreError;
+use heimdall_model::{AlertId, Status};
+
+/// Why an alert could not be found or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AlertError {
+    /// No such alert, or it belongs to another tenant.
+    #[error("alert `{id}` not found")]
+    NotFound {
+        /// The id asked for.
+        id: AlertId,
+    },
+    /// The lifecycle has no such step.
+    #[error("alert `{id}` is {from} and cannot become {to}")]
+    Conflict {
+        /// The alert.
+        id: AlertId,
+        /// Its status.
+        from: Status,
+        /// The status asked for.
+        to: Status,
+    },
+    /// A resolved alert cannot be reopened because its finding came back as a new alert.
+    #[error("alert `{id}` came back as alert `{newer}`: work on that one")]
+    Superseded {
+        /// The alert.
+        id: AlertId,
+        /// The one that took its place.
+        newer: AlertId,
+    },
+    /// The change holds and is shown, but is not durable yet: the metastore does not answer. It is written when it does.
+    #[error("the alert is not stored yet: the metastore does not answer")]
+    NotDurable,
+    /// The metastore failed.
+    #[error(transparent)]
+    Store(#[from] MetastoreError),
+    /// The writer thread could not be started.
+    #[error("could not start the alert writer")]
+    Start(#[source] std::io::Error),
+}
