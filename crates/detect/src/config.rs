@@ -1,0 +1,515 @@
+//! Every threshold of the detectors: unit, default, and the reason for the default.
+//!
+//! Invariant: a configuration that passed [`DetectConfig::check`] cannot make a detector divide by zero, keep
+//! nothing, or wait for a count it cannot hold.
+
+use std::fmt;
+
+use heimdall_model::time::{format_duration, parse_duration};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::hits::HITS_MAX;
+
+/// Longest lateness, so that windows kept for late records stay small.
+pub const LATENESS_MAX: Period = Period::minutes(60);
+
+/// A length of time in ns, written `60s` or `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period(pub i64);
+
+impl Period {
+    /// Whole seconds.
+    #[must_use]
+    pub const fn seconds(n: i64) -> Period {
+        Period(n * heimdall_model::time::NS_PER_SECOND)
+    }
+
+    /// Whole minutes.
+    #[must_use]
+    pub const fn minutes(n: i64) -> Period {
+        Period::seconds(60 * n)
+    }
+
+    /// Whole hours.
+    #[must_use]
+    pub const fn hours(n: i64) -> Period {
+        Period::minutes(60 * n)
+    }
+
+    /// The length in ns.
+    #[must_use]
+    pub const fn ns(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format_duration(self.0))
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Period, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_duration(&text).map(Period).ok_or_else(|| {
+            D::Error::custom(format!("`{text}` is not a duration; write it like `60s` or `1h30m`"))
+        })
+    }
+}
+
+/// A value does not fit its key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` must be {wants}")]
+pub struct ConfigError {
+    /// Dotted key below the section of this configuration, such as `auth.within`.
+    pub key: String,
+    /// What would do.
+    pub wants: &'static str,
+}
+
+/// Configuration of all detectors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DetectConfig {
+    /// How late a record may be and still count in the window it belongs to, measured against the newest record of
+    /// the same key (source, user, service). Default `10m`: shippers buffer for minutes; more costs memory per key.
+    pub lateness: Period,
+    /// How far event time may lie beyond arrival. A record further ahead is judged at its arrival time, so that one
+    /// wrong clock cannot make everyone else late. Default `5m`: what unsynchronised clocks usually drift.
+    pub ahead: Period,
+    /// Values that leave their learnt baseline.
+    pub zscore: ZscoreConfig,
+    /// Too many records per second.
+    pub flood: FloodConfig,
+    /// Values beyond a fixed bound.
+    pub threshold: ThresholdConfig,
+    /// Failed logins.
+    pub auth: AuthConfig,
+    /// Too many failed operations.
+    pub error_rate: ErrorRateConfig,
+    /// Rules from the `rules/` folder.
+    pub signature: SignatureConfig,
+}
+
+impl Default for DetectConfig {
+    fn default() -> Self {
+        DetectConfig {
+            lateness: Period::minutes(10),
+            ahead: Period::minutes(5),
+            zscore: ZscoreConfig::default(),
+            flood: FloodConfig::default(),
+            threshold: ThresholdConfig::default(),
+            auth: AuthConfig::default(),
+            error_rate: ErrorRateConfig::default(),
+            signature: SignatureConfig::default(),
+        }
+    }
+}
+
+/// Bounds that every keyed detector has.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeyLimits {
+    /// Most keys kept; beyond it the key unused for longest is forgotten. The cost of a key is in the detector's
+    /// header. Default 20,000: more services, hosts or attackers than one machine's feed has, in tens of MB.
+    pub keys_max: usize,
+    /// A key without records for so long (arrival time) is forgotten. Default `24h`: daily jobs keep their baseline.
+    pub idle: Period,
+    /// While a finding goes on, it is repeated with new numbers at most this often (event time). Default `60s`:
+    /// alerts stay current, and a flood of records cannot become a flood of verdicts.
+    pub repeat_every: Period,
+}
+
+impl Default for KeyLimits {
+    fn default() -> Self {
+        KeyLimits { keys_max: 20_000, idle: Period::hours(24), repeat_every: Period::seconds(60) }
+    }
+}
+
+/// Z-score of every metric sample, and of some numeric log fields, against the baseline of its service and metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ZscoreConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// Deviations (σ) beyond which a value is CRITICAL. Default 3.0: 0.3 % of normally distributed values.
+    pub statistical_threshold_multiplier: f64,
+    /// Deviations (σ) beyond which a value is WARNING. Default 2.5: 1.2 % of normally distributed values; 2.0 would
+    /// spend the whole false-positive budget of 5 % on values that are as they should be.
+    pub warning_multiplier: f64,
+    /// Samples before a baseline judges; until then everything is NORMAL. Default 50: the deviation is then known to
+    /// about 10 %.
+    pub min_samples_for_detection: u64,
+    /// Samples the baseline remembers once warm (the mean age of an exponential average). Default 200: twice as
+    /// steady as the warm-up, and a slow daily drift is followed.
+    pub memory_samples: u64,
+    /// WARNING values in a row that make a verdict. Default 3: chance alone needs about 500,000 samples.
+    pub warnings_in_a_row: u32,
+    /// Smallest deviation assumed, as a share of the mean. Default 0.01: a constant value may wobble by 3 %.
+    pub stddev_floor_relative: f64,
+    /// Smallest deviation assumed, in the unit of the metric. Default 0.001: around zero, changes below 0.003 (0.3 %
+    /// of a share, 3 ms in seconds) are no news.
+    pub stddev_floor_absolute: f64,
+    /// A metric that stays CRITICAL without a break for so long (event time) has a new level: its baseline is learnt
+    /// anew. Default `30m`: longer than incidents take to be noticed, short enough for a deploy.
+    pub relearn_after: Period,
+    /// Numeric log fields judged like metrics: `cpu_usage`, `memory_usage`, `error_rate`, `duration_ms`. Default: the
+    /// first three; durations mix all operations of a service and are far from normally distributed.
+    pub log_fields: Vec<String>,
+    /// Metric name endings that are not judged. Default `_total`, `_bucket`: counters only rise, so they have no level.
+    pub skip_suffixes: Vec<String>,
+    /// Bounds.
+    pub limits: KeyLimits,
+}
+
+impl Default for ZscoreConfig {
+    fn default() -> Self {
+        ZscoreConfig {
+            enabled: true,
+            statistical_threshold_multiplier: 3.0,
+            warning_multiplier: 2.5,
+            min_samples_for_detection: 50,
+            memory_samples: 200,
+            warnings_in_a_row: 3,
+            stddev_floor_relative: 0.01,
+            stddev_floor_absolute: 0.001,
+            relearn_after: Period::minutes(30),
+            log_fields: names(&["cpu_usage", "memory_usage", "error_rate"]),
+            skip_suffixes: names(&["_total", "_bucket"]),
+            limits: KeyLimits { keys_max: 100_000, ..KeyLimits::default() },
+        }
+    }
+}
+
+/// Records and samples per second of event time and service, against the service's own rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FloodConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// Times the baseline rate that is a flood. Default 10: rush hours reach three to five.
+    pub multiple: f64,
+    /// Records per second below which nothing is a flood. Default 1,000: one machine answers that easily.
+    pub min_per_second: u32,
+    /// Records per second that are a flood when no baseline is known yet. Default 2,000: MISSION's burst size.
+    pub cold_per_second: u32,
+    /// Seconds of event time before a baseline is trusted. Default 60.
+    pub baseline_seconds_min: u64,
+    /// Seconds the baseline remembers. Default 300: it follows the hour and not the burst.
+    pub memory_seconds: u64,
+    /// Bounds. Default `keys_max` 5,000 services.
+    pub limits: KeyLimits,
+}
+
+impl Default for FloodConfig {
+    fn default() -> Self {
+        FloodConfig {
+            enabled: true,
+            multiple: 10.0,
+            min_per_second: 1_000,
+            cold_per_second: 2_000,
+            baseline_seconds_min: 60,
+            memory_seconds: 300,
+            limits: KeyLimits { keys_max: 5_000, ..KeyLimits::default() },
+        }
+    }
+}
+
+/// Fixed bounds for CPU, memory and disk, per service and host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ThresholdConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// CPU in use. Default: warning 90 %, critical 98 %, 3 samples or 30 s; below 90 % there is still room for a peak.
+    pub cpu: ResourceConfig,
+    /// Memory in use. Default: warning 90 %, critical 97 %, 3 samples or 30 s; near 100 % the kernel kills processes.
+    pub memory: ResourceConfig,
+    /// Disk in use. Default: warning 85 %, critical 95 %, at once; disks fill steadily, so one sample is enough.
+    pub disk: ResourceConfig,
+    /// Bounds.
+    pub limits: KeyLimits,
+}
+
+impl Default for ThresholdConfig {
+    fn default() -> Self {
+        let resource =
+            |warning, critical, consecutive, metrics: &[&str], log_field: Option<&str>| ResourceConfig {
+                warning,
+                critical,
+                consecutive,
+                lasting: Period::seconds(30),
+                metrics: names(metrics),
+                log_field: log_field.map(str::to_owned),
+            };
+        const CPU: &[&str] =
+            &["cpu_usage", "cpu_percent", "cpu_usage_percent", "cpu_utilization", "system_cpu_percent"];
+        const MEMORY: &[&str] = &[
+            "memory_usage",
+            "memory_percent",
+            "memory_usage_percent",
+            "mem_used_percent",
+            "memory_utilization",
+            "system_memory_percent",
+        ];
+        const DISK: &[&str] = &[
+            "disk_usage",
+            "disk_percent",
+            "disk_usage_percent",
+            "disk_used_percent",
+            "disk_utilization",
+            "system_disk_percent",
+        ];
+        ThresholdConfig {
+            enabled: true,
+            cpu: resource(90.0, 98.0, 3, CPU, Some("cpu_usage")),
+            memory: resource(90.0, 97.0, 3, MEMORY, Some("memory_usage")),
+            disk: resource(85.0, 95.0, 1, DISK, None),
+            limits: KeyLimits::default(),
+        }
+    }
+}
+
+/// Bounds of one resource. Values are percent; a metric whose name ends in `_ratio` is taken times 100.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceConfig {
+    /// Percent above which it is WARNING.
+    pub warning: f64,
+    /// Percent above which it is CRITICAL.
+    pub critical: f64,
+    /// Samples in a row above the bound that make a verdict.
+    pub consecutive: u32,
+    /// Or the time above the bound (two samples at least) that makes one, for slow collectors.
+    pub lasting: Period,
+    /// Metric names (any case) that carry the value.
+    pub metrics: Vec<String>,
+    /// Numeric field of log records that carries it too, if any.
+    pub log_field: Option<String>,
+}
+
+/// Failed logins by source and by user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// Failures within `within` that are brute force. Default 5: people mistype three or four times.
+    pub failures: u32,
+    /// Length of the sliding window, both ends included. Default `60s`.
+    pub within: Period,
+    /// Distinct sources that must take part before the failures of one user are a finding of their own. Default 2: from
+    /// one source it is that source's finding already. Failures without a known source always count.
+    pub user_sources_min: u32,
+    /// Distinct users failing from one source within `spray_within` that are password spraying. Default 5.
+    pub spray_users: u32,
+    /// Window for spraying. Default `10m`: spraying is slow, to stay below lockout.
+    pub spray_within: Period,
+    /// A success so soon after a failure of a source found brute-forcing is reported. Default `10m`.
+    pub success_within: Period,
+    /// Bounds.
+    pub limits: KeyLimits,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        AuthConfig {
+            enabled: true,
+            failures: 5,
+            within: Period::seconds(60),
+            user_sources_min: 2,
+            spray_users: 5,
+            spray_within: Period::minutes(10),
+            success_within: Period::minutes(10),
+            limits: KeyLimits::default(),
+        }
+    }
+}
+
+/// Share of failed operations of a service over a sliding window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErrorRateConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// Length of the sliding window, kept in steps of 5 s. Default `60s`: one bad second is no trend.
+    pub within: Period,
+    /// Records in the window before its rate counts. Default 20: one error more changes the rate by 5 % at most.
+    pub records_min: u32,
+    /// Share of errors (0 to 1) above which it is WARNING. Default 0.25.
+    pub warning: f64,
+    /// Share of errors (0 to 1) above which it is CRITICAL. Default 0.5: most users are affected.
+    pub critical: f64,
+    /// The share must also exceed this many times the service's usual share. Default 3: noisy services stay quiet.
+    pub baseline_multiple: f64,
+    /// Bounds. Default `keys_max` 10,000 services.
+    pub limits: KeyLimits,
+}
+
+impl Default for ErrorRateConfig {
+    fn default() -> Self {
+        ErrorRateConfig {
+            enabled: true,
+            within: Period::seconds(60),
+            records_min: 20,
+            warning: 0.25,
+            critical: 0.5,
+            baseline_multiple: 3.0,
+            limits: KeyLimits { keys_max: 10_000, ..KeyLimits::default() },
+        }
+    }
+}
+
+/// Rules from the `rules/` folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignatureConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// Bounds; a key is a rule and its entity.
+    pub limits: KeyLimits,
+}
+
+impl Default for SignatureConfig {
+    fn default() -> Self {
+        SignatureConfig { enabled: true, limits: KeyLimits::default() }
+    }
+}
+
+fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(|name| (*name).to_owned()).collect()
+}
+
+impl DetectConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// Names the first key whose value does not fit.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let (zscore, flood, auth, rate) = (&self.zscore, &self.flood, &self.auth, &self.error_rate);
+        require("lateness", self.lateness.0 >= 0 && self.lateness <= LATENESS_MAX, "between 0s and 1h")?;
+        require("ahead", self.ahead.0 >= 0, "0s or more")?;
+        require("zscore.warning_multiplier", positive(zscore.warning_multiplier), "above 0")?;
+        require(
+            "zscore.statistical_threshold_multiplier",
+            zscore.statistical_threshold_multiplier.is_finite()
+                && zscore.statistical_threshold_multiplier >= zscore.warning_multiplier,
+            "at least `warning_multiplier`",
+        )?;
+        require("zscore.min_samples_for_detection", zscore.min_samples_for_detection >= 2, "at least 2")?;
+        require("zscore.memory_samples", zscore.memory_samples >= 2, "at least 2")?;
+        require("zscore.warnings_in_a_row", zscore.warnings_in_a_row >= 1, "at least 1")?;
+        require("zscore.stddev_floor_relative", zscore.stddev_floor_relative >= 0.0, "0 or more")?;
+        require("zscore.stddev_floor_absolute", positive(zscore.stddev_floor_absolute), "above 0")?;
+        require("zscore.relearn_after", zscore.relearn_after.0 > 0, "above 0s")?;
+        require("flood.multiple", positive(flood.multiple), "above 0")?;
+        require("flood.memory_seconds", flood.memory_seconds >= 1, "at least 1")?;
+        require("auth.failures", counts(auth.failures), "between 1 and 128")?;
+        require("auth.spray_users", counts(auth.spray_users), "between 1 and 128")?;
+        for (key, window) in [
+            ("auth.within", auth.within),
+            ("auth.spray_within", auth.spray_within),
+            ("auth.success_within", auth.success_within),
+            ("error_rate.within", rate.within),
+        ] {
+            require(key, window.0 > 0 && window <= Period::hours(24), "above 0s and at most 1d")?;
+        }
+        require("error_rate.records_min", rate.records_min >= 1, "at least 1")?;
+        require("error_rate.warning", (0.0..=1.0).contains(&rate.warning), "between 0 and 1")?;
+        let critical = (rate.warning..=1.0).contains(&rate.critical);
+        require("error_rate.critical", critical, "between `warning` and 1")?;
+        require("error_rate.baseline_multiple", rate.baseline_multiple >= 0.0, "0 or more")?;
+        self.check_resources()?;
+        self.check_limits()
+    }
+
+    fn check_resources(&self) -> Result<(), ConfigError> {
+        let resources = [
+            ("cpu", &self.threshold.cpu),
+            ("memory", &self.threshold.memory),
+            ("disk", &self.threshold.disk),
+        ];
+        for (name, resource) in resources {
+            let key = |leaf: &str| format!("threshold.{name}.{leaf}");
+            require(&key("warning"), resource.warning.is_finite(), "a number")?;
+            require(&key("critical"), resource.critical >= resource.warning, "at least `warning`")?;
+            require(&key("consecutive"), resource.consecutive >= 1, "at least 1")?;
+            require(&key("lasting"), resource.lasting.0 > 0, "above 0s")?;
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), ConfigError> {
+        for (name, limits) in [
+            ("zscore", &self.zscore.limits),
+            ("flood", &self.flood.limits),
+            ("threshold", &self.threshold.limits),
+            ("auth", &self.auth.limits),
+            ("error_rate", &self.error_rate.limits),
+            ("signature", &self.signature.limits),
+        ] {
+            let key = |leaf: &str| format!("{name}.limits.{leaf}");
+            let fits = (1..=crate::keyed::KEYS_MAX).contains(&limits.keys_max);
+            require(&key("keys_max"), fits, "between 1 and 10 million")?;
+            require(&key("idle"), limits.idle.0 > 0, "above 0s")?;
+            require(&key("repeat_every"), limits.repeat_every.0 > 0, "above 0s")?;
+        }
+        Ok(())
+    }
+}
+
+fn require(key: &str, fits: bool, wants: &'static str) -> Result<(), ConfigError> {
+    if fits { Ok(()) } else { Err(ConfigError { key: key.to_owned(), wants }) }
+}
+
+fn positive(x: f64) -> bool {
+    x.is_finite() && x > 0.0
+}
+
+fn counts(n: u32) -> bool {
+    n >= 1 && n as usize <= HITS_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_pass_and_survive_serde() {
+        let config = DetectConfig::default();
+        config.check().unwrap();
+        let text = serde_json::to_string(&config).unwrap();
+        assert!(text.contains(r#""within":"1m""#), "{text}");
+        assert_eq!(serde_json::from_str::<DetectConfig>(&text).unwrap(), config);
+        assert_eq!(serde_json::from_str::<DetectConfig>("{}").unwrap(), config);
+    }
+
+    #[track_caller]
+    fn check(json: &str, error: &str) {
+        let found = match serde_json::from_str::<DetectConfig>(json) {
+            Ok(config) => config.check().unwrap_err().to_string(),
+            Err(refused) => refused.to_string(),
+        };
+        assert!(found.starts_with(error), "{found}");
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        check(r#"{"auth":{"failures":0}}"#, "`auth.failures` must be between 1 and 128");
+        check(r#"{"auth":{"within":"soon"}}"#, "`soon` is not a duration");
+        check(r#"{"auth":{"withinn":"60s"}}"#, "unknown field `withinn`");
+        check(
+            r#"{"zscore":{"statistical_threshold_multiplier":2.0}}"#,
+            "`zscore.statistical_threshold_multiplier` must be at least `warning_multiplier`",
+        );
+        check(r#"{"flood":{"limits":{"keys_max":0}}}"#, "`flood.limits.keys_max`");
+    }
+}

@@ -1,0 +1,69 @@
+//! Reading what detectors ask of a row, under the names records use for it.
+
+use std::borrow::Cow;
+
+use heimdall_model::attributes::{self, Attribute};
+use heimdall_model::batch::Row;
+use heimdall_model::schema::{logs, metrics};
+use heimdall_model::{Dataset, FieldType, Target};
+use memchr::memmem;
+
+/// Stands for a missing service.
+pub(crate) const NO_SERVICE: &str = "unknown";
+
+const STATUS_PATHS: &[&str] =
+    &["status", "status_code", "http.status_code", "http.response.status_code", "http.status"];
+
+/// Service of a row; a fixed name when it has none.
+pub(crate) fn service<'a>(row: &Row<'a>) -> &'a str {
+    row.service().unwrap_or(NO_SERVICE)
+}
+
+/// Host of a row, if any.
+pub(crate) fn host<'a>(row: &Row<'a>) -> Option<&'a str> {
+    row.text(match row.dataset() {
+        Dataset::Logs => logs::HOST,
+        Dataset::Metrics => metrics::HOST,
+    })
+}
+
+/// The HTTP status of a log record, from its attributes.
+pub(crate) fn http_status(row: &Row<'_>) -> Option<u16> {
+    let json = row.attributes()?;
+    memmem::find(json.as_bytes(), b"status")?;
+    let code = STATUS_PATHS.iter().find_map(|path| attributes::get(json, path))?.as_f64()?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be a status code"
+    )]
+    (100.0..600.0).contains(&code).then_some(code as u16)
+}
+
+/// The text of a target, as people would write it; `None` when absent or empty.
+pub(crate) fn text<'a>(row: &Row<'a>, target: &Target) -> Option<Cow<'a, str>> {
+    let found = match target {
+        Target::Field(id) => match row.dataset().field(*id).ty {
+            FieldType::Text | FieldType::Json => row.text(*id).map(Cow::Borrowed),
+            _ => Some(Cow::Owned(row.value(*id).to_string())),
+        },
+        Target::Attribute(path) => row.attribute(path).and_then(attribute_text),
+        Target::Id => Some(Cow::Owned(row.id().to_string())),
+        Target::Template => None,
+    };
+    found.filter(|text| !text.is_empty())
+}
+
+/// The first of these paths that holds a text, number or truth value, as text.
+pub(crate) fn first_attribute<'a>(json: &'a str, paths: &[&str]) -> Option<Cow<'a, str>> {
+    paths.iter().find_map(|path| attributes::get(json, path).and_then(attribute_text))
+}
+
+fn attribute_text(value: Attribute<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        Attribute::Text(text) => Some(text),
+        Attribute::Number(raw) => Some(Cow::Borrowed(raw)),
+        Attribute::Bool(b) => Some(Cow::Borrowed(if b { "true" } else { "false" })),
+        Attribute::Array(_) | Attribute::Object(_) => None,
+    }
+}

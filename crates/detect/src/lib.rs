@@ -1,0 +1,42 @@
+//! Detectors: pure state machines that read records in journal order and say what is anomalous, and why.
+//!
+//! - [`judge`]: all detectors together, as the stream runs them; [`detector`]: the trait each of them is
+//! - [`config`]: every threshold with its unit, default and reason
+//! - [`zscore`], [`threshold`]: values that leave their baseline, or a fixed bound
+//! - [`flood`], [`error_rate`]: too many records, too many failed ones
+//! - [`auth`]: failed-login bursts, password spraying, success after brute force
+//! - [`signature`]: rules as data (see [`rules`]), read from the `rules/` folder
+//! - [`console`]: the audit line of one assessment
+//!
+//! Invariants:
+//! - no IO, no clock, no async: time is the records' event time and the batches' arrival time;
+//! - the same batches in the same order give the same findings, also across a snapshot and however rows are grouped;
+//! - memory is bounded: every detector keeps at most `keys_max` keys of a stated size.
+//!
+//! Not here: what happens to a verdict (see `heimdall-alert`), where snapshots and rule files are kept.
+
+pub mod auth;
+pub mod config;
+pub mod console;
+pub mod detector;
+pub mod error_rate;
+pub mod flood;
+pub mod judge;
+pub mod rules;
+pub mod signature;
+pub mod threshold;
+pub mod zscore;
+
+mod arrival;
+mod buckets;
+mod fields;
+mod hits;
+mod keyed;
+mod snapshot;
+#[cfg(test)]
+mod testing;
+
+pub use config::{ConfigError, DetectConfig, Period};
+pub use detector::{Counters, Detector, Findings, Observed, SnapshotError};
+pub use judge::{DetectorStatus, Judge};
+pub use rules::{Rule, RuleError, RuleSet, SampleFailure};
