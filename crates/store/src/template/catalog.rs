@@ -2,7 +2,7 @@
 //!
 //! Invariants: `parent(id) <= id`, so parents cannot form a cycle and the root of a cluster is its oldest id; id 0 is the catch-all.
 
-use super::tokens::{Token, TokenKind};
+use super::tokens::{Token, TokenKind, mix, mix_bytes};
 
 /// Dense id of a template within one tenant; only grows. 0 means "no template" ([`TemplateId::CATCH_ALL`]).
 #[derive(
@@ -95,10 +95,10 @@ impl Template {
         self.parent
     }
 
-    /// Makes the template general enough for `other` too: constants that differ become slots. Returns whether anything changed.
+    /// Makes the template general enough for `other` too: constants that differ become slots.
     ///
     /// Both must have the same number of tokens.
-    pub(super) fn generalise<'a>(&mut self, other: impl Iterator<Item = TemplateToken<'a>>) -> bool {
+    pub(super) fn generalise<'a>(&mut self, other: impl Iterator<Item = TemplateToken<'a>>) {
         let mut changed = false;
         let parts: Vec<_> =
             self.tokens().zip(other).map(|(mine, other)| joined(mine, other, &mut changed)).collect();
@@ -111,7 +111,13 @@ impl Template {
             let (constants, layout) = pack(parts.into_iter());
             (self.constants, self.layout) = (constants, layout);
         }
-        changed
+    }
+
+    /// Hash of constants and slots; lines of different raw shape may agree in it (lists of different length).
+    pub(super) fn hash(&self, seed: u64) -> u64 {
+        self.tokens().fold(mix(seed, 0x5445_4d50), |hash, token| {
+            mix_bytes(mix(hash, u64::from(token.gap) << 1 | u64::from(token.slot)), token.constant.as_bytes())
+        })
     }
 
     /// Heap and inline bytes, for memory accounting.

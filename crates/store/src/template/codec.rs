@@ -147,7 +147,7 @@ impl Miner {
             put(out, u64::from(*shapes));
             put(out, template.layout.len() as u64);
             for layout in &template.layout {
-                let flags = u64::from(layout.gap) * FLAG_GAP | u64::from(layout.slot) * FLAG_SLOT;
+                let flags = (u64::from(layout.gap) * FLAG_GAP) | (u64::from(layout.slot) * FLAG_SLOT);
                 put(out, u64::from(layout.constant_bytes) << 2 | flags);
             }
             out.extend_from_slice(template.constants.as_bytes());

@@ -20,7 +20,7 @@ use super::limits::{
     CLUSTERS_MAX_DEFAULT, SHAPES_MAX_DEFAULT, SHAPES_PER_CLUSTER_MAX, TEMPLATES_MAX_DEFAULT,
     VARYING_WORDS_MAX,
 };
-use super::tokens::{Token, TokenKind, mix, mix_bytes, refine, shape_hash};
+use super::tokens::{Token, TokenKind, is_http_method, mix, mix_bytes, refine, shape_hash};
 
 /// Limits of one miner. They are stored with the catalog: a decoded miner keeps the limits it was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +154,8 @@ impl Miner {
             None => TemplateId::CATCH_ALL,
             Some(shape) => self.shapes.get(shape).unwrap_or_else(|| self.place(shape, message)),
         };
-        self.templates[index(id)].count += 1;
+        let count = &mut self.templates[index(id)].count;
+        *count = count.saturating_add(1);
         id
     }
 
@@ -243,19 +244,22 @@ impl Miner {
         if cluster.layout.len() != shape.layout.len() {
             return TemplateId::CATCH_ALL; // two different skeletons with one hash: the templates must stay true
         }
-        if !cluster.generalise(shape.tokens())
-            && *cluster == (Template { count: cluster.count, ..shape.clone() })
-        {
+        cluster.generalise(shape.tokens());
+        if cluster.layout == shape.layout && cluster.constants == shape.constants {
             return root;
         }
         let reserved = self.config.clusters_max.saturating_sub(self.cluster_count);
-        if self.shapes_of[index(root)] >= SHAPES_PER_CLUSTER_MAX
-            || self.templates.len() + reserved >= self.config.templates_max
-        {
+        let ids_left = self.templates.len().saturating_add(reserved) < self.config.templates_max;
+        if self.shapes_of[index(root)] >= SHAPES_PER_CLUSTER_MAX || !ids_left {
             return root;
         }
-        self.shapes_of[index(root)] += 1;
-        self.add(shape)
+        let exact = shape.hash(self.config.seed);
+        self.shapes.get(exact).unwrap_or_else(|| {
+            self.shapes_of[index(root)] += 1;
+            let id = self.add(shape);
+            self.shapes.insert(exact, id);
+            id
+        })
     }
 
     /// Makes a new cluster, unless the limits forbid it.
@@ -408,19 +412,25 @@ impl Skeleton {
     }
 }
 
-/// Different words that make a place a slot when at least three, two or one constant words remain around it.
+/// Different words that make a place a slot when one, two, or three and more constant words remain around it.
 ///
-/// The more constant text two lines share, the surer it is that one statement printed both. Four distinct words leave pairs and triples
-/// such as true/false, start/stop/restart or low/medium/high apart; eight exceed the usual sets of states and levels.
-const NEEDED_BY_CONSTANT_WORDS: [usize; 3] = [8, 6, 4];
+/// The more constant text two lines share, the surer it is that one statement printed both. The numbers exceed the usual sets of
+/// alternatives a program writes out itself: start/stop/pause/resume, the syslog severities, the phases of a job.
+const NEEDED_BY_CONSTANT_WORDS: [usize; 3] = [8, 8, 6];
+/// The same where a value is expected: after `=` and after "for", "from", "to" … Four leave true/false/null and low/medium/high apart.
+const NEEDED_WHERE_VALUES_STAND: [usize; 3] = [8, 6, 4];
 /// Different words that make the word after "for user", "on node" … a slot: there the language says that a name follows.
 const NEEDED_WHEN_NAMED: usize = 2;
+/// Different words that make the word between two prepositions a slot ("for … from", "by … on"). "from … to" tells a transition between
+/// states, which are words of the program.
+const NEEDED_BETWEEN_PREPOSITIONS: usize = 3;
 /// Programs begin a line with a verb or a subject of their own, and put topics before `:` and function names before `(`.
 const NEEDED_FACTOR_TOPIC: usize = 2;
 
-/// Words that announce that the next noun is about one particular thing.
-const PREPOSITIONS: [&str; 14] =
-    ["for", "from", "to", "by", "on", "in", "at", "of", "with", "via", "as", "the", "invalid", "unknown"];
+/// Words that put what follows in relation to the event.
+const PREPOSITIONS: [&str; 11] = ["for", "from", "to", "by", "on", "in", "at", "of", "with", "via", "as"];
+/// Words that, like a preposition, announce one particular thing when a noun follows.
+const DETERMINERS: [&str; 3] = ["the", "invalid", "unknown"];
 /// Nouns of operating that are followed by the name of the thing.
 const NAMED_NOUNS: [&str; 32] = [
     "user",
@@ -479,6 +489,7 @@ impl<'a> View<'a> {
             .map(|_| self.text(at + 1));
         if token.kind == TokenKind::Delimiter
             || glued == Some("=")
+            || is_http_method(text)
             || !text.bytes().any(|b| b.is_ascii_alphanumeric() || b >= 0x80)
         {
             return None;
@@ -487,7 +498,11 @@ impl<'a> View<'a> {
         if others >= 2 && self.is_named(at) {
             return Some(NEEDED_WHEN_NAMED);
         }
-        let needed = *NEEDED_BY_CONSTANT_WORDS.get(others.checked_sub(1)?)?;
+        if others >= 2 && self.is_between_prepositions(at) {
+            return Some(NEEDED_BETWEEN_PREPOSITIONS);
+        }
+        let table = if self.is_value(at) { NEEDED_WHERE_VALUES_STAND } else { NEEDED_BY_CONSTANT_WORDS };
+        let needed = *table.get(others.checked_sub(1)?)?;
         let topic = at == 0 || matches!(glued, Some(":" | "("));
         Some(if topic { needed * NEEDED_FACTOR_TOPIC } else { needed })
     }
@@ -497,13 +512,314 @@ impl<'a> View<'a> {
         self.tokens[at].kind == TokenKind::Word && letters()
     }
 
+    /// Whether a value is expected at the place: after `=` or a preposition.
+    fn is_value(&self, at: usize) -> bool {
+        at > 0 && (self.text(at - 1) == "=" || (self.tokens[at].gap && self.is_one_of(at - 1, &PREPOSITIONS)))
+    }
+
     /// Whether preposition and noun stand before the place, with nothing between.
     fn is_named(&self, at: usize) -> bool {
-        let is_one_of = |back: usize, words: &[&str]| {
-            at >= back
-                && self.tokens[at - back].kind == TokenKind::Word
-                && words.contains(&self.text(at - back))
+        let announced = |at: usize| self.is_one_of(at, &PREPOSITIONS) || self.is_one_of(at, &DETERMINERS);
+        at >= 2 && self.tokens[at].gap && self.is_one_of(at - 1, &NAMED_NOUNS) && announced(at - 2)
+    }
+
+    fn is_between_prepositions(&self, at: usize) -> bool {
+        let around = at > 0 && at + 1 < self.tokens.len() && self.tokens[at].gap && self.tokens[at + 1].gap;
+        around
+            && self.is_one_of(at - 1, &PREPOSITIONS)
+            && self.is_one_of(at + 1, &PREPOSITIONS)
+            && (self.text(at - 1), self.text(at + 1)) != ("from", "to")
+    }
+
+    fn is_one_of(&self, at: usize, words: &[&str]) -> bool {
+        self.tokens[at].kind == TokenKind::Word && words.contains(&self.text(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{TemplateError, limits};
+    use super::*;
+
+    fn mined(messages: &[&str]) -> (Miner, Vec<TemplateId>) {
+        let mut miner = Miner::new(MinerConfig::default());
+        let ids = messages.iter().map(|m| miner.assign(m)).collect();
+        (miner, ids)
+    }
+
+    /// The cluster templates of the messages at the end of input, each once, in order of first appearance.
+    #[track_caller]
+    fn check(messages: &[&str], templates: &[&str]) {
+        let (miner, ids) = mined(messages);
+        let mut roots: Vec<_> = ids.iter().map(|id| miner.canonical(*id)).collect();
+        let mut seen = std::collections::HashSet::new();
+        roots.retain(|root| seen.insert(*root));
+        let texts: Vec<_> =
+            roots.iter().map(|root| miner.template(*root).expect("handed out").text()).collect();
+        assert_eq!(texts, templates);
+    }
+
+    /// Words without digits, different for each `n`.
+    fn word(mut n: usize) -> String {
+        let mut word = String::from("w");
+        loop {
+            word.push(char::from(b'g' + u8::try_from(n % 20).expect("below 20")));
+            n /= 20;
+            if n == 0 {
+                return word;
+            }
+        }
+    }
+
+    /// A fixed pseudo-random sequence (xorshift).
+    fn random(state: &mut u64) -> usize {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        usize::try_from(*state >> 33).expect("31 bits")
+    }
+
+    fn random_line(state: &mut u64) -> String {
+        let words = 1 + random(state) % 12;
+        (0..words).map(|_| word(random(state) % 8000)).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_named_thing_is_a_slot_from_the_second_name_on() {
+        check(
+            &[
+                "session closed for user cyrus",
+                "session closed for user root",
+                "session opened for user root by (uid=0)",
+            ],
+            &["session closed for user <*>", "session opened for user root by (uid=<*>)"],
+        );
+        check(
+            &[
+                "Failed password for invalid user admin from 1.2.3.4 port 22 ssh2",
+                "Failed password for invalid user x from ::1 port 2 ssh2",
+            ],
+            &["Failed password for invalid user <*> from <*> port <*> <*>"],
+        );
+    }
+
+    #[test]
+    fn three_words_between_prepositions_are_names() {
+        check(
+            &[
+                "Failed password for root from 1.2.3.4 port 2",
+                "Failed password for git from ::1 port 2",
+                "Failed password for root from fe80::1 port 2",
+            ],
+            &["Failed password for root from <*> port <*>", "Failed password for git from <*> port <*>"],
+        );
+        check(
+            &[
+                "Failed password for root from 1.2.3.4",
+                "Failed password for git from 1.2.3.5",
+                "Failed password for www from 1.2.3.4",
+            ],
+            &["Failed password for <*> from <*>"],
+        );
+    }
+
+    #[test]
+    fn few_alternatives_stay_apart_and_many_become_a_slot() {
+        let states = [
+            "VM Started (Lifecycle Event)",
+            "VM Stopped (Lifecycle Event)",
+            "VM Paused (Lifecycle Event)",
+            "VM Resumed (Lifecycle Event)",
+        ];
+        check(&states, &states);
+        let lines: Vec<String> = (0..8).map(|n| format!("removing {}", word(n))).collect();
+        check(&lines.iter().map(String::as_str).collect::<Vec<_>>(), &["removing <*>"]);
+        check(
+            &["normal", "warning", "running", "critical", "active"],
+            &["normal", "warning", "running", "critical", "active"],
+        );
+    }
+
+    #[test]
+    fn templates_of_common_systems() {
+        check(
+            &[
+                "\"GET /v2/54fa/servers/detail HTTP/1.1\" status: 200 len: 1893 time: 0.2477829",
+                "\"GET /v2/77ab/servers/detail HTTP/1.1\" status: 404 len: 3 time: 0.1",
+                "\"POST /v2/54fa/os-server-external-events HTTP/1.1\" status: 200 len: 380 time: 0.0758",
+            ],
+            &[
+                "\"GET <*> HTTP/<*>\" status: <*> len: <*> time: <*>",
+                "\"POST <*> HTTP/<*>\" status: <*> len: <*> time: <*>",
+            ],
+        );
+        check(
+            &[
+                "Block broadcast_9 stored as values in memory (estimated size 384.0 B, free 317.5 KB)",
+                "Block broadcast_12 stored as values in memory (estimated size 1.2 MB, free 3 GB)",
+            ],
+            &["Block broadcast_<*> stored as values in memory (estimated size <*>, free <*>)"],
+        );
+        check(
+            &["en0: BSSID changed to 5c:50:15:36:bc:03", "en0: BSSID changed to 5c:50:ff:fe:bc:ad"],
+            &["<*>: BSSID changed to <*>"],
+        );
+        check(
+            &[
+                "java.io.IOException: broken pipe\n\tat a.b.C(C.java:1)",
+                "java.io.IOException: broken pipe\n\tat x.y.Z(Z.java:7)\n\tat q",
+            ],
+            &["java.io.IOException: broken pipe <*>"],
+        );
+    }
+
+    #[test]
+    fn parameters_are_the_values_of_the_slots() {
+        let message = "Received block blk_-17 of size 67108864 from /10.2.3.4";
+        let (miner, ids) = mined(&[message, "session for user root now", "session for user eve now"]);
+        assert_eq!(miner.parameters(ids[0], message), ["-17", "67108864", "10.2.3.4"]);
+        assert_eq!(miner.parameters(ids[0], "something else"), [""; 0]);
+        let root = miner.canonical(ids[2]);
+        assert_eq!(miner.parameters(root, "session for user eve now"), ["eve"]);
+        assert_eq!(miner.parameters(TemplateId::CATCH_ALL, message), [""; 0]);
+    }
+
+    #[test]
+    fn empty_messages_are_caught_by_the_catch_all() {
+        let (miner, ids) = mined(&["", " \t\n", "\0"]);
+        assert_eq!(ids, [TemplateId::CATCH_ALL; 3]);
+        let catch_all = miner.template(TemplateId::CATCH_ALL).expect("always there");
+        assert_eq!((catch_all.text().as_str(), catch_all.count()), ("<*>", 3));
+        assert_eq!(miner.template(TemplateId(1)), None);
+    }
+
+    #[test]
+    fn a_cluster_hands_out_few_ids_for_a_varying_word() {
+        let mut miner = Miner::new(MinerConfig::default());
+        let ids: Vec<_> =
+            (0..200).map(|n| miner.assign(&format!("opened /var/{}/log now please", word(n)))).collect();
+        let root = miner.canonical(ids[0]);
+        assert!(ids.iter().all(|id| miner.canonical(*id) == root));
+        assert_eq!(miner.templates().len(), 2 + usize::from(SHAPES_PER_CLUSTER_MAX));
+        assert_eq!(ids[199], root);
+    }
+
+    /// Replays a mixed stream and checks after every message what must hold for ids handed out earlier.
+    #[test]
+    fn templates_only_generalise_and_keep_matching() {
+        let mut miner = Miner::new(MinerConfig::default());
+        let mut state = 7;
+        let mut seen: Vec<(TemplateId, String)> = Vec::new();
+        for round in 0..300 {
+            let (a, b) = (word(random(&mut state) % 12), word(random(&mut state) % 3));
+            let message = format!(
+                "service {b} on host {a} changed state={} after {round} ms",
+                word(random(&mut state) % 6)
+            );
+            let before: Vec<Template> = miner.templates().map(|(_, t)| t.clone()).collect();
+            seen.push((miner.assign(&message), message));
+            for (old, (_, new)) in before.iter().zip(miner.templates()) {
+                let slots = |t: &Template| t.tokens().map(|t| t.slot).collect::<Vec<_>>();
+                assert!(
+                    slots(old).iter().zip(slots(new)).all(|(was, is)| is || !was),
+                    "a slot became constant"
+                );
+                assert!(new.tokens().zip(old.tokens()).all(|(n, o)| n.slot || n.constant == o.constant));
+            }
+        }
+        for (id, message) in &seen {
+            for id in [*id, miner.canonical(*id)] {
+                let slots = miner.template(id).expect("handed out").tokens().filter(|t| t.slot).count();
+                assert_eq!(miner.parameters(id, message).len(), slots, "{message}");
+            }
+        }
+        let roots: std::collections::HashSet<_> = seen.iter().map(|(id, _)| miner.canonical(*id)).collect();
+        assert_eq!(roots.len(), 1, "all lines come from one statement");
+    }
+
+    /// Equal shape hashes must mean equal tokens, however odd the line: else an id would be given to a message its template does not match.
+    #[test]
+    fn the_template_of_an_id_matches_its_messages() {
+        let parts = [
+            "a", "GET", "b.c.d", "/p/q", "7", "x_9", "12:30", "ab", "KB", "bytes", "Jun", "é", "from", "user",
+        ];
+        let marks = [" ", " ", " ", ":", ",", "=", "(", ")", "\"", "'", "[", "<", "\n", "::"];
+        let mut miner = Miner::new(MinerConfig::default());
+        let mut state = 11;
+        let mut seen = Vec::new();
+        for _ in 0..20_000 {
+            let length = 1 + random(&mut state) % 5;
+            let line: String = (0..length)
+                .map(|_| {
+                    [parts[random(&mut state) % parts.len()], marks[random(&mut state) % marks.len()]]
+                        .concat()
+                })
+                .collect();
+            seen.push((miner.assign(&line), line));
+        }
+        for (id, line) in seen.iter().filter(|(id, _)| *id != TemplateId::CATCH_ALL) {
+            for id in [*id, miner.canonical(*id)] {
+                let template = miner.template(id).expect("handed out");
+                let slots = template.tokens().filter(|t| t.slot).count();
+                assert_eq!(miner.parameters(id, line).len(), slots, "`{line}` against `{}`", template.text());
+            }
+        }
+    }
+
+    #[test]
+    fn random_input_stays_within_the_limits() {
+        let config =
+            MinerConfig { clusters_max: 200, templates_max: 300, shapes_max: 500, ..MinerConfig::default() };
+        let mut miner = Miner::new(config);
+        let mut state = 99;
+        for _ in 0..5000 {
+            miner.assign(&random_line(&mut state));
+        }
+        assert!(miner.templates().len() <= config.templates_max);
+        assert!(miner.shapes.young.len() + miner.shapes.old.len() <= config.shapes_max);
+        assert_eq!(miner.cluster_count, config.clusters_max);
+        assert_eq!(miner.assign("yet another kind of message"), TemplateId::CATCH_ALL);
+        let long = "x ".repeat(3000) + &"y".repeat(100_000) + "é";
+        miner.assign(&long);
+        miner.assign(&"é".repeat(limits::MESSAGE_BYTES_MAX));
+        miner.assign(&"\"(=".repeat(2000));
+    }
+
+    #[test]
+    fn a_decoded_miner_continues_identically() {
+        let config = MinerConfig { shapes_max: 64, ..MinerConfig::default() };
+        let mut miner = Miner::new(config);
+        let mut state = 3;
+        let mut line = || {
+            format!(
+                "{} user {} did {}",
+                word(random(&mut state) % 3),
+                word(random(&mut state) % 40),
+                random_line(&mut state)
+            )
         };
-        self.tokens[at].gap && is_one_of(1, &NAMED_NOUNS) && is_one_of(2, &PREPOSITIONS)
+        for _ in 0..500 {
+            miner.assign(&line());
+        }
+        let mut restarted = Miner::decode(&miner.encode()).expect("just encoded");
+        assert_eq!(restarted, miner);
+        for _ in 0..500 {
+            let line = line();
+            assert_eq!(restarted.assign(&line), miner.assign(&line));
+        }
+        assert_eq!(restarted.encode(), miner.encode());
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused() {
+        let (miner, _) = mined(&["session closed for user cyrus", "session closed for user root"]);
+        let good = miner.encode();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            assert!(Miner::decode(&bad).is_err(), "byte {at}");
+            assert!(Miner::decode(&good[..at]).is_err(), "cut at {at}");
+        }
+        assert!(matches!(Miner::decode(b"something else"), Err(TemplateError::Magic)));
     }
 }

@@ -112,7 +112,13 @@ pub(super) fn scan(message: &str, mut sink: impl FnMut(&[u8], RawToken)) {
                 seen |= class;
                 at += 1;
             }
-            let (kind, prefix) = classify(bytes, start, at, seen);
+            let (kind, prefix) = match clock_end(bytes, start, at) {
+                Some(end) if seen & DIGIT != 0 => {
+                    at = end;
+                    (RawKind::Slot, 0)
+                }
+                _ => classify(bytes, start, at, seen),
+            };
             sink(bytes, RawToken { start, end: at, prefix, kind, gap });
         }
         gap = false;
@@ -126,12 +132,15 @@ pub(super) fn scan(message: &str, mut sink: impl FnMut(&[u8], RawToken)) {
 
 /// Decides whether a word is variable by its letters alone.
 ///
-/// - A word with a digit is variable: numbers, addresses, identifiers, sizes, durations, versions.
+/// - A word with a digit is variable: numbers, addresses, identifiers, sizes, durations, versions. Functions may have one digit.
 /// - A word of eight or more hexadecimal letters is a hexadecimal number that happens to have no digit (`ffffffff`).
 /// - Two hexadecimal letters tied by `:` to a neighbour are a byte of a hardware address (`00:1b:ba:c3`).
 #[inline(always)]
 fn classify(bytes: &[u8], start: usize, end: usize, seen: u8) -> (RawKind, usize) {
     if seen & DIGIT != 0 {
+        if bytes.get(end) == Some(&b'(') && is_function(&bytes[start..end]) {
+            return (RawKind::Word, 0);
+        }
         return (RawKind::Slot, constant_prefix(&bytes[start..end]));
     }
     if seen & NOT_HEX == 0 && (end - start >= 8 || (end - start == 2 && tied_by_colon(bytes, start, end))) {
@@ -140,13 +149,19 @@ fn classify(bytes: &[u8], start: usize, end: usize, seen: u8) -> (RawKind, usize
     (RawKind::Word, 0)
 }
 
+/// Whether a word before `(` is rather the name of a function (`jk2_init(`) than a value (`node12(`): it has one digit, not at an end.
+fn is_function(word: &[u8]) -> bool {
+    let inner = word.len() > 2 && word[0].is_ascii_alphabetic() && !word[word.len() - 1].is_ascii_digit();
+    inner && word.iter().filter(|b| b.is_ascii_digit()).count() == 1
+}
+
 /// Length of the constant beginning of a variable word: letters up to and including the first `_ - # / @` (`blk_`, `node-`, `CPU#`),
-/// or a leading `/`. None when the letters may themselves be hexadecimal digits of an identifier.
+/// or the `/` before an address (`/10.2.3.4`; a path is variable as a whole). None when the letters may themselves be hexadecimal digits of an identifier.
 #[inline(always)]
 fn constant_prefix(word: &[u8]) -> usize {
     let letters = word.iter().take_while(|b| b.is_ascii_alphabetic()).count();
     match word.get(letters) {
-        Some(b'/') if letters == 0 => 1,
+        Some(b'/') if letters == 0 => usize::from(memchr::memchr(b'/', &word[1..]).is_none()),
         Some(b'_' | b'-' | b'#' | b'/' | b'@') if letters > 0 => {
             let hex = letters >= 4 && word[..letters].iter().all(u8::is_ascii_hexdigit);
             if hex { 0 } else { letters + 1 }
@@ -161,6 +176,33 @@ fn tied_by_colon(bytes: &[u8], start: usize, end: usize) -> bool {
     let after = bytes.get(end) == Some(&b':')
         && bytes.get(end + 1).is_some_and(|b| CLASS[usize::from(*b)] & !DIGIT == 0);
     before || after
+}
+
+/// End of the time of day or duration that begins in the word `start..end`: `07:15`, `07:15:02`, `07:15:02,123`, `2024-05-01T07:15:02.5Z`.
+/// Two digits a part, at most three parts; more are a hardware address.
+#[inline(always)]
+fn clock_end(bytes: &[u8], start: usize, end: usize) -> Option<usize> {
+    if bytes.get(end) == Some(&b':') { clock_end_at_colon(bytes, start, end) } else { None }
+}
+
+fn clock_end_at_colon(bytes: &[u8], start: usize, end: usize) -> Option<usize> {
+    let digits = |at: usize| bytes.get(at..at + 2).is_some_and(|pair| pair.iter().all(u8::is_ascii_digit));
+    let hour = end.checked_sub(2).filter(|&at| at >= start && digits(at))?;
+    let opens = if hour == start { start == 0 || bytes[start - 1] != b':' } else { bytes[hour - 1] == b'T' };
+    let part = |at: usize| bytes.get(at) == Some(&b':') && digits(at + 1);
+    if !opens || !part(end) {
+        return None;
+    }
+    let minutes_end = end + 3;
+    let seconds_end = if part(minutes_end) { minutes_end + 3 } else { minutes_end };
+    let comma = bytes.get(seconds_end) == Some(&b',') && digits(seconds_end + 1);
+    let fraction = seconds_end + usize::from(comma);
+    let tail =
+        bytes[fraction..].iter().take_while(|b| CLASS[usize::from(**b)] & (SPACE | DELIMITER) == 0).count();
+    let clock_end = fraction + tail;
+    let goes_on = bytes.get(clock_end) == Some(&b':')
+        && bytes.get(clock_end + 1).is_some_and(u8::is_ascii_alphanumeric);
+    (!goes_on).then_some(clock_end)
 }
 
 const HASH_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -257,62 +299,51 @@ pub(super) fn refine(message: &str, tokens: &mut Vec<Token>) {
     tokens.clear();
     let mut raw = Vec::with_capacity(32);
     scan(message, |_, token| raw.push(token));
+    let line = Line { message, raw: &raw };
     let mut at = 0;
     while at < raw.len() {
-        if let Some(close) = quoted(message, &raw, at) {
-            push(message, tokens, raw[at], TokenKind::Delimiter);
-            tokens.push(quoted_token(&raw[at + 1..close]));
-            push(message, tokens, raw[close], TokenKind::Delimiter);
+        if let Some(close) = line.quotation(at) {
+            tokens.push(plain(raw[at], TokenKind::Delimiter));
+            tokens.push(quoted(&raw[at + 1..close]));
+            tokens.push(plain(raw[close], TokenKind::Delimiter));
             at = close + 1;
-            continue;
-        }
-        let kind = match raw[at].kind {
-            RawKind::Word if is_name(&message[raw[at].start..raw[at].end], raw.get(at + 1), message) => {
-                TokenKind::Name
+        } else if line.is_indexed_name(at) {
+            let constant = raw[at].end - raw[at].start;
+            tokens.push(Token { end: raw[at + 3].end, constant, ..plain(raw[at], TokenKind::Slot) });
+            at += 4;
+        } else if let Some(end) = line.quantity_end(at) {
+            tokens.push(Token { end: raw[end - 1].end, constant: 0, ..plain(raw[at], TokenKind::Slot) });
+            at = end;
+        } else if line.is_byte_count(at) {
+            let end = line.restatement_end(at + 1);
+            tokens.push(plain(raw[at], TokenKind::Word));
+            tokens.push(optional(raw[at].end, raw[end - 1].end));
+            at = end;
+        } else {
+            tokens.push(plain(raw[at], line.kind(at)));
+            if line.is_empty_value_after(at) {
+                tokens.push(optional(raw[at].end, raw[at].end));
             }
-            RawKind::Word => TokenKind::Word,
-            RawKind::Slot | RawKind::Rest => TokenKind::Slot,
-            RawKind::Delimiter => TokenKind::Delimiter,
-        };
-        push(message, tokens, raw[at], kind);
-        at += 1;
+            at += 1;
+        }
     }
     mark_dates(message, tokens);
     collapse_lists(message, tokens);
 }
 
-fn push(message: &str, tokens: &mut Vec<Token>, raw: RawToken, kind: TokenKind) {
-    let constant = match kind {
-        TokenKind::Slot => raw.prefix,
-        _ => raw.end - raw.start,
-    };
-    debug_assert!(message.is_char_boundary(raw.start) && message.is_char_boundary(raw.end));
-    tokens.push(Token { start: raw.start, end: raw.end, constant, kind, gap: raw.gap });
+fn plain(raw: RawToken, kind: TokenKind) -> Token {
+    let constant = if kind == TokenKind::Slot { raw.prefix } else { raw.end - raw.start };
+    Token { start: raw.start, end: raw.end, constant, kind, gap: raw.gap }
 }
 
-/// Raw tokens one quotation may span; a lone quote mark further from its twin is an ordinary delimiter.
-const QUOTED_TOKENS_MAX: usize = 24;
-
-/// When a quotation opens at `at`, the index of the mark that closes it. Quoted text is one value, however many words it has.
-/// `'` opens only after a gap or delimiter and closes only before one (`can't` is no quotation). Quoted keys (`"k":`) are not values.
-fn quoted(message: &str, raw: &[RawToken], at: usize) -> Option<usize> {
-    let bytes = message.as_bytes();
-    let mark = |i: usize| (raw[i].kind == RawKind::Delimiter).then(|| bytes[raw[i].start]);
-    let open = mark(at).filter(|m| matches!(m, b'"' | b'\''))?;
-    if at > 0 && !raw[at].gap && mark(at - 1).is_none() {
-        return None;
-    }
-    let last = raw.len().min(at + 2 + QUOTED_TOKENS_MAX);
-    let close = (at + 1..last).find(|&i| {
-        mark(i) == Some(open) && raw.get(i + 1).is_none_or(|next| next.gap || next.kind != RawKind::Word)
-    })?;
-    let key = raw.get(close + 1).is_some_and(|next| !next.gap)
-        && close + 1 < raw.len()
-        && mark(close + 1) == Some(b':');
-    (close > at + 1 && !key).then_some(close)
+/// A value that may be missing: a slot with its white space, or an empty name.
+fn optional(start: usize, end: usize) -> Token {
+    let kind = if start == end { TokenKind::Name } else { TokenKind::Slot };
+    Token { start, end, constant: 0, kind, gap: false }
 }
 
-fn quoted_token(inner: &[RawToken]) -> Token {
+/// All that is inside a quotation, as one token.
+fn quoted(inner: &[RawToken]) -> Token {
     let (first, last) = (inner[0], inner[inner.len() - 1]);
     let slot = inner.iter().any(|t| t.kind == RawKind::Slot);
     let kind = if slot { TokenKind::Slot } else { TokenKind::Name };
@@ -320,21 +351,175 @@ fn quoted_token(inner: &[RawToken]) -> Token {
     Token { start: first.start, end: last.end, constant, kind, gap: first.gap }
 }
 
-/// Whether a word without digits names a thing by its form: a path, a host or package name (two or more inner dots), an address with `@`.
-/// A word before `(` is a function and constant; one dot is not enough (`foo.c`, `state.value`, the end of a sentence).
-fn is_name(word: &str, next: Option<&RawToken>, message: &str) -> bool {
-    let glued = next.filter(|n| n.kind == RawKind::Delimiter && !n.gap).map(|n| message.as_bytes()[n.start]);
-    if matches!(glued, Some(b'(' | b'=')) {
-        return false;
+/// Raw tokens one quotation may span; a lone quote mark further from its twin is an ordinary delimiter.
+const QUOTED_TOKENS_MAX: usize = 24;
+
+/// Verbs of HTTP; `"GET /x HTTP/1.1"` is a sentence, not a value, and another verb is another event.
+const HTTP_METHODS: [&str; 9] =
+    ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
+/// Words after which the thing itself is named.
+const DIRECTIONS: [&str; 8] = ["to", "from", "for", "by", "at", "on", "via", "with"];
+/// Units that programs choose by the size of the number before them; number and unit are one value.
+const UNITS: [&str; 25] = [
+    "B", "KB", "MB", "GB", "TB", "PB", "kB", "KiB", "MiB", "GiB", "TiB", "K", "M", "G", "T", "ns", "us",
+    "ms", "s", "sec", "secs", "min", "mins", "h", "hrs",
+];
+
+/// Whether a word is a verb of HTTP.
+pub(super) fn is_http_method(word: &str) -> bool {
+    HTTP_METHODS.contains(&word)
+}
+
+/// The raw tokens of a message with their text.
+struct Line<'a> {
+    message: &'a str,
+    raw: &'a [RawToken],
+}
+
+impl Line<'_> {
+    fn text(&self, at: usize) -> &str {
+        &self.message[self.raw[at].start..self.raw[at].end]
     }
-    let bytes = word.as_bytes();
-    let letters = bytes.iter().any(u8::is_ascii_alphabetic);
-    let inner = bytes.get(1..bytes.len().saturating_sub(1)).unwrap_or(&[]);
-    let count = |b: u8| inner.iter().filter(|x| **x == b).count();
-    let path =
-        matches!(bytes[0], b'/' | b'~' | b'\\') && bytes.len() > 1 || count(b'/') >= 2 || count(b'\\') >= 2;
-    let ellipsis = word.contains("..");
-    letters && (path || (!ellipsis && count(b'.') >= 2) || count(b'@') == 1)
+
+    /// The delimiter at `at`, if there is one.
+    fn delimiter(&self, at: usize) -> Option<u8> {
+        let token = self.raw.get(at).filter(|t| t.kind == RawKind::Delimiter)?;
+        Some(self.message.as_bytes()[token.start])
+    }
+
+    /// The delimiter at `at`, if no white space stands before it.
+    fn glued(&self, at: usize) -> Option<u8> {
+        self.delimiter(at).filter(|_| !self.raw[at].gap)
+    }
+
+    fn is_glued_slot(&self, at: usize) -> bool {
+        self.raw.get(at).is_some_and(|t| t.kind == RawKind::Slot && !t.gap)
+    }
+
+    fn is_word_of(&self, at: usize, words: &[&str]) -> bool {
+        self.raw[at].kind == RawKind::Word && words.contains(&self.text(at))
+    }
+
+    fn kind(&self, at: usize) -> TokenKind {
+        match self.raw[at].kind {
+            RawKind::Word if self.is_endpoint_host(at) => TokenKind::Slot,
+            RawKind::Word if self.is_name(at) => TokenKind::Name,
+            RawKind::Word => TokenKind::Word,
+            RawKind::Slot | RawKind::Rest => TokenKind::Slot,
+            RawKind::Delimiter => TokenKind::Delimiter,
+        }
+    }
+
+    /// When a quotation opens at `at`, the index of the mark that closes it. Quoted text is one value, however many words it has.
+    /// A mark opens after a gap or delimiter and closes before one (`can't` is no quotation). Quoted keys (`"k":`) and HTTP requests
+    /// are not values.
+    fn quotation(&self, at: usize) -> Option<usize> {
+        let open = self.delimiter(at).filter(|mark| matches!(mark, b'"' | b'\''))?;
+        if at > 0 && !self.raw[at].gap && self.delimiter(at - 1).is_none() {
+            return None;
+        }
+        let last = self.raw.len().min(at + 2 + QUOTED_TOKENS_MAX);
+        let closes = |i: usize| self.raw.get(i + 1).is_none_or(|next| next.gap || next.kind != RawKind::Word);
+        let close = (at + 1..last).find(|&i| self.delimiter(i) == Some(open) && closes(i))?;
+        let sentence = self.glued(close + 1) == Some(b':') || self.is_word_of(at + 1, &HTTP_METHODS);
+        (close > at + 1 && !sentence).then_some(close)
+    }
+
+    /// `LOCAL(0)` after "to", "from" …: a thing with an index, where other lines have an address. Elsewhere it may be a call.
+    fn is_indexed_name(&self, at: usize) -> bool {
+        self.raw[at].kind == RawKind::Word
+            && at > 0
+            && self.is_word_of(at - 1, &DIRECTIONS)
+            && self.glued(at + 1) == Some(b'(')
+            && self.is_glued_slot(at + 2)
+            && self.glued(at + 3) == Some(b')')
+    }
+
+    /// When a number with its unit stands at `at` (`1.5 KB`, `<1 sec`), the index after the unit.
+    fn quantity_end(&self, at: usize) -> Option<usize> {
+        let less_or_more = matches!(self.delimiter(at), Some(b'<' | b'>')) && self.is_glued_slot(at + 1);
+        let slot = at + usize::from(less_or_more);
+        let number = self.raw[slot].kind == RawKind::Slot && self.raw[slot].prefix == 0;
+        let unit = self.raw.get(slot + 1).is_some_and(|unit| unit.gap) && self.is_word_of(slot + 1, &UNITS);
+        (number && unit && self.glued(slot + 2) != Some(b'=')).then_some(slot + 2)
+    }
+
+    /// Whether `at` is the word "bytes" after a number.
+    fn is_byte_count(&self, at: usize) -> bool {
+        at > 0 && self.raw[at - 1].kind == RawKind::Slot && self.is_word_of(at, &["bytes"])
+    }
+
+    /// End of the same size in larger units, in parentheses, if it stands at `at`: `1190 bytes (1.16 KB)`. Programs leave it out when
+    /// the size is small.
+    fn restatement_end(&self, at: usize) -> usize {
+        let inner = |i: usize| {
+            let value =
+                self.raw.get(i).is_some_and(|t| t.kind == RawKind::Slot) || self.delimiter(i) == Some(b',');
+            value || (i < self.raw.len() && self.is_word_of(i, &UNITS))
+        };
+        let mut end = at + 1;
+        while self.delimiter(at) == Some(b'(') && inner(end) {
+            end += 1;
+        }
+        if end > at + 2 && self.delimiter(end) == Some(b')') { end + 1 } else { at }
+    }
+
+    /// Whether a value is missing after `at`: `key=` before a gap or a delimiter, or ` ()` (`f()` is a function instead).
+    fn is_empty_value_after(&self, at: usize) -> bool {
+        let next = self.raw.get(at + 1);
+        match self.delimiter(at) {
+            Some(b'=') => {
+                let key = at > 0 && !self.raw[at].gap && self.raw[at - 1].kind == RawKind::Word;
+                key && (next.is_none_or(|n| n.gap)
+                    || matches!(self.delimiter(at + 1), Some(b',' | b';' | b')' | b']' | b'}')))
+            }
+            Some(b'(') => self.raw[at].gap && self.glued(at + 1) == Some(b')'),
+            Some(b'[') => self.glued(at + 1) == Some(b']'),
+            _ => false,
+        }
+    }
+
+    /// Whether a word without digits names a thing by its form or place:
+    /// - a path, a host or package name (two or more inner dots), an address with `@`;
+    /// - a lower-case word with one inner dot where a value stands: `host.tld:443`, `rhost=host.tld`, "from host.tld".
+    ///
+    /// A word before `(` is a function and constant, and one before `=` is a key.
+    fn is_name(&self, at: usize) -> bool {
+        let word = self.text(at).as_bytes();
+        if matches!(self.glued(at + 1), Some(b'(' | b'=')) {
+            return false;
+        }
+        if !word.iter().any(u8::is_ascii_alphabetic) || word.windows(2).any(|pair| pair == b"..") {
+            return false;
+        }
+        let inner = word.get(1..word.len() - 1).unwrap_or(&[]);
+        let count = |b: u8| inner.iter().filter(|x| **x == b).count();
+        let path =
+            matches!(word[0], b'/' | b'~' | b'\\') && word.len() > 1 || count(b'/') >= 2 || count(b'\\') >= 2;
+        let dotted = count(b'.') >= 2
+            || (count(b'.') == 1 && word.iter().all(is_host_byte) && self.is_value_place(at));
+        path || dotted || count(b'@') == 1
+    }
+
+    /// The host of `host.example.com:443`: variable like an address. Fewer dots may be a place in source code (`main.c:12`).
+    fn is_endpoint_host(&self, at: usize) -> bool {
+        let host = self.text(at).as_bytes();
+        let dots = host.iter().filter(|b| **b == b'.').count();
+        dots >= 2 && host.iter().all(is_host_byte) && self.is_port(at + 1)
+    }
+
+    fn is_port(&self, at: usize) -> bool {
+        self.glued(at) == Some(b':') && self.is_glued_slot(at + 1)
+    }
+
+    fn is_value_place(&self, at: usize) -> bool {
+        self.is_port(at + 1)
+            || at > 0 && (self.delimiter(at - 1) == Some(b'=') || self.is_word_of(at - 1, &DIRECTIONS))
+    }
+}
+
+fn is_host_byte(byte: &u8) -> bool {
+    byte.is_ascii_lowercase() || matches!(byte, b'.' | b'-' | b'_')
 }
 
 const DATE_WORDS: [&str; 19] = [
@@ -361,18 +546,35 @@ const LIST_SLOTS_MIN: usize = 3;
 /// Parts an address needs to become one slot (`00:1b:44:11:3a:b7`, IPv6); a time of day has three.
 const ADDRESS_SLOTS_MIN: usize = 4;
 
-/// Turns runs of slots that are joined alike (by white space, `,` or `:`) into one slot, so that lists of different length agree.
+/// Turns runs of slots that are joined alike (by white space, `,` or `:`) into one slot, so that lists of different length agree, and
+/// shortened IPv6 addresses (`::1`, `fe80::1b:2`) as well.
 fn collapse_lists(message: &str, tokens: &mut Vec<Token>) {
-    let mut at = 0;
-    while at < tokens.len() {
-        let (end, slots) = list_end(message, tokens, at);
-        if slots >= LIST_SLOTS_MIN {
-            tokens[at].end = tokens[end - 1].end;
-            tokens[at].constant = 0;
+    for at in 0.. {
+        let Some(first) = tokens.get(at) else { break };
+        let end = match list_end(message, tokens, at) {
+            (end, LIST_SLOTS_MIN..) => end,
+            _ => address_end(message, tokens, at).unwrap_or(at + 1),
+        };
+        if end > at + 1 {
+            tokens[at] = Token { end: tokens[end - 1].end, constant: 0, kind: TokenKind::Slot, ..*first };
             tokens.drain(at + 1..end);
         }
-        at += 1;
     }
+}
+
+/// End (exclusive) of the address with `::` that starts at `at`; names joined by `::` are none.
+fn address_end(message: &str, tokens: &[Token], at: usize) -> Option<usize> {
+    let colon =
+        |i: usize| tokens[i].kind == TokenKind::Delimiter && message.as_bytes()[tokens[i].start] == b':';
+    let apart = at == 0 || tokens[at].gap || tokens[at - 1].kind == TokenKind::Delimiter && !colon(at - 1);
+    let part = |i: usize| tokens[i].kind == TokenKind::Slot && tokens[i].constant == 0 || colon(i);
+    if !apart || !part(at) {
+        return None;
+    }
+    let end = (at + 1..tokens.len()).find(|&i| tokens[i].gap || !part(i)).unwrap_or(tokens.len());
+    let shortened = (at + 1..end).any(|i| colon(i) && colon(i - 1));
+    let named = tokens.get(end).is_some_and(|next| !next.gap && next.kind != TokenKind::Delimiter);
+    (shortened && !named && tokens[end - 1].kind == TokenKind::Slot).then_some(end)
 }
 
 /// End (exclusive) and number of slots of the longest list of slots that starts at `at`.
@@ -449,9 +651,16 @@ mod tests {
     fn addresses_and_lists_are_one_slot() {
         check("from 00:11:43:e3:ba:c3 via eth1", "from <*> via <*>");
         check("IRQs 3 4 5 6 7", "IRQs <*>");
+        check(
+            "proxy.example.org:80 main.c:12 proxy.example.org",
+            "<*> : <*> «main.c» : <*> «proxy.example.org»",
+        );
+        check("from ::1 port fe80::1b:2", "from <*> port <*>");
+        check("wl0::post en0::IO80211Interface::post()", "<*> : : post <*> : : <*> : : post ( )");
         check("ids 1,2,3,4 end", "ids <*> end");
-        check("at 10:11:12 to 10.0.0.1:80", "at <*> : <*> : <*> to <*> : <*>");
-        check("at Fri Jun 17 2005", "at <*>");
+        check("at 10:11:12,123 to 10.0.0.1:80", "at <*> to <*> : <*>");
+        check("2024-05-01T07:15:02.5Z 00:02 1:02", "<*> : <*>");
+        check("at Fri Jun 17 07:07:00 2005", "at <*>");
     }
 
     #[test]
@@ -461,7 +670,26 @@ mod tests {
             "open «/etc/xinetd.d/chargen» by «com.example.app.Main»",
         );
         check("tag=\"View Lock\" can't 'a b' x", "tag = \" «View Lock» \" can ' t ' «a b» ' x");
+        check(
+            "from zummit.com as foo.bar rhost=zummit.com",
+            "from «zummit.com» as foo.bar rhost = «zummit.com»",
+        );
+        check("size 3.5 KB in KB", "size <*> in KB");
+        check("<1 sec", "<*>");
+        check("sent 9 bytes, 2048 bytes (2.0 KB) got", "sent <*> bytes «» , <*> bytes <*> got");
         check("{\"key\":\"some value\"}", "{ \" key \" : \" «some value» \" }");
+    }
+
+    #[test]
+    fn values_may_be_missing_or_indexed() {
+        check("from 1.2.3.4 () at f()", "from <*> ( «» ) at f ( )");
+        check("logname= uid=0 rhost=", "logname = «» uid = <*> rhost = «»");
+        check("synchronized to LOCAL(0), read(0)", "synchronized to LOCAL<*> , read ( <*> )");
+    }
+
+    #[test]
+    fn an_http_request_is_a_sentence() {
+        check("\"GET /a/b HTTP/1.1\" 200", "\" GET «/a/b» HTTP/<*> \" <*>");
     }
 
     #[test]
