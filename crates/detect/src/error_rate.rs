@@ -107,8 +107,7 @@ impl ErrorRate {
 
 /// Whether a log record tells of a failed operation.
 fn is_error(row: &Row<'_>) -> bool {
-    row.level().is_some_and(|level| level >= Level::Error)
-        || fields::http_status(row).is_some_and(|status| status >= 500)
+    row.level().is_some_and(|level| level >= Level::Error) || fields::http_status(row, b'5').is_some()
 }
 
 impl State {

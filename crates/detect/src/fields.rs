@@ -1,6 +1,7 @@
 //! Reading what detectors ask of a row, under the names records use for it.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use heimdall_model::attributes::{self, Attribute};
 use heimdall_model::batch::Row;
@@ -27,17 +28,28 @@ pub(crate) fn host<'a>(row: &Row<'a>) -> Option<&'a str> {
     })
 }
 
-/// The HTTP status of a log record, from its attributes.
-pub(crate) fn http_status(row: &Row<'_>) -> Option<u16> {
+static STATUS: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("status"));
+
+/// The HTTP status of a log record, from its attributes, when its first digit is `class`.
+///
+/// Cost: one scan of the attributes unless some key like `status` has a value with that digit.
+pub(crate) fn http_status(row: &Row<'_>, class: u8) -> Option<u16> {
     let json = row.attributes()?;
-    memmem::find(json.as_bytes(), b"status")?;
+    let bytes = json.as_bytes();
+    STATUS.find_iter(bytes).find(|at| value_starts_with(&bytes[at + "status".len()..], class))?;
     let code = STATUS_PATHS.iter().find_map(|path| attributes::get(json, path))?.as_f64()?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "checked to be a status code"
     )]
-    (100.0..600.0).contains(&code).then_some(code as u16)
+    (100.0..600.0).contains(&code).then_some(code as u16).filter(|code| code / 100 == u16::from(class - b'0'))
+}
+
+/// Whether the value behind the rest of a key starts with this digit.
+fn value_starts_with(rest: &[u8], digit: u8) -> bool {
+    let value = rest.iter().skip_while(|b| **b != b':').skip(1);
+    value.copied().find(|b| !matches!(b, b' ' | b'"')) == Some(digit)
 }
 
 /// The text of a target, as people would write it; `None` when absent or empty.

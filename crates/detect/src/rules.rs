@@ -17,7 +17,8 @@
 //! tests: {match: [Multiple failed logins detected], no_match: [login ok]}
 //! ```
 //!
-//! Invariant: the prefilter passes every record a rule matches; it may pass others.
+//! Invariant: the prefilter passes every record a rule matches; it may pass others. It alone judges `needs`, so a
+//! rule is asked only about its candidates.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,10 @@ use crate::hits::HITS_MAX;
 
 /// Most rules of one set.
 pub const RULES_MAX: usize = 10_000;
+/// Most texts in the `needs` of a rule.
+pub const NEEDS_MAX: usize = 200;
+/// Longest text in `needs`, bytes.
+pub const NEED_BYTES_MAX: usize = 200;
 /// Literal bytes up to which the prefilter is a dense automaton (about 0.25 KB a byte); beyond it a compact one.
 const DENSE_LITERAL_BYTES_MAX: usize = 16 << 10;
 
@@ -250,8 +255,7 @@ impl RuleSet {
         let mut literals: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut always = Vec::new();
         for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.enabled) {
-            let needed = if rule.dataset == Dataset::Logs { needed_literals(&rule.filter) } else { None };
-            match needed {
+            match rule.literals() {
                 Some(needed) => needed.into_iter().for_each(|literal| {
                     literals.entry(literal).or_default().push(index);
                 }),
@@ -322,6 +326,17 @@ impl RuleSet {
     }
 }
 
+impl Rule {
+    /// Literals of which every matching message holds at least one; `None` when no such list is known.
+    fn literals(&self) -> Option<Vec<String>> {
+        match (self.dataset, &self.needs[..]) {
+            (Dataset::Metrics, _) => None,
+            (Dataset::Logs, []) => needed_literals(&self.filter),
+            (Dataset::Logs, needs) => Some(needs.iter().map(|text| text.to_ascii_lowercase()).collect()),
+        }
+    }
+}
+
 fn read(document: &Document<'_>, parse_filter: &ParseFilter<'_>) -> Result<Rule, RuleError> {
     let written: Written = yaml_serde::from_str(document.text).map_err(|error| {
         let line = error.location().map(|location| location.line());
@@ -345,9 +360,15 @@ fn read(document: &Document<'_>, parse_filter: &ParseFilter<'_>) -> Result<Rule,
     if !written.needs.is_empty() && written.dataset != Dataset::Logs {
         return Err(document.error_at("needs", "only log records have a message".to_owned()));
     }
+    if let Some(text) = written.needs.iter().find(|text| !is_need(text)) {
+        let reason = format!("`{text}` is not ASCII text of 1 to {NEED_BYTES_MAX} bytes");
+        return Err(document.error_at("needs", reason));
+    }
+    if written.needs.len() > NEEDS_MAX {
+        return Err(document.error_at("needs", format!("more than {NEEDS_MAX} texts")));
+    }
     let filter =
         parse_filter(&written.when, written.dataset).map_err(|reason| document.error_at("when", reason))?;
-    let filter = needed(&written.needs).and(filter);
     let matcher = Matcher::compile(&filter, written.dataset)
         .map_err(|error| document.error_at("when", error.to_string()))?;
     let target = |name: &String| Target::resolve(written.dataset, name);
@@ -373,13 +394,8 @@ fn read(document: &Document<'_>, parse_filter: &ParseFilter<'_>) -> Result<Rule,
     })
 }
 
-/// Messages that hold one of the texts; every record when there are none.
-fn needed(texts: &[String]) -> Filter {
-    let message = |text: &String| Filter::field(logs::MESSAGE, Test::Contains(text.clone()));
-    match texts {
-        [] => Filter::All,
-        texts => Filter::Or(texts.iter().map(message).collect()),
-    }
+fn is_need(text: &str) -> bool {
+    text.is_ascii() && (1..=NEED_BYTES_MAX).contains(&text.len())
 }
 
 fn is_id(id: &str) -> bool {
@@ -508,7 +524,7 @@ mod tests {
         for rule in set.rules() {
             assert!(!rule.tests.matching.is_empty() && !rule.tests.no_match.is_empty(), "{}", rule.id);
             assert!(!rule.mitigation.is_empty() && !rule.description.is_empty(), "{}", rule.id);
-            assert!(needed_literals(&rule.filter).is_some(), "{} would be judged for every record", rule.id);
+            assert!(rule.literals().is_some(), "{} would be judged for every record", rule.id);
         }
         let failures: Vec<String> = set.check_samples().iter().map(ToString::to_string).collect();
         assert_eq!(failures, Vec::<String>::new());

@@ -114,5 +114,6 @@ pub(crate) fn rule_pack() -> Vec<(String, String)> {
 
 /// Reads a condition as the product does.
 pub(crate) fn parse_filter(text: &str, dataset: Dataset) -> Result<Filter, String> {
-    heimdall_query::search::parse_filter(text, dataset, Timestamp::default()).map_err(|error| error.to_string())
+    heimdall_query::search::parse_filter(text, dataset, Timestamp::default())
+        .map_err(|error| error.to_string())
 }

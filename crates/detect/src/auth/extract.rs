@@ -11,6 +11,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 use heimdall_model::attributes;
 use heimdall_model::batch::Row;
 use heimdall_model::schema::logs;
+use memchr::memmem;
 
 use crate::fields;
 use crate::hits::WEIGHT_MAX;
@@ -82,6 +83,8 @@ const PHRASES: &[(&str, Phrase)] = &[
 
 /// Words in attributes without which they tell of no login.
 const ATTRIBUTE_WORDS: &[&str] = &["login", "logon", "signin", "sign-in", "sign_in", "auth"];
+/// One of these is part of every path of an outcome.
+const OUTCOME_KEYS: [&str; 2] = ["outcome", "result"];
 const OUTCOME_PATHS: &[&str] = &["outcome", "event.outcome", "result", "auth.outcome", "auth.result"];
 const ACTION_PATHS: &[&str] =
     &["event.action", "action", "event", "event_type", "event.type", "type", "operation", "event.name"];
@@ -95,6 +98,7 @@ const HTTP_UNAUTHORIZED: u16 = 401;
 pub(crate) struct Extractor {
     phrases: AhoCorasick,
     words: AhoCorasick,
+    outcomes: [memmem::Finder<'static>; 2],
 }
 
 impl Extractor {
@@ -106,6 +110,7 @@ impl Extractor {
         Extractor {
             phrases: build(MatchKind::LeftmostFirst, PHRASES.iter().map(|(text, _)| *text).collect())
                 .expect(fixed),
+            outcomes: OUTCOME_KEYS.map(memmem::Finder::new),
             words: build(MatchKind::Standard, ATTRIBUTE_WORDS.to_vec()).expect(fixed),
         }
     }
@@ -130,7 +135,9 @@ impl Extractor {
 
     fn in_attributes<'a>(&self, row: &Row<'a>) -> Option<Login<'a>> {
         let json = row.attributes()?;
-        if !self.words.is_match(json) {
+        let says_outcome = self.outcomes.iter().any(|key| key.find(json.as_bytes()).is_some());
+        let refused = fields::http_status(row, b'4') == Some(HTTP_UNAUTHORIZED);
+        if !(says_outcome || refused) || !self.words.is_match(json) {
             return None;
         }
         let about_login =
@@ -140,8 +147,7 @@ impl Extractor {
         {
             return structured(row, outcome);
         }
-        let refused = fields::http_status(row) == Some(HTTP_UNAUTHORIZED) && about_login(URL_PATHS);
-        refused.then(|| structured(row, Outcome::Failed { times: 1 })).flatten()
+        (refused && about_login(URL_PATHS)).then(|| structured(row, Outcome::Failed { times: 1 })).flatten()
     }
 }
 
