@@ -1,0 +1,210 @@
+//! Who is asking, for which tenant, and whether they may: the one gate of every route.
+//!
+//! Invariants:
+//! - a request from a web page elsewhere (`Host` or `Origin` does not fit) is refused before any route sees it;
+//! - a handler learns the tenant only through [`Access::tenant`], which checks that the principal may speak for it;
+//! - tokens are read from headers only, never from URLs, and never logged.
+//!
+//! Every handler that is not public takes [`Access`] and calls [`Access::require`] first; a test walks all routes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use heimdall_guard::{
+    Denied, Guard, Knock, NewAuditEvent, Outcome, Principal, PrincipalKind, Revocations, Scope,
+};
+use heimdall_ingest::Caller;
+use heimdall_model::Tenant;
+use serde_json::json;
+
+use crate::AppState;
+use crate::problem::Problem;
+use crate::server::Ends;
+
+/// The header that names a tenant, as Loki, Mimir and Tempo have it.
+pub(crate) const TENANT_HEADER: &str = "x-scope-orgid";
+/// Subprotocol a browser offers to carry its token, which no browser can send in a header of a WebSocket.
+const TOKEN_SUBPROTOCOL: &str = "bearer.";
+/// The subprotocol the server chooses when it is offered.
+pub(crate) const SUBPROTOCOL: &str = "heimdall.v1";
+
+/// What the gate found out; an extension of every request.
+#[derive(Clone)]
+struct Admitted(Result<Arc<Principal>, Denied>);
+
+/// The gate: finds out who is asking. Routes decide whether that is enough.
+pub(crate) async fn gate(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let ends = request.extensions().get::<Ends>().copied().unwrap_or(NOWHERE);
+    let admitted = admit(&state.guard, ends, request.headers(), request.uri());
+    if let Err(denied @ (Denied::Host { .. } | Denied::Origin { .. })) = &admitted {
+        return problem(denied).into_response();
+    }
+    request.extensions_mut().insert(Admitted(admitted.map(Arc::new)));
+    next.run(request).await
+}
+
+/// Ends of a request that did not come through a listener of ours: never loopback.
+const NOWHERE: Ends = Ends {
+    peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+    local: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+};
+
+fn admit(guard: &Guard, ends: Ends, headers: &HeaderMap, uri: &Uri) -> Result<Principal, Denied> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let offered = offered_token(headers).map(|token| format!("Bearer {token}"));
+    guard.admit(&Knock {
+        peer: ends.peer.ip(),
+        listener: ends.local,
+        authorization: text(AUTHORIZATION).or(offered.as_deref()),
+        host: text(HOST).or_else(|| uri.authority().map(|authority| authority.as_str())),
+        origin: text(ORIGIN),
+    })
+}
+
+/// The token among the subprotocols a WebSocket client offers.
+fn offered_token(headers: &HeaderMap) -> Option<&str> {
+    let offers = headers.get(SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    offers.split(',').find_map(|offer| offer.trim().strip_prefix(TOKEN_SUBPROTOCOL))
+}
+
+/// The problem of a denial: 401 where a token could help, else 403.
+pub(crate) fn problem(denied: &Denied) -> Problem {
+    if denied.is_unauthenticated() {
+        let challenge = match denied {
+            Denied::NoToken => r#"Bearer realm="heimdall""#,
+            _ => r#"Bearer realm="heimdall", error="invalid_token""#,
+        };
+        return Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string())
+            .with_challenge(challenge);
+    }
+    let problem = Problem::new(StatusCode::FORBIDDEN, denied.code(), denied.to_string());
+    match denied {
+        Denied::Scope { needed } => problem
+            .with_challenge(r#"Bearer realm="heimdall", error="insufficient_scope""#)
+            .with_member("scope", json!(needed.as_str())),
+        _ => problem,
+    }
+}
+
+/// Whoever is asking, in a handler.
+pub(crate) struct Access {
+    principal: Arc<Principal>,
+    requested: Option<Tenant>,
+    /// Where the request came from.
+    pub(crate) source_ip: IpAddr,
+}
+
+impl FromRequestParts<AppState> for Access {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Access, Problem> {
+        let admitted = parts.extensions.get::<Admitted>().cloned();
+        let Admitted(admitted) = admitted.unwrap_or(Admitted(Err(Denied::NoToken)));
+        let principal = admitted.map_err(|denied| problem(&denied))?;
+        let ends = parts.extensions.get::<Ends>().copied().unwrap_or(NOWHERE);
+        Ok(Access { principal, requested: requested_tenant(&parts.headers)?, source_ip: ends.peer.ip() })
+    }
+}
+
+fn requested_tenant(headers: &HeaderMap) -> Result<Option<Tenant>, Problem> {
+    let Some(value) = headers.get(TENANT_HEADER) else { return Ok(None) };
+    let name = value.to_str().unwrap_or_default();
+    Tenant::new(name).map(Some).map_err(|error| Problem::parameter("X-Scope-OrgID", error.to_string()))
+}
+
+impl Access {
+    /// Checks a scope, and the tenant along with it.
+    ///
+    /// # Errors
+    /// 403 naming the scope or the tenant.
+    pub(crate) fn require(&self, scope: Scope) -> Result<Tenant, Problem> {
+        self.principal.require(scope).map_err(|denied| problem(&denied))?;
+        self.tenant()
+    }
+
+    /// Checks that any of the scopes is granted, and the tenant along with it.
+    ///
+    /// # Errors
+    /// 403 naming the first scope, or the tenant.
+    pub(crate) fn require_any(&self, scopes: &[Scope]) -> Result<Tenant, Problem> {
+        match scopes.iter().find(|scope| self.principal.scopes.allow(**scope)) {
+            Some(_) => self.tenant(),
+            None => self.require(scopes[0]),
+        }
+    }
+
+    fn tenant(&self) -> Result<Tenant, Problem> {
+        self.principal.tenant(self.requested.as_ref()).map_err(|denied| problem(&denied))
+    }
+
+    /// The tenant the principal is bound to, unless it may choose any.
+    pub(crate) fn bound_tenant(&self) -> Option<&Tenant> {
+        match &self.principal.tenants {
+            heimdall_guard::TenantAccess::One(tenant) => Some(tenant),
+            heimdall_guard::TenantAccess::Any => None,
+        }
+    }
+
+    /// Who is asking.
+    pub(crate) fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+
+    /// The same as the intake knows it.
+    pub(crate) fn caller(&self, tenant: Tenant) -> Caller {
+        let token = match &self.principal.kind {
+            PrincipalKind::Token(id) => Some(Arc::from(id.as_str())),
+            PrincipalKind::Loopback => None,
+        };
+        Caller { tenant, token, peer: Some(self.source_ip) }
+    }
+
+    /// Ends when the token of this principal is revoked or expires.
+    pub(crate) fn revocations(&self, state: &AppState) -> Revocations {
+        state.tokens.subscribe_revocations(&self.principal)
+    }
+
+    /// Writes an action to the audit trail. Blocks on disk: call it from a blocking thread.
+    pub(crate) fn audit(
+        &self,
+        state: &AppState,
+        action: &str,
+        target: &str,
+        tenant: Option<Tenant>,
+        outcome: Outcome,
+        detail: Option<&str>,
+    ) {
+        let event = NewAuditEvent {
+            principal: &self.principal,
+            tenant,
+            action,
+            target,
+            outcome,
+            detail,
+            source_ip: Some(self.source_ip),
+        };
+        if let Err(error) = state.audit.append(&event) {
+            tracing::error!(%error, action, target, "could not write the audit trail");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_offers_its_token_as_a_subprotocol() {
+        let mut headers = HeaderMap::new();
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, "heimdall.v1, bearer.hmd_1_2".parse().unwrap());
+        assert_eq!(offered_token(&headers), Some("hmd_1_2"));
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, "graphql-ws".parse().unwrap());
+        assert_eq!(offered_token(&headers), None);
+    }
+}

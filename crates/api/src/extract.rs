@@ -1,0 +1,240 @@
+//! Extractors whose rejections are problems.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use heimdall_model::Timestamp;
+use serde::de::DeserializeOwned;
+
+use crate::limits::DOCUMENT_BYTES_MAX;
+use crate::problem::{FieldError, Problem};
+
+/// A small document not complete after this long is given up.
+const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes reserved before the first chunk, whatever length the client announces.
+const RESERVE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Query parameters.
+#[derive(Debug)]
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let rejected =
+            |rejection: QueryRejection| Problem::bad_request("invalid_parameter", rejection.body_text());
+        Query::from_request_parts(parts, state).await.map(|Query(params)| Params(params)).map_err(rejected)
+    }
+}
+
+/// A part of the path.
+#[derive(Debug)]
+pub(crate) struct Segment<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let rejected = |rejection: PathRejection| Problem::bad_request("invalid_path", rejection.body_text());
+        Path::from_request_parts(parts, state).await.map(|Path(segment)| Segment(segment)).map_err(rejected)
+    }
+}
+
+/// A small JSON document; an empty body reads as `T::default()`.
+#[derive(Debug)]
+pub(crate) struct Document<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for Document<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        expect_json(request.headers())?;
+        let limits = BodyLimits {
+            bytes_max: DOCUMENT_BYTES_MAX as u64,
+            idle: DOCUMENT_TIMEOUT,
+            total: DOCUMENT_TIMEOUT,
+        };
+        let body = collect(request.into_body(), None, &limits, &mut |_| Ok(())).await?;
+        if body.trim_ascii().is_empty() {
+            return Ok(Document(T::default()));
+        }
+        serde_json::from_slice(&body).map(Document).map_err(|error| not_the_document(&error))
+    }
+}
+
+/// JSON, or nothing said, or what curl says when nobody told it.
+fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let name = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let fits = name.eq_ignore_ascii_case("application/json")
+        || name.to_ascii_lowercase().ends_with("+json")
+        || name.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    if fits { Ok(()) } else { Err(unsupported_media(name)) }
+}
+
+/// 415 for a content type.
+pub(crate) fn unsupported_media(name: &str) -> Problem {
+    let detail = format!("content type `{name}` is not accepted here; send `application/json`");
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+}
+
+fn not_the_document(error: &serde_json::Error) -> Problem {
+    let (status, code) = match error.classify() {
+        serde_json::error::Category::Data => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_document"),
+        _ => (StatusCode::BAD_REQUEST, "invalid_json"),
+    };
+    Problem::new(status, code, error.to_string()).with_errors(vec![FieldError {
+        index: None,
+        field: "".into(),
+        reason: error.to_string().into(),
+    }])
+}
+
+/// What a body may cost while it is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimits {
+    /// Bytes in all.
+    pub(crate) bytes_max: u64,
+    /// Wait for one chunk.
+    pub(crate) idle: Duration,
+    /// Time in all.
+    pub(crate) total: Duration,
+}
+
+/// The announced length of a body.
+///
+/// # Errors
+/// 413 when it is above `bytes_max`: refused before a byte of it is read.
+pub(crate) fn announced_length(headers: &HeaderMap, bytes_max: u64) -> Result<Option<u64>, Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    match length {
+        Some(length) if length > bytes_max => Err(Problem::too_large(bytes_max)),
+        other => Ok(other),
+    }
+}
+
+/// Reads a body to its end. One chunk is handed on as it is; several are copied once, into one buffer. `room` is asked
+/// before the buffer holds that many bytes.
+pub(crate) async fn collect(
+    body: Body,
+    announced: Option<u64>,
+    limits: &BodyLimits,
+    room: &mut (dyn FnMut(usize) -> Result<(), Problem> + Send),
+) -> Result<Bytes, Problem> {
+    tokio::time::timeout(limits.total, collect_chunks(body, announced, limits, room))
+        .await
+        .unwrap_or_else(|_| Err(body_too_slow()))
+}
+
+async fn collect_chunks(
+    body: Body,
+    announced: Option<u64>,
+    limits: &BodyLimits,
+    room: &mut (dyn FnMut(usize) -> Result<(), Problem> + Send),
+) -> Result<Bytes, Problem> {
+    let mut chunks = body.into_data_stream();
+    let mut next = async || match tokio::time::timeout(limits.idle, chunks.next()).await {
+        Ok(chunk) => chunk.transpose().map_err(|_| body_broken()),
+        Err(_) => Err(body_too_slow()),
+    };
+    let over = |len: usize| len as u64 > limits.bytes_max;
+    let Some(first) = next().await? else { return Ok(Bytes::new()) };
+    if over(first.len()) {
+        return Err(Problem::too_large(limits.bytes_max));
+    }
+    if announced == Some(first.len() as u64) {
+        return Ok(first);
+    }
+    let Some(second) = next().await? else { return Ok(first) };
+    let reserve = announced.unwrap_or(0).min(RESERVE_BYTES_MAX).max((first.len() + second.len()) as u64);
+    let mut whole = BytesMut::with_capacity(usize::try_from(reserve).unwrap_or_default());
+    whole.extend_from_slice(&first);
+    let mut chunk = Some(second);
+    while let Some(bytes) = chunk {
+        if over(whole.len() + bytes.len()) {
+            return Err(Problem::too_large(limits.bytes_max));
+        }
+        room(whole.len() + bytes.len())?;
+        whole.extend_from_slice(&bytes);
+        chunk = next().await?;
+    }
+    Ok(whole.freeze())
+}
+
+fn body_too_slow() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time")
+}
+
+fn body_broken() -> Problem {
+    Problem::bad_request("body_incomplete", "the body ended before its announced length")
+}
+
+/// Reads a time parameter: RFC 3339, epoch s, ms, µs or ns, or `now-15m`.
+pub(crate) fn time(name: &'static str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+    Timestamp::parse_when(text, now).ok_or_else(|| {
+        let reason = format!("`{}` is not a time: RFC 3339, epoch s/ms/µs/ns or `now-15m`", short(text));
+        Problem::parameter(name, reason)
+    })
+}
+
+/// The same for a parameter that may be absent.
+pub(crate) fn time_opt(
+    name: &'static str,
+    text: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Problem> {
+    text.filter(|text| !text.is_empty()).map(|text| time(name, text, now)).transpose()
+}
+
+/// Checks a `limit` parameter.
+pub(crate) fn limit(given: Option<usize>, default: usize, max: usize) -> Result<usize, Problem> {
+    match given {
+        None => Ok(default),
+        Some(limit) if (1..=max).contains(&limit) => Ok(limit),
+        Some(_) => Err(Problem::parameter("limit", format!("must be 1 to {max}"))),
+    }
+}
+
+/// The start of a text from a client, for messages.
+pub(crate) fn short(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: BodyLimits =
+        BodyLimits { bytes_max: 10, idle: Duration::from_millis(20), total: Duration::from_secs(10) };
+
+    async fn collected(body: Body, announced: Option<u64>) -> Result<Bytes, Problem> {
+        collect(body, announced, &LIMITS, &mut |_| Ok(())).await
+    }
+
+    fn chunks(parts: &[&'static str]) -> Body {
+        let parts: Vec<_> = parts.iter().map(|part| Ok::<_, std::convert::Infallible>(*part)).collect();
+        Body::from_stream(futures::stream::iter(parts))
+    }
+
+    #[tokio::test]
+    async fn collects_up_to_the_limit_whatever_the_chunks() {
+        assert_eq!(collected(chunks(&["abc", "de", "f"]), Some(6)).await.unwrap(), "abcdef");
+        assert_eq!(collected(chunks(&["0123456789"]), None).await.unwrap(), "0123456789");
+        for parts in [&["0123456789a"][..], &["01234", "56789", "a"]] {
+            assert_eq!(collected(chunks(parts), None).await.unwrap_err().code(), "body_too_large");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stops_is_given_up() {
+        let body = Body::from_stream(futures::stream::pending::<Result<Bytes, std::convert::Infallible>>());
+        assert_eq!(collected(body, None).await.unwrap_err().status(), StatusCode::REQUEST_TIMEOUT);
+    }
+}

@@ -1,0 +1,36 @@
+//! HTTP, WebSocket, SSE and the technician TCP listener: the one place where wire types and domain types meet.
+//!
+//! - [`router`]: every route, registered once for serving and for the API description
+//! - [`serve`]: HTTP/1.1 with its limits; [`watch`]: the technician listener
+//! - `edge`: around every request (id, metrics, headers, panics); `access`: who is asking, and whether they may
+//! - `routes`: the handlers; `wire`: documents; `extract`: parameters and bodies; `session`: what outlives a request
+//! - [`Problem`]: the one error answer; `error`: domain errors as problems
+//! - [`StatusSource`]: what the API asks of parts that run beside it
+//!
+//! Not here: rules of the domain, protocols other than HTTP and the technician lines.
+
+mod access;
+mod edge;
+mod error;
+mod extract;
+mod limits;
+mod ports;
+mod problem;
+mod router;
+mod routes;
+mod server;
+mod session;
+mod state;
+pub mod watch;
+mod wire;
+
+pub use edge::DURATION_BUCKETS;
+pub use limits::HttpLimits;
+pub use ports::{DetectorView, Readiness, RuleFault, RuleView, StatusSource, StreamView};
+pub use problem::{FieldError, Problem};
+pub use router::router;
+pub use server::{Ends, ServeError, serve};
+pub use state::{AppState, Inner, Parts};
+
+/// The release.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

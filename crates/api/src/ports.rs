@@ -1,0 +1,102 @@
+//! What the API reads of parts that run beside it; the binary, which wires them, implements it.
+
+use heimdall_model::{Dataset, Severity};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Whether the server can do its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It takes records and answers queries.
+    Ready,
+    /// Not yet or no longer, and why.
+    NotReady(String),
+}
+
+/// Where the stream stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct StreamView {
+    /// Last journal frame that is durable.
+    pub durable_seq: u64,
+    /// Last journal frame that is findable and judged.
+    pub processed_seq: u64,
+    /// Bytes the journal occupies on disk.
+    pub journal_bytes: u64,
+    /// Records processed since the server started.
+    pub records: u64,
+    /// Why segments cannot be written at the moment.
+    pub trouble: Option<String>,
+}
+
+/// A detector and how it fares since the server started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DetectorView {
+    /// Its name: `zscore`, `flood`, `auth` …
+    pub name: String,
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Keys (services, sources, users …) it keeps state of.
+    pub keys: u64,
+    /// Records it was shown.
+    pub evaluated: u64,
+    /// Findings.
+    pub verdicts: u64,
+    /// Records later than the allowed lateness, left out.
+    pub late: u64,
+    /// Records too far ahead of the clock, judged at their arrival time.
+    pub ahead: u64,
+    /// Values that are no finite numbers, left out.
+    pub invalid: u64,
+    /// Keys forgotten because there were too many or they were idle.
+    pub evicted: u64,
+}
+
+/// A loaded signature rule.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct RuleView {
+    /// Stable id.
+    pub id: String,
+    /// Short name for people.
+    pub title: String,
+    /// What it finds and why that matters.
+    pub description: String,
+    /// Severity of its findings.
+    #[schema(value_type = String, example = "WARNING")]
+    pub severity: Severity,
+    /// Dataset it reads.
+    #[schema(value_type = String, example = "logs")]
+    pub dataset: Dataset,
+    /// The condition, as a search line.
+    pub when: String,
+    /// What to do, one step each.
+    pub mitigation: Vec<String>,
+    /// Whether it is evaluated.
+    pub enabled: bool,
+    /// File it came from.
+    pub file: String,
+}
+
+/// A rule that could not be loaded; the others are in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RuleFault {
+    /// The file.
+    pub file: String,
+    /// Line in the file, from 1, when known.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// State of the running parts. Calls are cheap: they run on async threads.
+pub trait StatusSource: Send + Sync {
+    /// Whether records are taken and queries answered.
+    fn readiness(&self) -> Readiness;
+    /// How far the stream has come.
+    fn stream(&self) -> StreamView;
+    /// Every detector, by name.
+    fn detectors(&self) -> Vec<DetectorView>;
+    /// Every loaded rule, by id.
+    fn rules(&self) -> Vec<RuleView>;
+    /// Rules that could not be loaded.
+    fn rule_faults(&self) -> Vec<RuleFault>;
+}

@@ -1,0 +1,94 @@
+//! Every route, registered once: the router and the API description are made from the same lines.
+
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Router, extract::DefaultBodyLimit};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::AppState;
+use crate::problem::Problem;
+use crate::routes::{admin, alerts, alerts_live, fields, home, ingest, query, records, status, tail};
+use crate::{access, edge};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Heimdall",
+        description = "Logs, metrics, security events and alerts. Errors are RFC 9457 problems with a stable `code`."
+    ),
+    modifiers(&Bearer)
+)]
+struct Description;
+
+/// Says that requests carry a bearer token, where one is needed.
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+/// The router of the HTTP listener.
+pub fn router(state: AppState) -> Router {
+    let (router, openapi) = registered().split_for_parts();
+    state.description.set(&openapi);
+    router
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(state.clone(), access::gate))
+        .layer(from_fn(edge::edge))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(state)
+}
+
+fn registered() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(home::home))
+        .routes(routes!(home::openapi))
+        .routes(routes!(status::health))
+        .routes(routes!(status::livez))
+        .routes(routes!(status::readyz))
+        .routes(routes!(status::metrics))
+        .routes(routes!(status::summary))
+        .routes(routes!(status::status))
+        .routes(routes!(status::detectors))
+        .routes(routes!(status::rules))
+        .routes(routes!(ingest::event))
+        .routes(routes!(ingest::records))
+        .routes(routes!(admin::receipts))
+        .routes(routes!(admin::receipt))
+        .routes(routes!(records::logs))
+        .routes(routes!(query::get, query::post))
+        .routes(routes!(tail::tail))
+        .routes(routes!(fields::fields))
+        .routes(routes!(fields::templates))
+        .routes(routes!(fields::suggest))
+        .routes(routes!(alerts::latest))
+        .routes(routes!(alerts::step))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::one))
+        .routes(routes!(alerts::step_v1))
+        .routes(routes!(alerts_live::follow))
+        .routes(routes!(admin::issue_token, admin::list_tokens))
+        .routes(routes!(admin::revoke_token))
+        .routes(routes!(admin::audit))
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(StatusCode::NOT_FOUND, "path_unknown", format!("there is nothing at `{path}`"))
+}
+
+async fn wrong_method(method: Method) -> Problem {
+    let method: String = method.as_str().chars().take(20).collect();
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("`{method}` is not allowed here"),
+    )
+}

@@ -1,0 +1,106 @@
+//! The handlers, one file per area, and what several of them need.
+
+pub(crate) mod admin;
+pub(crate) mod alerts;
+pub(crate) mod alerts_live;
+pub(crate) mod fields;
+pub(crate) mod home;
+pub(crate) mod ingest;
+pub(crate) mod query;
+pub(crate) mod records;
+pub(crate) mod status;
+pub(crate) mod tail;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use heimdall_model::{Dataset, Tenant};
+use heimdall_store::{Control, Store};
+use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::AppState;
+use crate::extract::short;
+use crate::problem::Problem;
+
+/// When to come back after the queries were too many.
+const RETRY_AFTER_QUERIES: Duration = Duration::from_secs(2);
+
+/// Runs blocking or long work off the async threads.
+///
+/// # Errors
+/// 500 when the work panicked.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))
+}
+
+/// Tells a query that nobody waits for its answer any more.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs a query when its turn comes: on a blocking thread, with a deadline, cancelled when the client goes away. It
+/// holds its turn until it has really ended.
+///
+/// # Errors
+/// 503 with `Retry-After` when its turn does not come in time.
+pub(crate) async fn in_turn<T: Send + 'static>(
+    state: &AppState,
+    timeout: Duration,
+    work: impl FnOnce(&Control) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = turn(state).await?;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let _cancel = CancelOnDrop(Arc::clone(&cancelled));
+    let control = Control { deadline: Some(Instant::now() + timeout), cancelled, rows_scanned_max: None };
+    blocking(move || {
+        let answer = work(&control);
+        drop(turn);
+        answer
+    })
+    .await
+}
+
+async fn turn(state: &AppState) -> Result<OwnedSemaphorePermit, Problem> {
+    let turn = Arc::clone(&state.query_turns).acquire_owned();
+    match tokio::time::timeout(state.limits.query_wait, turn).await {
+        Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
+        Err(_) => Err(Problem::busy(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "queries_busy",
+            "too many queries are running",
+            RETRY_AFTER_QUERIES,
+        )),
+    }
+}
+
+/// A dataset parameter; absent: logs.
+pub(crate) fn dataset(name: Option<&str>) -> Result<Dataset, Problem> {
+    match name {
+        None | Some("") => Ok(Dataset::Logs),
+        Some(name) => Dataset::parse(name).ok_or_else(|| {
+            Problem::parameter("dataset", format!("`{}` is none: logs or metrics", short(name)))
+        }),
+    }
+}
+
+/// Text of the template a record's `template_id` names.
+pub(crate) fn template_of(store: &Store, tenant: &Tenant, id: Option<i64>) -> Option<Arc<str>> {
+    let id = u32::try_from(id?).ok().filter(|id| *id > 0)?;
+    store.template_text(tenant, id)
+}
+
+/// Adds the template's text to a record's document.
+pub(crate) fn put_template(record: &mut Map<String, Value>, template: Option<&str>) {
+    if let Some(template) = template {
+        record.insert("template".to_owned(), template.into());
+    }
+}

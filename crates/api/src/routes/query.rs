@@ -1,0 +1,213 @@
+//! `GET|POST /api/v1/query`: a question in, an answer or its plan out.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use heimdall_guard::Scope;
+use heimdall_model::Tenant;
+use heimdall_model::time::parse_duration;
+use heimdall_query::{Answer, ParseContext, Query, QueryError, RunLimits, search};
+use heimdall_store::Control;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::access::Access;
+use crate::extract::{Document, Params, limit, short, time_opt};
+use crate::limits::QUERY_ROWS_MAX;
+use crate::problem::{Problem, ProblemDocument};
+use crate::routes::{dataset, in_turn};
+use crate::{AppState, error};
+
+/// Shortest time a query is given.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
+/// A question.
+#[derive(Debug, Default, Deserialize, ToSchema, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QueryRequest {
+    /// The question, such as `service:payment level>=error | stats count() by service`.
+    #[serde(default)]
+    query: String,
+    /// `search` (default).
+    #[serde(default)]
+    language: Option<String>,
+    /// `logs` (default) or `metrics`; the line may name another.
+    #[serde(default)]
+    dataset: Option<String>,
+    /// Event time at or after: RFC 3339, epoch s/ms/µs/ns, or `now-15m`.
+    #[serde(default)]
+    from: Option<String>,
+    /// Event time before.
+    #[serde(default)]
+    to: Option<String>,
+    /// Rows at most; default 100 records, 10,000 groups.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// Answer the plan instead of running it.
+    #[serde(default)]
+    explain: Option<bool>,
+    /// Run time at most, such as `5s`; the server's own limit is the longest.
+    #[serde(default)]
+    timeout: Option<String>,
+}
+
+/// An answer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Answer)]
+pub(crate) struct AnswerView<'a> {
+    /// The columns, `{name, type}` each, in the order of each row's values.
+    #[schema(value_type = Vec<Object>)]
+    columns: &'a [heimdall_query::Column],
+    /// The rows.
+    #[schema(value_type = Vec<Vec<Object>>)]
+    rows: &'a [Vec<heimdall_model::Value>],
+    /// How they were found, whether something is missing, warnings.
+    #[schema(value_type = Object)]
+    stats: &'a heimdall_query::AnswerStats,
+}
+
+/// Answers a question given in the URL.
+#[utoipa::path(
+    get, path = "/api/v1/query", tag = "query", params(QueryRequest),
+    responses(
+        (status = 200, description = "the answer; NDJSON with `Accept: application/x-ndjson`", body = AnswerView),
+        (status = 400, description = "the question cannot be read: `column`, `length`, `hint`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn get(
+    State(state): State<AppState>,
+    access: Access,
+    headers: HeaderMap,
+    Params(request): Params<QueryRequest>,
+) -> Result<Response, Problem> {
+    answer(&state, &access, &headers, &request).await
+}
+
+/// Answers a question given as a document.
+#[utoipa::path(
+    post, path = "/api/v1/query", tag = "query", request_body = QueryRequest,
+    responses(
+        (status = 200, description = "the answer; NDJSON with `Accept: application/x-ndjson`", body = AnswerView),
+        (status = 400, description = "the question cannot be read: `column`, `length`, `hint`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn post(
+    State(state): State<AppState>,
+    access: Access,
+    headers: HeaderMap,
+    Document(request): Document<QueryRequest>,
+) -> Result<Response, Problem> {
+    answer(&state, &access, &headers, &request).await
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Ndjson,
+}
+
+impl Format {
+    fn negotiate(headers: &HeaderMap) -> Result<Format, Problem> {
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+        let kinds = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+        let formats = kinds.filter_map(|kind| match kind {
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Format::Ndjson),
+            "application/json" | "application/*" | "*/*" | "" => Some(Format::Json),
+            _ => None,
+        });
+        formats.into_iter().next().ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_ACCEPTABLE,
+                "not_acceptable",
+                "answers are `application/json` or `application/x-ndjson`",
+            )
+        })
+    }
+
+    fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Format::Json => "application/json",
+            Format::Ndjson => "application/x-ndjson",
+        })
+    }
+
+    fn write(self, answer: &Answer) -> Vec<u8> {
+        let mut out = Vec::new();
+        let Answer { columns, rows, stats } = answer;
+        match self {
+            Format::Json => serde_json::to_writer(&mut out, &AnswerView { columns, rows, stats })
+                .expect("plain data serialises into memory"),
+            Format::Ndjson => answer.write_ndjson(&mut out).expect("memory takes every byte"),
+        }
+        out
+    }
+}
+
+async fn answer(
+    state: &AppState,
+    access: &Access,
+    headers: &HeaderMap,
+    request: &QueryRequest,
+) -> Result<Response, Problem> {
+    let tenant = access.require(Scope::Read)?;
+    check_language(request.language.as_deref())?;
+    let format = Format::negotiate(headers)?;
+    let query = parse(state, tenant, request)?;
+    let limits = run_limits(state, request.limit)?;
+    let timeout = timeout(state, request.timeout.as_deref())?;
+    let explain = request.explain.unwrap_or(false);
+    let engine = state.engine.clone();
+    let written = in_turn(state, timeout, move |control: &Control| {
+        if explain {
+            let plan = engine.explain(&query, limits)?;
+            return Ok((Format::Json, serde_json::to_vec(&plan).expect("plain data serialises")));
+        }
+        let answer = engine.run(&query, control, limits)?;
+        Ok::<_, QueryError>((format, format.write(&answer)))
+    });
+    let (format, body) = written.await?.map_err(|error| error::query(&error))?;
+    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+}
+
+fn check_language(language: Option<&str>) -> Result<(), Problem> {
+    match language {
+        None | Some("" | "search") => Ok(()),
+        Some(language @ ("sql" | "ask")) => Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "language_not_available",
+            format!("`{language}` is not available in this release; use `search`"),
+        )
+        .with_member("available", json!(["search"]))),
+        Some(language) => {
+            Err(Problem::parameter("language", format!("`{}` is none: search", short(language))))
+        }
+    }
+}
+
+fn parse(state: &AppState, tenant: Tenant, request: &QueryRequest) -> Result<Query, Problem> {
+    let now = state.clock.now();
+    let mut context = ParseContext::new(tenant, dataset(request.dataset.as_deref())?, now);
+    context.from = time_opt("from", request.from.as_deref(), now)?;
+    context.to = time_opt("to", request.to.as_deref(), now)?;
+    search::parse(&request.query, &context).map_err(|error| error::parse(&error))
+}
+
+/// The limits of one answer: those of the server, narrowed or widened by `limit`.
+fn run_limits(state: &AppState, given: Option<usize>) -> Result<RunLimits, Problem> {
+    let defaults = state.run_limits;
+    let Some(_) = given else { return Ok(defaults) };
+    let rows = limit(given, defaults.rows_default, QUERY_ROWS_MAX)?;
+    Ok(RunLimits { rows_default: rows, rows_max: rows, ..defaults })
+}
+
+fn timeout(state: &AppState, text: Option<&str>) -> Result<Duration, Problem> {
+    let Some(text) = text else { return Ok(state.limits.query_timeout) };
+    let ns = parse_duration(text).and_then(|ns| u64::try_from(ns).ok());
+    let ns = ns.ok_or_else(|| Problem::parameter("timeout", "is not a duration such as `5s`"))?;
+    Ok(Duration::from_nanos(ns).clamp(TIMEOUT_MIN, state.limits.query_timeout))
+}

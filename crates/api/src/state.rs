@@ -1,0 +1,111 @@
+//! What the handlers work with.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use heimdall_alert::Alerts;
+use heimdall_guard::{Audit, Guard, Tokens};
+use heimdall_ingest::compression::CompressionLimits;
+use heimdall_ingest::{DecodeLimits, Intake};
+use heimdall_model::{Clock, Timestamp};
+use heimdall_query::{Engine, RunLimits};
+use heimdall_store::Store;
+use heimdall_stream::Tail;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::HttpLimits;
+use crate::ports::StatusSource;
+use crate::routes::home::Description;
+
+/// The parts the API stands on; the binary makes them.
+pub struct Parts {
+    /// Admission of records.
+    pub intake: Arc<Intake>,
+    /// Records.
+    pub store: Arc<Store>,
+    /// Answers to questions.
+    pub engine: Engine,
+    /// Alerts.
+    pub alerts: Arc<Alerts>,
+    /// Who gets in.
+    pub guard: Guard,
+    /// Access tokens.
+    pub tokens: Arc<Tokens>,
+    /// The audit trail.
+    pub audit: Arc<Audit>,
+    /// Records as they become findable.
+    pub tail: Tail,
+    /// State of the running parts.
+    pub status: Arc<dyn StatusSource>,
+    /// Heimdall's own metrics.
+    pub metrics: PrometheusHandle,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Limits of the listeners.
+    pub limits: HttpLimits,
+    /// What one ingest body may hold.
+    pub decode: DecodeLimits,
+    /// How far a body may be unpacked.
+    pub compression: CompressionLimits,
+    /// Bounds of one query answer.
+    pub run_limits: RunLimits,
+    /// Ends live sessions; the token given to [`crate::serve`].
+    pub shutdown: CancellationToken,
+}
+
+/// The parts, and what the API keeps of its own; clones are the same state.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+/// See [`AppState`].
+pub struct Inner {
+    parts: Parts,
+    started_at: Timestamp,
+    /// One permit per running query.
+    pub(crate) query_turns: Arc<Semaphore>,
+    /// One permit per WebSocket or SSE session.
+    pub(crate) live_seats: Arc<Semaphore>,
+    /// The description of the API.
+    pub(crate) description: Description,
+}
+
+impl AppState {
+    /// The state of a server that starts now.
+    #[must_use]
+    pub fn new(parts: Parts) -> AppState {
+        let inner = Inner {
+            started_at: parts.clock.now(),
+            query_turns: Arc::new(Semaphore::new(parts.limits.queries_max)),
+            live_seats: Arc::new(Semaphore::new(parts.limits.live_sessions_max)),
+            description: Description::default(),
+            parts,
+        };
+        AppState(Arc::new(inner))
+    }
+}
+
+impl Inner {
+    pub(crate) fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    pub(crate) fn uptime_seconds(&self, now: Timestamp) -> i64 {
+        now.0.saturating_sub(self.started_at.0).max(0) / 1_000_000_000
+    }
+}
+
+impl Deref for AppState {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Deref for Inner {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}

@@ -1,0 +1,107 @@
+//! Who gets in.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, read};
+
+/// Everything else needs a token.
+const PUBLIC: [&str; 5] = ["/", "/health", "/livez", "/readyz", "/openapi.json"];
+
+/// Every operation of the API description, with its path filled in.
+async fn operations(server: &Server) -> Vec<(reqwest::Method, String)> {
+    let openapi = server.json("/openapi.json").await;
+    assert!(openapi["openapi"].as_str().unwrap().starts_with("3.1"));
+    let mut operations = Vec::new();
+    for (path, item) in openapi["paths"].as_object().unwrap() {
+        let filled = path
+            .replace("{dataset}", "logs")
+            .replace("{step}", "acknowledge")
+            .replace("{id}", "00000000-0000-7000-8000-000000000000");
+        for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+            operations.push((method.to_uppercase().parse().unwrap(), filled.clone()));
+        }
+    }
+    operations
+}
+
+#[tokio::test]
+async fn every_route_but_the_public_ones_asks_for_a_token_and_a_scope() {
+    let server = Server::closed().await;
+    let (_, ingest_only) = server.token("ingest");
+    let (_, watch_only) = server.token("watch");
+    let operations = operations(&server).await;
+    assert!(operations.len() > 30, "{}", operations.len());
+    for (method, path) in operations {
+        let request = || server.client.request(method.clone(), server.url(&path));
+        if PUBLIC.contains(&path.as_str()) {
+            assert_eq!(read(request()).await.0, 200, "{path}");
+            continue;
+        }
+        let (status, problem) = read(request()).await;
+        assert_eq!((status, &problem["code"]), (401, &json!("token_missing")), "{method} {path}");
+        let (status, problem) = read(request().bearer_auth("hmd_wrong")).await;
+        assert_eq!((status, &problem["code"]), (401, &json!("token_invalid")), "{method} {path}");
+        let is_ingest = path.contains("ingest") || path.contains("receipts");
+        let token = if is_ingest { &watch_only } else { &ingest_only };
+        let (status, problem) = read(request().bearer_auth(token)).await;
+        assert_eq!((status, &problem["code"]), (403, &json!("scope_missing")), "{method} {path} {problem}");
+    }
+}
+
+#[tokio::test]
+async fn web_pages_elsewhere_cannot_reach_a_loopback_server() {
+    let server = Server::open().await;
+    for path in ["/health", "/alerts", "/ingest"] {
+        let rebound = server.get(path).header("host", "evil.example");
+        assert_eq!(read(rebound).await.1["code"], "host_denied", "{path}");
+        let crossed = server.get(path).header("origin", "https://evil.example");
+        let (status, problem) = read(crossed).await;
+        assert_eq!((status, &problem["code"]), (403, &json!("origin_denied")), "{path}");
+    }
+    let own = server.get("/alerts").header("origin", format!("http://{}", server.http));
+    assert_eq!(read(own).await.0, 200);
+    assert!(server.socket("/ws/alerts", &[("origin", "https://evil.example")]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_token_is_issued_once_listed_without_secret_and_revoked() {
+    let server = Server::closed().await;
+    let (_, admin) = server.token("admin");
+    let request = json!({ "name": "night shift", "scopes": ["read", "watch"], "expires_in": "8h" });
+    let issue = server.post("/api/v1/tokens", request.to_string()).bearer_auth(&admin);
+    let (status, issued) = read(issue).await;
+    assert_eq!(status, 201, "{issued}");
+    let secret = issued["token"].as_str().unwrap();
+    let alerts = || server.get("/alerts").bearer_auth(secret);
+    assert_eq!(read(alerts()).await.0, 200);
+    assert_eq!(read(alerts().header("x-scope-orgid", "other")).await.1["code"], "tenant_denied");
+
+    let list = server.get("/api/v1/tokens").bearer_auth(&admin).send().await.unwrap().text().await.unwrap();
+    assert!(list.contains("night shift") && !list.contains(secret));
+    let id = issued["id"].as_str().unwrap();
+    let revoke = || server.client.delete(server.url(&format!("/api/v1/tokens/{id}"))).bearer_auth(&admin);
+    assert_eq!(read(revoke()).await.0, 204);
+    assert_eq!(read(alerts()).await.0, 401);
+
+    let audit = read(server.get("/api/v1/audit").bearer_auth(&admin)).await.1;
+    let actions: Vec<_> = audit["items"].as_array().unwrap().iter().map(|line| &line["action"]).collect();
+    assert_eq!(actions, ["token.revoke", "token.issue"]);
+    assert!(!audit.to_string().contains(secret));
+}
+
+#[tokio::test]
+async fn a_bound_admin_sees_and_issues_tokens_of_its_tenant_only() {
+    let server = Server::closed().await;
+    let (_, admin) = server.token("admin");
+    for (request, field) in [
+        (json!({ "name": "x", "scopes": ["read"], "tenant": "other" }), "tenant"),
+        (json!({ "name": "", "scopes": ["read"] }), "name"),
+        (json!({ "name": "x", "scopes": [] }), "scopes"),
+        (json!({ "name": "x", "scopes": ["root"] }), "scopes"),
+        (json!({ "name": "x", "scopes": ["read"], "expires_in": "soon" }), "expires_in"),
+    ] {
+        let (status, problem) =
+            read(server.post("/api/v1/tokens", request.to_string()).bearer_auth(&admin)).await;
+        assert_eq!((status, &problem["errors"][0]["field"]), (422, &Value::from(field)), "{problem}");
+    }
+}

@@ -1,0 +1,259 @@
+//! A real server on a loopback port: journal, store, stream, alerts and tokens in a temporary folder.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use heimdall_alert::{AlertConfig, Alerts};
+use heimdall_api::{
+    AppState, DetectorView, HttpLimits, Readiness, RuleFault, RuleView, StatusSource, StreamView,
+};
+use heimdall_detect::{DetectConfig, Findings, Judge, RuleSet};
+use heimdall_guard::{Audit, Guard, NewToken, Scopes, TenantAccess, Tokens};
+use heimdall_ingest::{Intake, IntakeLimits};
+use heimdall_journal::Journal;
+use heimdall_journal::disk::OsDisk;
+use heimdall_metastore::Metastore;
+use heimdall_model::verdict::Entity;
+use heimdall_model::{Clock, Position, Severity, SystemClock, Tenant, Verdict};
+use heimdall_query::{Engine, RunLimits};
+use heimdall_store::{Store, StoreConfig};
+use heimdall_stream::{Sink, Stream, StreamConfig, Tail};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+use tokio_util::sync::CancellationToken;
+
+/// Nothing in a test takes this long unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Server {
+    pub(crate) http: SocketAddr,
+    pub(crate) watch: SocketAddr,
+    pub(crate) alerts: Arc<Alerts>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) client: reqwest::Client,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) served: tokio::task::JoinHandle<Result<(), heimdall_api::ServeError>>,
+    journal: Arc<Journal>,
+    stream: Arc<Stream>,
+    _dir: tempfile::TempDir,
+}
+
+struct Quiet;
+
+impl Sink for Quiet {
+    fn take(&mut self, _: Findings) {}
+    fn tick(&mut self) {}
+    fn settle(&mut self) {}
+}
+
+struct Well(Arc<Stream>);
+
+impl StatusSource for Well {
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
+    fn stream(&self) -> StreamView {
+        let status = self.0.status();
+        StreamView {
+            durable_seq: status.processed_seq,
+            processed_seq: status.processed_seq,
+            journal_bytes: 0,
+            records: status.rows,
+            trouble: None,
+        }
+    }
+    fn detectors(&self) -> Vec<DetectorView> {
+        Vec::new()
+    }
+    fn rules(&self) -> Vec<RuleView> {
+        Vec::new()
+    }
+    fn rule_faults(&self) -> Vec<RuleFault> {
+        panic!("a handler that fails")
+    }
+}
+
+fn recorder() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || PrometheusBuilder::new().install_recorder().expect("the only recorder");
+    HANDLE.get_or_init(install).clone()
+}
+
+impl Server {
+    /// A server that asks nobody on this machine for a token.
+    pub(crate) async fn open() -> Server {
+        Server::start(false, HttpLimits::default()).await
+    }
+
+    /// A server that asks everybody for a token.
+    pub(crate) async fn closed() -> Server {
+        Server::start(true, HttpLimits::default()).await
+    }
+
+    pub(crate) async fn start(auth_enabled: bool, limits: HttpLimits) -> Server {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let disk = Arc::new(OsDisk);
+        let store =
+            Arc::new(Store::open(disk.clone(), &dir.path().join("store"), StoreConfig::default()).unwrap());
+        let mut config = heimdall_journal::Config::new(dir.path().join("journal"));
+        config.disk_reserve_bytes = 0;
+        let (journal, reader) = Journal::open(config, disk, store.journal_seq() + 1).unwrap();
+        let journal = Arc::new(journal);
+        let metastore: Arc<dyn Metastore> =
+            Arc::new(heimdall_metastore::open(&dir.path().join("meta.db")).unwrap());
+        let alerts = Alerts::open(metastore.clone(), AlertConfig::default(), clock.clone()).unwrap();
+        let tokens = Arc::new(Tokens::open(metastore.clone(), clock.clone()).unwrap());
+        let audit = Arc::new(Audit::open(metastore, clock.clone()).unwrap());
+        let tail = Tail::default();
+        let parts = heimdall_stream::Parts {
+            journal: journal.clone(),
+            reader,
+            store: store.clone(),
+            judge: Judge::new(DetectConfig::default(), RuleSet::default()),
+            sink: Box::new(Quiet),
+            tail: tail.clone(),
+            clock: clock.clone(),
+        };
+        let config = StreamConfig { flush_rows: 1_000_000, flush_age: Duration::from_secs(3_600) };
+        let stream = Arc::new(Stream::start(parts, config).unwrap());
+        let shutdown = CancellationToken::new();
+        let state = AppState::new(heimdall_api::Parts {
+            intake: Arc::new(Intake::new(journal.clone(), clock.clone(), &IntakeLimits::default())),
+            engine: Engine::new(store.clone()),
+            store,
+            alerts: alerts.clone(),
+            guard: Guard::new(tokens.clone(), auth_enabled),
+            tokens: tokens.clone(),
+            audit,
+            tail,
+            status: Arc::new(Well(stream.clone())),
+            metrics: recorder(),
+            clock,
+            limits: limits.clone(),
+            decode: heimdall_ingest::DecodeLimits::default(),
+            compression: heimdall_ingest::compression::CompressionLimits::default(),
+            run_limits: RunLimits::default(),
+            shutdown: shutdown.clone(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let watchers = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (http, watch) = (listener.local_addr().unwrap(), watchers.local_addr().unwrap());
+        let router = heimdall_api::router(state.clone());
+        let served = tokio::spawn(heimdall_api::serve(listener, router, limits, shutdown.clone()));
+        tokio::spawn(heimdall_api::watch::serve(watchers, state, shutdown.clone()));
+        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        Server { http, watch, alerts, tokens, client, shutdown, served, journal, stream, _dir: dir }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.get(self.url(path))
+    }
+
+    pub(crate) fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
+        self.client.post(self.url(path)).body(body)
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        read(self.get(path)).await.1
+    }
+
+    /// Waits until everything acknowledged is findable.
+    pub(crate) async fn settled(&self) {
+        let durable = self.journal.status().durable_seq;
+        let wait = async {
+            while self.stream.status().processed_seq < durable {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the stream keeps up");
+    }
+
+    /// A token with these scopes, bound to the default tenant.
+    pub(crate) fn token(&self, scopes: &str) -> (String, String) {
+        let new = NewToken {
+            name: format!("test {scopes}"),
+            tenants: TenantAccess::One(Tenant::default()),
+            scopes: Scopes::parse(scopes).unwrap(),
+            expires_at: None,
+        };
+        let (info, secret) = self.tokens.issue(&new, "test").unwrap();
+        (info.id, secret.expose().to_owned())
+    }
+
+    /// Raises an alert about `source` at journal frame `seq`.
+    pub(crate) fn raise(&self, source: &str, seq: u64) {
+        self.alerts.ingest(vec![verdict(source, seq)]).unwrap();
+    }
+
+    pub(crate) async fn socket(&self, path: &str, headers: &[(&str, &str)]) -> Result<Socket, SocketError> {
+        let mut request = format!("ws://{}{path}", self.http).into_client_request().unwrap();
+        for (name, value) in headers {
+            let name: tokio_tungstenite::tungstenite::http::HeaderName = name.parse().unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        Ok(Socket(tokio_tungstenite::connect_async(request).await?.0))
+    }
+}
+
+/// Status and document of an answer.
+pub(crate) async fn read(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.bytes().await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+pub(crate) fn verdict(source: &str, seq: u64) -> Verdict {
+    Verdict {
+        tenant: Tenant::default(),
+        detector: "signature".to_owned(),
+        rule: "brute-force".to_owned(),
+        title: "Possible brute force".to_owned(),
+        severity: Severity::Critical,
+        score: 0.9,
+        entity: Entity::new("source_ip", source),
+        service: Some("web-firewall".to_owned()),
+        time: SystemClock.now(),
+        position: Position::new(seq, 0),
+        summary: format!("multiple failed logins from {source}"),
+        baseline: None,
+        features: Vec::new(),
+        evidence: Vec::new(),
+        mitigation: vec!["block the source".to_owned()],
+    }
+}
+
+pub(crate) struct Socket(
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
+);
+
+impl Socket {
+    /// The next text message; `None` when the server has closed.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        let next = async {
+            loop {
+                match self.0.next().await? {
+                    Ok(Message::Text(text)) => return serde_json::from_str(&text).ok(),
+                    Ok(Message::Close(_)) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("a message")
+    }
+
+    pub(crate) async fn close(mut self) {
+        let _ = self.0.send(Message::Close(None)).await;
+    }
+}

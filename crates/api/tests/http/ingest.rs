@@ -1,0 +1,116 @@
+//! Records in.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, read};
+
+const EVENT: &str = r#"{"timestamp":"2025-01-15T10:30:00Z","source":"web-firewall","ip":"203.0.113.5","message":"Multiple failed logins detected; possible brute force"}"#;
+
+#[tokio::test]
+async fn an_event_is_durable_findable_and_has_a_receipt() {
+    let server = Server::open().await;
+    let (status, answer) = read(server.post("/ingest", EVENT)).await;
+    assert_eq!((status, &answer["accepted"], &answer["rejected"]), (200, &json!(1), &json!([])));
+    server.settled().await;
+    let logs = server.json("/logs?limit=5").await;
+    assert_eq!(logs[0]["message"], "Multiple failed logins detected; possible brute force");
+    assert_eq!(logs[0]["source_ip"], "203.0.113.5");
+    assert_eq!(logs[0]["timestamp"], "2025-01-15T10:30:00.000000000Z");
+    let receipt = answer["receipt"].as_str().unwrap();
+    assert_eq!(server.json(&format!("/api/v1/receipts/{receipt}")).await["accepted"], 1);
+    assert_eq!(server.json("/api/v1/receipts").await["items"][0]["receipt"], receipt);
+}
+
+#[tokio::test]
+async fn the_good_rest_of_a_batch_is_kept_and_the_bad_is_named() {
+    let server = Server::open().await;
+    let bad = r#"{"source":"s","ip":"300.1.1.1","message":"m"}"#;
+    let (status, answer) = read(server.post("/ingest", format!("[{EVENT},{bad}]"))).await;
+    assert_eq!((status, &answer["accepted"]), (200, &json!(1)));
+    let expected = json!([{ "index": 1, "field": "ip", "reason": "is not an IP address" }]);
+    assert_eq!(answer["rejected"], expected);
+
+    let (status, answer) = read(server.post("/ingest", bad)).await;
+    assert_eq!((status, &answer["code"], &answer["accepted"]), (400, &json!("all_rejected"), &json!(0)));
+    assert_eq!(answer["errors"][0]["field"], "ip");
+}
+
+#[tokio::test]
+async fn bodies_come_plain_or_packed_in_many_forms() {
+    let server = Server::open().await;
+    let ndjson = "{\"message\":\"one\"}\n{\"message\":\"two\"}\n";
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(ndjson.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let logs = "/api/v1/ingest/logs";
+    for (request, accepted) in [
+        (server.post(logs, ndjson), 2),
+        (server.post(logs, r#"[{"message":"a"},{"message":"b"},{"message":"c"}]"#), 3),
+        (server.post(logs, gzip).header("content-encoding", "gzip"), 2),
+        (server.post("/api/v1/ingest/metrics", r#"{"service":"s","name":"cpu","value":1.5}"#), 1),
+        (server.post(&format!("{logs}?format=text"), "just a line\nand another"), 2),
+    ] {
+        let (status, answer) = read(request).await;
+        assert_eq!((status, &answer["accepted"]), (200, &json!(accepted)), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_sent_again_writes_nothing() {
+    let server = Server::open().await;
+    let send = || server.post("/api/v1/ingest/logs", r#"{"message":"once"}"#).header("idempotency-key", "k1");
+    assert_eq!(read(send()).await.1["accepted"], 1);
+    let (status, again) = read(send()).await;
+    assert_eq!((status, &again["accepted"], &again["deduplicated"]), (200, &json!(0), &json!(1)));
+    let other = read(send().header("x-scope-orgid", "other")).await.1;
+    assert_eq!(other["accepted"], 1, "another tenant's key is another key");
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_is_a_problem_with_a_code() {
+    let limits = heimdall_api::HttpLimits { body_bytes_max: 1_000, ..Default::default() };
+    let server = Server::start(false, limits).await;
+    let logs = "/api/v1/ingest/logs";
+    let long = "x".repeat(2_000);
+    let chunked = || {
+        let parts = vec![Ok::<_, std::io::Error>(long.clone().into_bytes())];
+        reqwest::Body::wrap_stream(futures::stream::iter(parts))
+    };
+    let packed = server.post(logs, "plain").header("content-encoding", "gzip");
+    let brotli = server.post(logs, "plain").header("content-encoding", "br");
+    for (request, status, code) in [
+        (server.post(logs, ""), 400, "body_empty"),
+        (server.post(logs, "{\"message\":"), 400, "invalid_json"),
+        (server.post(logs, long.clone()), 413, "body_too_large"),
+        (server.post(logs, chunked()), 413, "body_too_large"),
+        (packed, 400, "invalid_compression"),
+        (brotli, 415, "unsupported_encoding"),
+        (server.post(logs, "x").header("content-type", "image/png"), 415, "unsupported_media_type"),
+        (server.post("/api/v1/ingest/nothing", "{}"), 404, "not_found"),
+        (server.post(&format!("{logs}?format=xml"), "{}"), 400, "invalid_parameter"),
+        (server.post(logs, "{}").header("x-scope-orgid", "../etc"), 400, "invalid_parameter"),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{code}");
+        let found = response.status().as_u16();
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!((found, problem["code"].as_str()), (status, Some(code)), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn two_thousand_posts_at_once_are_all_answered() {
+    let server = Server::open().await;
+    let posts = (0..2_000).map(|n| {
+        let body = format!(r#"{{"service":"s{}","name":"cpu","value":{n}}}"#, n % 10);
+        read(server.post("/api/v1/ingest/metrics", body))
+    });
+    let answers = futures::future::join_all(posts).await;
+    let accepted =
+        answers.iter().filter(|(status, answer)| *status == 200 && answer["accepted"] == 1).count();
+    assert_eq!(accepted, 2_000);
+    server.settled().await;
+    assert_eq!(server.json("/metrics/summary").await["samples"]["total"], 2_000);
+}

@@ -1,0 +1,10 @@
+//! The API as its clients see it: a real server, real sockets, real durability.
+
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
+mod access;
+mod edge;
+mod harness;
+mod ingest;
+mod live;
+mod query;
