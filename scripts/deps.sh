@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Checks, and on Debian and Ubuntu installs, what building and testing need.
+#
+#   deps.sh build              what `make run` needs: fails with the command to run when something is missing
+#   deps.sh test TOOLS SKIPS   what tests need besides: folder TOOLS receives programs, file SKIPS a line per test
+#                              that cannot run and why; never fails for those
+#
+# No service is installed or started: the Prometheus server is unpacked into TOOLS, not installed.
+set -euo pipefail
+
+readonly RUST_MIN=1.95
+
+say() { printf 'deps: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command as root; fails quietly where that is not possible without asking.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif has sudo && sudo -n true 2>/dev/null; then sudo -n "$@"
+    else return 1
+    fi
+}
+
+# Installs Debian packages, refreshing the package lists only when the first try fails.
+apt_install() {
+    has apt-get || return 1
+    say "installing $* with apt-get"
+    local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@")
+    as_root "${install[@]}" >/dev/null 2>&1 && return
+    as_root apt-get update >/dev/null 2>&1 && as_root "${install[@]}" >/dev/null 2>&1
+}
+
+# at_least A B: whether version A is B or newer.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n1)" = "$2" ]; }
+
+check_rust() {
+    local advice="install it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+    { has cargo && has rustc; } || die "Rust is missing; $advice"
+    local version
+    version=$(rustc --version | cut -d' ' -f2)
+    at_least "$version" "$RUST_MIN" || die "Rust $version is too old, $RUST_MIN is needed; run: rustup update stable"
+}
+
+check_compiler() {
+    local missing=()
+    has gcc || has cc || missing+=(gcc libc6-dev)
+    has make || missing+=(make)
+    [ ${#missing[@]} = 0 ] && return
+    apt_install "${missing[@]}" || die "missing: ${missing[*]}; run: sudo apt-get install ${missing[*]}"
+}
+
+# need PROGRAM PACKAGE TESTS: makes a program available, or notes which tests are skipped.
+need() {
+    has "$1" || apt_install "$2" || true
+    has "$1" || note "$1 is missing (sudo apt-get install $2): $3"
+}
+
+note() { printf '%s\n' "$*" >>"$SKIPS"; }
+
+# A Prometheus server without its service: the package is downloaded and unpacked, which needs no root.
+need_prometheus() {
+    has prometheus && return
+    if [ ! -x "$TOOLS/usr/bin/prometheus" ] && has apt-get && has dpkg-deb; then
+        say "unpacking the Prometheus server into $TOOLS"
+        unpack prometheus || { as_root apt-get update >/dev/null 2>&1 && unpack prometheus; } || true
+    fi
+    [ -x "$TOOLS/usr/bin/prometheus" ] ||
+        note "prometheus is missing (Debian package prometheus; only its binary is needed): scraping /metrics with a real server"
+}
+
+unpack() (
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    chmod 755 "$work"
+    cd "$work"
+    apt-get download "$1" >/dev/null 2>&1 && dpkg-deb -x ./*.deb "$TOOLS"
+)
+
+check_rust
+check_compiler
+if [ "${1:-build}" = test ]; then
+    TOOLS=$2 SKIPS=$3
+    mkdir -p "$TOOLS"
+    need curl curl "requests by a real curl"
+    need unshare util-linux "disk full on a small file system"
+    need_prometheus
+fi
