@@ -295,7 +295,7 @@ impl Store {
         let (mut rows, mut bytes, mut segments) = (0, 0, 0);
         let mut pages = (0, 0);
         for segment in &scan.segments {
-            let candidates = scan.candidates(segment, Timestamp(i64::MIN))?;
+            let candidates = scan.candidates(segment, Purpose::Read)?;
             let candidate_rows: u64 = candidates.maybe.iter().map(|range| range.len() as u64).sum();
             pages.0 += candidate_rows.div_ceil(PAGE_ROWS as u64);
             pages.1 += segment.meta.rows.div_ceil(PAGE_ROWS as u64);
@@ -323,6 +323,15 @@ impl Store {
             ],
         })
     }
+}
+
+/// What candidates are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Every passing row is wanted.
+    Read,
+    /// Only their number.
+    Count,
 }
 
 /// Rows of a segment a filter may pass, as ranges of row numbers.
@@ -359,8 +368,8 @@ impl Scan<'_> {
         self.control.check(&self.stats)
     }
 
-    /// Rows of a segment worth reading: by run and page, and no page that ends before `newer_than`.
-    fn candidates(&self, segment: &Segment, newer_than: Timestamp) -> Result<Candidates, ScanError> {
+    /// Rows of a segment worth reading, by run and page. For a count, runs that pass for certain are counted unread.
+    fn candidates(&self, segment: &Segment, purpose: Purpose) -> Result<Candidates, ScanError> {
         let sidecar = segment.sidecar()?;
         let range = self.request.range;
         let covered = range.covers(segment.meta.min, segment.meta.max);
@@ -377,7 +386,7 @@ impl Scan<'_> {
             if verdict == Verdict::No {
                 continue;
             }
-            if verdict == Verdict::Yes && covered && self.counts_only() {
+            if verdict == Verdict::Yes && covered && purpose == Purpose::Count {
                 found.yes += u64::from(run.rows.end - run.rows.start);
                 continue;
             }
@@ -388,7 +397,6 @@ impl Scan<'_> {
                 let zone = sidecar.zones[page];
                 known.levels = Some(zone.levels);
                 let wanted = range.touches(Timestamp(zone.min_ns), Timestamp(zone.max_ns))
-                    && Timestamp(zone.max_ns) >= newer_than
                     && (verdict == Verdict::Yes || prune::ask(self.predicate.root(), &known) != Verdict::No);
                 if wanted {
                     match found.maybe.last_mut() {
@@ -400,10 +408,6 @@ impl Scan<'_> {
             }
         }
         Ok(found)
-    }
-
-    fn counts_only(&self) -> bool {
-        self.request.fields.as_ref().is_some_and(Vec::is_empty)
     }
 
     fn template_of(&self, id: u32) -> Option<Arc<str>> {
@@ -423,7 +427,7 @@ impl Scan<'_> {
             self.saw(chunk.block.rows(), 0)?;
         }
         for segment in self.segments.clone() {
-            let candidates = self.candidates(&segment, Timestamp(i64::MIN))?;
+            let candidates = self.candidates(&segment, Purpose::Count)?;
             count += candidates.yes;
             self.matching(&segment, &candidates.maybe, &mut |_, rows| {
                 count += rows.len() as u64;
@@ -472,7 +476,7 @@ impl Scan<'_> {
         segment: &Segment,
         each: &mut dyn FnMut(&RowBlock) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, ScanError> {
-        let candidates = self.candidates(segment, Timestamp(i64::MIN))?;
+        let candidates = self.candidates(segment, Purpose::Read)?;
         let wanted = self.request.fields.clone();
         let tested = self.predicate.fields(self.request.dataset.attributes());
         let one_read =
@@ -579,7 +583,7 @@ impl Scan<'_> {
     /// Reads the pages of a segment from the most promising on, until no other page can hold a better row.
     fn search_segment(&mut self, index: usize, segment: &Segment, best: &mut Best) -> Result<(), ScanError> {
         let sidecar = segment.sidecar()?;
-        let candidates = self.candidates(segment, Timestamp(i64::MIN))?;
+        let candidates = self.candidates(segment, Purpose::Read)?;
         let mut pages: Vec<Range<usize>> =
             candidates.maybe.iter().flat_map(|range| by_page(range.clone())).collect();
         let zone = |rows: &Range<usize>| sidecar.zones[rows.start / PAGE_ROWS];

@@ -1,0 +1,392 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::LogFormat;
+
+/// Self-hosted guardian for services and hosts: keeps logs, metrics and events, finds attacks and trouble, tells people.
+#[derive(Debug, Parser)]
+#[command(name = "heimdall", version, max_term_width = 110, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Run the server and feed it with a simulated company that is attacked and breaks
+    Demo(DemoArgs),
+    /// Write simulated structured logs to standard output, a file or a server
+    Generate(GenerateArgs),
+    /// Send a log file (or standard input) to the server
+    Ingest(IngestArgs),
+    /// Search records: `heimdall search 'level>=error "connection refused" | stats count() by service'`
+    Search(SearchArgs),
+    /// Follow records as they arrive
+    Tail(TailArgs),
+    /// Technician console: alerts as they happen, over TCP
+    Watch(WatchArgs),
+    /// List alerts, or change the status of one
+    Alerts(AlertsArgs),
+    /// Issue, revoke and list access tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Check and test detection rules
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Run one part of the engine over lines on standard input, without a server
+    #[command(subcommand)]
+    Batch(BatchTask),
+    /// Measure this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// What the server is doing
+    Status(Remote),
+    /// Print the reference of all configuration keys, in Markdown
+    #[command(hide = true)]
+    ConfigReference,
+    /// Print shell completions
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the server is and who asks.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Remote {
+    /// Address of the server
+    #[arg(long, env = "HEIMDALL_URL", default_value = "http://127.0.0.1:8000", global = true)]
+    pub url: String,
+    /// Access token; not needed from loopback on a loopback listener
+    #[arg(long, env = "HEIMDALL_TOKEN", hide_env_values = true, global = true)]
+    pub token: Option<String>,
+    /// Tenant, where the token may choose
+    #[arg(long, env = "HEIMDALL_TENANT", global = true)]
+    pub tenant: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Configuration file [default: heimdall.toml, when it exists]
+    #[arg(long, env = "HEIMDALL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Folder of everything the server keeps [default: ./heimdall-data]
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1:8000]; port 0 takes a free one
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// Address of the technician listener [default: 127.0.0.1:7007]
+    #[arg(long)]
+    pub watch_listen: Option<SocketAddr>,
+    /// Every request needs a token
+    #[arg(long)]
+    pub auth: bool,
+    /// Folder of detection rules, used besides the built-in ones
+    #[arg(long)]
+    pub rules_dir: Option<PathBuf>,
+    /// Least serious level to log, or a filter
+    #[arg(long)]
+    pub log_level: Option<String>,
+    /// How log lines look
+    #[arg(long)]
+    pub log_format: Option<LogFormat>,
+    /// Show the effective configuration and where each value came from, and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Seed of the story: the same seed gives the same one
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// End after this many seconds of real time; 0 runs until interrupted
+    #[arg(long, default_value_t = 0)]
+    pub duration: u64,
+    /// Simulated seconds per real second
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Seconds to run
+    #[arg(long, default_value_t = 120.0)]
+    pub duration: f64,
+    /// Shortest pause between entries, in seconds
+    #[arg(long, default_value_t = 0.05)]
+    pub min_interval: f64,
+    /// Longest pause between entries, in seconds
+    #[arg(long, default_value_t = 0.2)]
+    pub max_interval: f64,
+    /// Seed: the same seed gives the same entries
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// Do not wait between entries: write them as fast as possible with the times they would have
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Write this many benchmark lines instead, as fast as possible
+    #[arg(long)]
+    pub lines: Option<u64>,
+    /// Send to the server at --url instead of writing
+    #[arg(long)]
+    pub send: bool,
+    /// Write to this file instead of standard output
+    #[arg(long, short)]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// File to send (plain or gzip), or `-` for standard input
+    pub file: String,
+    /// Format of the lines
+    #[arg(long, value_enum, default_value_t = LineFormat::Auto)]
+    pub format: LineFormat,
+    /// Service of records that name none
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Begin at the start even when an earlier run was interrupted
+    #[arg(long)]
+    pub restart: bool,
+    /// No progress bar
+    #[arg(long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LineFormat {
+    Auto,
+    Ndjson,
+    Syslog,
+    Access,
+    Logfmt,
+    Plain,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// Search line; everything when left out
+    #[arg(default_value = "")]
+    pub query: String,
+    /// Begin this long ago, such as 15m, 4h or 7d
+    #[arg(long, default_value = "1h", conflicts_with = "from")]
+    pub since: String,
+    /// Begin at this time (RFC 3339, epoch, or now-15m)
+    #[arg(long)]
+    pub from: Option<String>,
+    /// End before this time
+    #[arg(long)]
+    pub to: Option<String>,
+    /// Rows at most
+    #[arg(long, short = 'n', default_value_t = 100)]
+    pub limit: usize,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Show the plan instead of running
+    #[arg(long)]
+    pub explain: bool,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// Filter part of a search line; everything when left out
+    #[arg(default_value = "")]
+    pub query: String,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// End after this many records
+    #[arg(long, short = 'n')]
+    pub limit: Option<u64>,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Address of the technician listener
+    #[arg(long, env = "HEIMDALL_WATCH", default_value = "127.0.0.1:7007")]
+    pub address: String,
+    /// Access token; not needed from loopback without auth
+    #[arg(long, env = "HEIMDALL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// The JSON lines as they come
+    #[arg(long)]
+    pub json: bool,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AlertsArgs {
+    /// Alert to change
+    pub id: Option<String>,
+    /// What to do with it
+    #[arg(value_enum, requires = "id")]
+    pub action: Option<AlertAction>,
+    /// Why
+    #[arg(long)]
+    pub note: Option<String>,
+    /// Only alerts of this status: open, acknowledged, suppressed, resolved
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Alerts at most
+    #[arg(long, short = 'n', default_value_t = 50)]
+    pub limit: usize,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AlertAction {
+    Show,
+    Acknowledge,
+    Suppress,
+    Resolve,
+    Reopen,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Issue a token; its secret is shown once
+    Issue {
+        /// Who or what it is for
+        name: String,
+        /// Comma-separated scopes: read, ingest, alerts:write, watch, admin
+        #[arg(long, default_value = "read")]
+        scopes: String,
+        /// Time until it expires, such as 12h or 90d; 0 never does
+        #[arg(long, default_value = "90d")]
+        expires: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Revoke a token; its live sessions end within a second
+    Revoke {
+        /// Id of the token
+        id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// List tokens
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Load rule files and name what is wrong with them
+    Check {
+        /// Files or folders; the built-in rules when left out
+        paths: Vec<PathBuf>,
+    },
+    /// Run the samples that rules carry
+    Test {
+        /// Files or folders; the built-in rules when left out
+        paths: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BatchTask {
+    /// Mine templates: {"line","content"} in, {"line","template_id","template"} out at the end
+    Templates,
+    /// Run the detectors: lines in, alerts {"rule","severity","source_ip","first_line","last_line","time","count"} out
+    Detect {
+        /// Detector thresholds, as the [detect] section of the configuration
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Format of the lines
+        #[arg(long, value_enum)]
+        source: DetectSource,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DetectSource {
+    Syslog,
+    Combined,
+    Jsonl,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Send generated lines over loopback HTTP and measure acknowledged throughput
+    Ingest {
+        /// Lines to send
+        #[arg(long, default_value_t = 1_000_000)]
+        lines: u64,
+        /// Lines per request
+        #[arg(long, default_value_t = 5_000)]
+        batch: usize,
+        /// Connections
+        #[arg(long, default_value_t = 4)]
+        connections: usize,
+        /// Days of event time the lines cover
+        #[arg(long, default_value_t = 7.0)]
+        days: f64,
+        /// Folder to fill and keep; a temporary one when left out
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+        /// Results as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a set of queries against a data folder and measure them
+    Query {
+        /// Folder filled by `bench ingest --data-dir`
+        #[arg(long)]
+        data_dir: PathBuf,
+        /// Runs of each query
+        #[arg(long, default_value_t = 7)]
+        runs: usize,
+        /// Results as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Post metric samples, each a request of its own, all at once, and check that each is answered and judged
+    Flood {
+        /// Requests
+        #[arg(long, default_value_t = 2_000)]
+        requests: usize,
+        /// Results as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}

@@ -1,0 +1,28 @@
+//! One module per command of the program.
+
+pub(crate) mod alerts;
+pub(crate) mod batch;
+pub(crate) mod bench;
+pub(crate) mod demo;
+pub(crate) mod generate;
+pub(crate) mod ingest;
+pub(crate) mod rules;
+pub(crate) mod search;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod tail;
+pub(crate) mod token;
+pub(crate) mod watch;
+
+use std::io::{ErrorKind, Write};
+
+/// Writes a line to standard output; a reader that has gone away ends the program quietly, as in `| head`.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) =
+        out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush())
+        && error.kind() == ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}

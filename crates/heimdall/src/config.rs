@@ -1,0 +1,496 @@
+//! The server's configuration: parsed whole, checked once, with the origin of every value.
+//!
+//! Order: defaults < `heimdall.toml` < environment (`HEIMDALL_SECTION__KEY`, and the well-known names below) < flags.
+//!
+//! Invariant: an unknown key, or a value that does not suit its key, stops the start and is named with its origin.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use heimdall_detect::{DetectConfig, Period};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use toml::{Table, Value};
+
+/// Environment variables with names of their own.
+const WELL_KNOWN: &[(&str, &str)] = &[("SLACK_WEBHOOK_URL", "alerts.slack_webhook_url")];
+const ENV_PREFIX: &str = "HEIMDALL_";
+/// Variables of that prefix that are for the command line client.
+const ENV_CLIENT: &[&str] = &["HEIMDALL_URL", "HEIMDALL_TOKEN", "HEIMDALL_TENANT", "HEIMDALL_CONFIG"];
+
+/// A number of bytes, written `64MiB`, `8GiB` or plain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub u64);
+
+const UNITS: &[(&str, u64)] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1), ("", 1)];
+
+impl Size {
+    pub(crate) fn parse(text: &str) -> Option<Size> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor = UNITS.iter().find(|(name, _)| *name == unit.trim())?.1;
+        number.parse::<u64>().ok()?.checked_mul(factor).map(Size)
+    }
+
+    pub(crate) fn usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fits = |factor: &u64| self.0 > 0 && self.0.is_multiple_of(*factor);
+        let (unit, factor) = UNITS.iter().find(|(_, factor)| fits(factor)).copied().unwrap_or(("B", 1));
+        write!(f, "{}{unit}", self.0 / factor)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Text(String),
+            Number(u64),
+        }
+        match Raw::deserialize(deserializer)? {
+            Raw::Number(n) => Ok(Size(n)),
+            Raw::Text(text) => Size::parse(&text).ok_or_else(|| {
+                serde::de::Error::custom(format!("`{text}` is not a size; write it like `64MiB`"))
+            }),
+        }
+    }
+}
+
+/// Everything `heimdall serve` reads.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where the server listens and keeps its data.
+    pub server: ServerConfig,
+    /// Who may do what.
+    pub auth: AuthConfig,
+    /// What the doors take.
+    pub ingest: IngestConfig,
+    /// The durable log every batch passes through.
+    pub journal: JournalConfig,
+    /// Where records live.
+    pub store: StoreConfig,
+    /// What a query may cost.
+    pub query: QueryConfig,
+    /// Who is told.
+    pub alerts: AlertsConfig,
+    /// What Heimdall says of itself.
+    pub log: LogConfig,
+    /// Thresholds of the detectors.
+    pub detect: DetectConfig,
+}
+
+/// Where the server listens and keeps its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ServerConfig {
+    /// Folder of everything the server keeps. Default `./heimdall-data`.
+    pub data_dir: PathBuf,
+    /// Address of the HTTP listener. Port 0 takes a free port, then for every listener that is not set. Default
+    /// `127.0.0.1:8000`: loopback, because binding wider needs `auth.enabled`.
+    pub listen: SocketAddr,
+    /// Address of the technician listener (`heimdall watch`). Default `127.0.0.1:7007`, or a free port when `listen`
+    /// has port 0.
+    pub watch_listen: Option<SocketAddr>,
+    /// Connections served at once; more wait to be accepted. Default 4096: a file descriptor each.
+    pub connections_max: usize,
+    /// Time to finish requests when the server is asked to stop. Default `10s`: below the usual 30 s of supervisors.
+    pub grace: Period,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            data_dir: PathBuf::from("heimdall-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            watch_listen: None,
+            connections_max: 4096,
+            grace: Period::seconds(10),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// The technician listener's address: the one set, else the default beside the HTTP listener.
+    pub(crate) fn watch_address(&self) -> SocketAddr {
+        let port = if self.listen.port() == 0 { 0 } else { 7007 };
+        self.watch_listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AuthConfig {
+    /// Every request needs a token, from loopback too. Default `false`: on a loopback listener the machine's users are
+    /// trusted; a wider listener is refused without it.
+    pub enabled: bool,
+}
+
+/// What the doors take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct IngestConfig {
+    /// Largest request body as sent. Default `64MiB`; beyond: 413.
+    pub body_bytes_max: Size,
+    /// Largest body after decompression. Default `256MiB`: a bomb guard; beyond: 413.
+    pub decompressed_bytes_max: Size,
+    /// Bytes being decoded or waiting to become durable, all doors together. Default `256MiB`; beyond: 503 with
+    /// `Retry-After`.
+    pub in_flight_bytes_max: Size,
+    /// Records per second each token may send on average; 0 is no limit. Default 0.
+    pub records_per_second_per_token: u32,
+    /// Records per second each tenant may send on average; 0 is no limit. Default 0.
+    pub records_per_second_per_tenant: u32,
+    /// Records per second each source address may send on average; 0 is no limit. Default 0.
+    pub records_per_second_per_source: u32,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        IngestConfig {
+            body_bytes_max: Size(64 << 20),
+            decompressed_bytes_max: Size(256 << 20),
+            in_flight_bytes_max: Size(256 << 20),
+            records_per_second_per_token: 0,
+            records_per_second_per_tenant: 0,
+            records_per_second_per_source: 0,
+        }
+    }
+}
+
+/// The durable log every batch passes through.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct JournalConfig {
+    /// Bytes not yet in segments; beyond, doors answer 503 with `Retry-After`. Default `8GiB`.
+    pub bytes_max: Size,
+    /// A new file is begun at this size. Default `128MiB`: files are released whole.
+    pub file_bytes_max: Size,
+    /// Free space left to the rest of the machine; below, doors answer 503. Default `64MiB`.
+    pub disk_reserve: Size,
+    /// How long idempotency keys are remembered. Default `1d`: shippers retry for hours.
+    pub key_window: Period,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        JournalConfig {
+            bytes_max: Size(8 << 30),
+            file_bytes_max: Size(128 << 20),
+            disk_reserve: Size(64 << 20),
+            key_window: Period::hours(24),
+        }
+    }
+}
+
+/// Where records live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct StoreConfig {
+    /// Records older than this are dropped, segment by segment; `0s` keeps them for ever. Default `30d`.
+    pub retention: Period,
+    /// Bytes of all segments above which the oldest are dropped; 0 is no limit. Default 0.
+    pub retention_bytes: Size,
+    /// Rows in memory at which segments are written. Default 1000000: larger segments compress better and cost more
+    /// memory.
+    pub flush_rows: usize,
+    /// Bytes in memory at which segments are written. Default `192MiB`: with one set being written, memory stays below
+    /// 1 GiB.
+    pub flush_bytes: Size,
+    /// Age of the oldest row in memory at which segments are written. Default `60s`: bounds what a restart replays.
+    pub flush_age: Period,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig {
+            retention: Period::hours(24 * 30),
+            retention_bytes: Size(0),
+            flush_rows: 1_000_000,
+            flush_bytes: Size(192 << 20),
+            flush_age: Period::seconds(60),
+        }
+    }
+}
+
+/// What a query may cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct QueryConfig {
+    /// Time after which a query is given up. Default `30s`; a request may ask for less.
+    pub timeout: Period,
+    /// Queries run at once; more get 503 with `Retry-After`. Default 8.
+    pub concurrent_max: usize,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        QueryConfig { timeout: Period::seconds(30), concurrent_max: 8 }
+    }
+}
+
+/// Who is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AlertsConfig {
+    /// Print raised alerts on standard output. Default `true`.
+    pub stdout: bool,
+    /// Slack incoming webhook; also read from `SLACK_WEBHOOK_URL`. A secret: never logged. Default none.
+    pub slack_webhook_url: Option<String>,
+    /// An alert without findings for this long is resolved; `0s` leaves that to people. Default `1h`.
+    pub resolve_after: Period,
+    /// Folder of rules, re-read when it changes. Default: the built-in rules only.
+    pub rules_dir: Option<PathBuf>,
+    /// Print the audit line of every judged value on standard output too, in colour on a terminal. Default `false`;
+    /// the files under `<data_dir>/audit` are always written.
+    pub audit_console: bool,
+}
+
+impl Default for AlertsConfig {
+    fn default() -> Self {
+        AlertsConfig {
+            stdout: true,
+            slack_webhook_url: None,
+            resolve_after: Period::hours(1),
+            rules_dir: None,
+            audit_console: false,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What Heimdall says of itself, on standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogConfig {
+    /// Least serious level, or a filter such as `info,heimdall_store=debug`. Default `info`.
+    pub level: String,
+    /// `text` or `json`. Default `text`.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// A value that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("could not read `{}`", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("`{}` is not TOML: {detail}", path.display())]
+    Syntax { path: PathBuf, detail: String },
+    #[error("bad configuration ({origins}): {detail}")]
+    Invalid { origins: String, detail: String },
+}
+
+/// The effective configuration and where each value came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    pub config: Config,
+    origins: BTreeMap<String, String>,
+}
+
+/// Values that flags set, by dotted key.
+pub(crate) type Overrides = Vec<(&'static str, Value)>;
+
+/// Puts the layers together.
+pub(crate) fn load(
+    file: Option<&Path>,
+    env: &[(String, String)],
+    flags: Overrides,
+) -> Result<Loaded, ConfigError> {
+    let mut table = defaults();
+    let mut origins = BTreeMap::new();
+    if let Some((path, text)) = read_file(file)? {
+        let layer: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
+            path: path.clone(),
+            detail: error.to_string(),
+        })?;
+        merge(&mut table, layer, "", &path.display().to_string(), &mut origins);
+    }
+    for (name, value) in env {
+        if let Some(key) = key_of_env(name) {
+            set(&mut table, &key, parse_env(value), name, &mut origins);
+        }
+    }
+    for (key, value) in flags {
+        set(&mut table, key, value, "flag", &mut origins);
+    }
+    let config = Config::deserialize(table).map_err(|error| ConfigError::Invalid {
+        origins: distinct(&origins),
+        detail: error.to_string().trim_end().replace('\n', " "),
+    })?;
+    config.detect.check().map_err(|error| ConfigError::Invalid {
+        origins: distinct(&origins),
+        detail: format!("detect.{error}"),
+    })?;
+    Ok(Loaded { config, origins })
+}
+
+fn defaults() -> Table {
+    Table::try_from(Config::default()).expect("the defaults serialise")
+}
+
+fn read_file(file: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigError> {
+    let path = file.unwrap_or(Path::new("heimdall.toml"));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some((path.to_owned(), text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => Ok(None),
+        Err(source) => Err(ConfigError::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
+fn key_of_env(name: &str) -> Option<String> {
+    if let Some((_, key)) = WELL_KNOWN.iter().find(|(well_known, _)| *well_known == name) {
+        return Some((*key).to_owned());
+    }
+    if ENV_CLIENT.contains(&name) {
+        return None;
+    }
+    Some(name.strip_prefix(ENV_PREFIX)?.to_lowercase().replace("__", "."))
+}
+
+/// A TOML value where the text is one; otherwise the text itself.
+fn parse_env(text: &str) -> Value {
+    let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+    parsed.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn merge(into: &mut Table, layer: Table, prefix: &str, origin: &str, origins: &mut BTreeMap<String, String>) {
+    for (name, value) in layer {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match (into.get_mut(&name), value) {
+            (Some(Value::Table(inner)), Value::Table(layer)) => merge(inner, layer, &key, origin, origins),
+            (_, value) => {
+                into.insert(name, value);
+                origins.insert(key, origin.to_owned());
+            }
+        }
+    }
+}
+
+fn set(table: &mut Table, key: &str, value: Value, origin: &str, origins: &mut BTreeMap<String, String>) {
+    let mut parts: Vec<&str> = key.split('.').collect();
+    let last = parts.pop().expect("split gives at least one part");
+    let nested = parts.into_iter().rev().fold(Table::from_iter([(last.to_owned(), value)]), |inner, part| {
+        Table::from_iter([(part.to_owned(), Value::Table(inner))])
+    });
+    merge(table, nested, "", origin, origins);
+}
+
+fn distinct(origins: &BTreeMap<String, String>) -> String {
+    let mut names: Vec<&str> = origins.values().map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() { "defaults".to_owned() } else { names.join(", ") }
+}
+
+impl Loaded {
+    /// The effective values as TOML, each with its origin; secrets are not shown.
+    pub(crate) fn print(&self) -> String {
+        let mut shown = self.config.clone();
+        if shown.alerts.slack_webhook_url.is_some() {
+            shown.alerts.slack_webhook_url = Some("<secret>".to_owned());
+        }
+        let table = Table::try_from(shown).expect("the configuration serialises");
+        let mut out = String::new();
+        self.print_table(&table, "", &mut out);
+        out
+    }
+
+    fn print_table(&self, table: &Table, prefix: &str, out: &mut String) {
+        let join = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
+        let (tables, values): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
+        if !prefix.is_empty() && !values.is_empty() {
+            let _ = writeln!(out, "\n[{prefix}]");
+        }
+        for (name, value) in values {
+            let origin = self.origins.get(&join(name)).map_or("default", String::as_str);
+            let _ = writeln!(out, "{name} = {value}  # {origin}");
+        }
+        for (name, value) in tables {
+            if let Value::Table(inner) = value {
+                self.print_table(inner, &join(name), out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn environment_beats_file_and_flags_beat_both() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("h.toml");
+        std::fs::write(&file, "[store]\nretention = \"7d\"\nflush_rows = 10\n[query]\ntimeout = \"5s\"\n")
+            .expect("writes");
+        let env = env(&[
+            ("HEIMDALL_STORE__FLUSH_ROWS", "20"),
+            ("HEIMDALL_QUERY__TIMEOUT", "6s"),
+            ("HEIMDALL_URL", "ignored"),
+            ("SLACK_WEBHOOK_URL", "https://hooks.example/T0/secret"),
+        ]);
+        let flags = vec![("query.timeout", Value::String("7s".to_owned()))];
+        let loaded = load(Some(&file), &env, flags).expect("loads");
+        assert_eq!(loaded.config.store.retention, Period::hours(24 * 7));
+        assert_eq!(loaded.config.store.flush_rows, 20);
+        assert_eq!(loaded.config.query.timeout, Period::seconds(7));
+        let printed = loaded.print();
+        assert!(printed.contains("flush_rows = 20  # HEIMDALL_STORE__FLUSH_ROWS"), "{printed}");
+        assert!(printed.contains("timeout = \"7s\"  # flag"), "{printed}");
+        assert!(!printed.contains("secret\""), "{printed}");
+        assert!(printed.parse::<Table>().is_ok(), "what is printed can be read again");
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_named() {
+        let check = |name: &str, value: &str, expected: &str| {
+            let error = load(None, &env(&[(name, value)]), Vec::new()).expect_err(name).to_string();
+            assert!(error.contains(expected) && error.contains(name), "{error}");
+        };
+        check("HEIMDALL_STORE__FLUSH_ROW", "1", "flush_row");
+        check("HEIMDALL_JOURNAL__BYTES_MAX", "lots", "`lots` is not a size");
+        check("HEIMDALL_SERVER__LISTEN", "nowhere", "socket address");
+    }
+
+    #[test]
+    fn sizes_read_and_print() {
+        assert_eq!(Size::parse("64MiB"), Some(Size(64 << 20)));
+        assert_eq!(Size::parse("1 KiB"), Some(Size(1024)));
+        assert_eq!(Size::parse("12XB"), None);
+        assert_eq!(Size(8 << 30).to_string(), "8GiB");
+        assert_eq!(Size(0).to_string(), "0B");
+    }
+}

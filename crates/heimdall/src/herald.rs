@@ -1,0 +1,141 @@
+//! Carries findings from the stream to alerts, audit files and the console.
+//!
+//! Invariants:
+//! - findings are handled in order, on a thread of their own, so that a slow disk under the alerts does not stop records
+//!   from becoming searchable; the queue is bounded, and when it is full the stream waits;
+//! - when [`Sink::settle`] returns, every finding before it is durable.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use heimdall_alert::Alerts;
+use heimdall_detect::{Findings, console};
+use heimdall_guard::AssessmentLog;
+use heimdall_model::Assessment;
+use heimdall_stream::Sink;
+
+/// Batches of findings waiting.
+const WAITING_MAX: usize = 256;
+/// Wait before findings that could not be stored are tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+enum Message {
+    Findings(Findings),
+    Tick,
+    Settle(Sender<()>),
+}
+
+/// The stream's end.
+pub(crate) struct Herald {
+    messages: Sender<Message>,
+}
+
+impl Herald {
+    /// Starts the thread; it ends when the stream drops its end.
+    pub(crate) fn start(
+        alerts: Arc<Alerts>,
+        log: AssessmentLog,
+        console: bool,
+    ) -> std::io::Result<(Herald, JoinHandle<()>)> {
+        let (messages, received) = bounded(WAITING_MAX);
+        let colour = std::io::stdout().is_terminal();
+        let mut worker = Worker { alerts, log, console, colour, line: String::new() };
+        let thread =
+            std::thread::Builder::new().name("herald".to_owned()).spawn(move || worker.run(&received))?;
+        Ok((Herald { messages }, thread))
+    }
+
+    fn send(&self, message: Message) {
+        if self.messages.send(message).is_err() {
+            tracing::error!("the herald has ended; findings are not reported");
+        }
+    }
+}
+
+impl Sink for Herald {
+    fn take(&mut self, findings: Findings) {
+        if !findings.verdicts.is_empty() || !findings.assessments.is_empty() {
+            self.send(Message::Findings(findings));
+        }
+    }
+
+    fn tick(&mut self) {
+        // A full queue means that the worker is busy writing anyway.
+        let _ = self.messages.try_send(Message::Tick);
+    }
+
+    fn settle(&mut self) {
+        let (done_tx, done) = bounded(1);
+        self.send(Message::Settle(done_tx));
+        if done.recv().is_err() {
+            tracing::error!("the herald ended before all findings were stored");
+        }
+    }
+}
+
+struct Worker {
+    alerts: Arc<Alerts>,
+    log: AssessmentLog,
+    console: bool,
+    colour: bool,
+    line: String,
+}
+
+impl Worker {
+    fn run(&mut self, messages: &Receiver<Message>) {
+        for message in messages {
+            match message {
+                Message::Findings(findings) => self.report(findings),
+                Message::Tick => self.flush_log(),
+                Message::Settle(done) => {
+                    self.flush_log();
+                    if let Err(error) = self.alerts.flush() {
+                        tracing::error!(%error, "alerts could not be made durable");
+                    }
+                    // The stream that asked may be gone.
+                    let _ = done.send(());
+                }
+            }
+        }
+        self.flush_log();
+    }
+
+    fn report(&mut self, findings: Findings) {
+        for assessment in &findings.assessments {
+            self.write(assessment);
+        }
+        if findings.verdicts.is_empty() {
+            return;
+        }
+        while let Err(error) = self.alerts.ingest(findings.verdicts.clone()) {
+            tracing::error!(%error, "findings could not be stored; trying again");
+            metrics::counter!("errors_total", "area" => "alerts").increment(1);
+            std::thread::park_timeout(RETRY_AFTER);
+        }
+    }
+
+    fn write(&mut self, assessment: &Assessment) {
+        self.line.clear();
+        console::format_line(assessment, false, &mut self.line);
+        if let Err(error) = self.log.append(&assessment.tenant, &assessment.service, &self.line) {
+            metrics::counter!("audit_lines_lost_total").increment(1);
+            tracing::error!(%error, service = assessment.service, "an audit line could not be written");
+        }
+        if self.console {
+            self.line.clear();
+            console::format_line(assessment, self.colour, &mut self.line);
+            self.line.push('\n');
+            // Standard output that has gone away must not stop the server.
+            let _ = std::io::stdout().write_all(self.line.as_bytes());
+        }
+    }
+
+    fn flush_log(&mut self) {
+        if let Err(error) = self.log.flush() {
+            tracing::error!(%error, "audit lines could not be written");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The Heimdall binary: arguments, configuration, wiring, signals; nothing else.
+//!
+//! - [`args`]: the command line; [`config`]: the server's configuration and its origins
+//! - [`server`]: builds the parts and runs them; [`herald`]: carries findings from the stream to alerts and audit files
+//! - [`child`]: a server in a process of its own, for benches
+//! - [`commands`]: one module per command; [`client`], [`show`]: talking to a server, and to a person
+//! - [`rule_files`]: where rules come from
+
+mod args;
+mod child;
+mod client;
+mod commands;
+mod config;
+mod herald;
+mod reference;
+mod rule_files;
+mod server;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("heimdall: another TLS provider is installed already");
+    }
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("heimdall: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Batch(task) => return commands::batch::run(task),
+        Command::Rules(command) => return commands::rules::run(&command),
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "heimdall", &mut out);
+            commands::say(String::from_utf8_lossy(&out).trim_end());
+            return Ok(());
+        }
+        Command::ConfigReference => {
+            commands::say(reference::markdown().trim_end());
+            return Ok(());
+        }
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(run_async(command));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run_async(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => commands::serve::run(&args).await,
+        Command::Demo(args) => commands::demo::run(args).await,
+        Command::Generate(args) => commands::generate::run(args).await,
+        Command::Ingest(args) => commands::ingest::run(args).await,
+        Command::Search(args) => commands::search::run(args).await,
+        Command::Tail(args) => commands::tail::run(args).await,
+        Command::Watch(args) => commands::watch::run(args).await,
+        Command::Alerts(args) => commands::alerts::run(args).await,
+        Command::Token(command) => commands::token::run(command).await,
+        Command::Bench(command) => commands::bench::run(command).await,
+        Command::Status(remote) => commands::status::run(remote).await,
+        Command::Batch(_) | Command::Rules(_) | Command::Completions { .. } | Command::ConfigReference => {
+            unreachable!("handled without a runtime")
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Where rules come from: the ones built in, and a folder of the operator's.
+//!
+//! Invariant: a file or rule that cannot be used is named; the others work.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use heimdall_detect::{RuleError, RuleSet};
+use heimdall_model::Timestamp;
+use heimdall_query::search;
+
+/// The rules of the `rules/` folder, by file name.
+const BUILT_IN: &[(&str, &str)] = &[
+    ("auth.yaml", include_str!("../../../rules/auth.yaml")),
+    ("host.yaml", include_str!("../../../rules/host.yaml")),
+    ("service.yaml", include_str!("../../../rules/service.yaml")),
+    ("web.yaml", include_str!("../../../rules/web.yaml")),
+];
+/// Most rule files read from a folder.
+const FILES_MAX: usize = 1_000;
+
+/// Rule files as they were read.
+pub(crate) type Files = Vec<(String, String)>;
+
+/// What tells whether a folder changed: its files with their lengths and times.
+pub(crate) type Fingerprint = Vec<(PathBuf, u64, Option<SystemTime>)>;
+
+/// The rules that come with the program.
+pub(crate) fn built_in() -> Files {
+    BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+/// Compiles rule files; conditions are search lines.
+pub(crate) fn parse(files: &Files) -> (RuleSet, Vec<RuleError>) {
+    RuleSet::parse(files, &|line, dataset| {
+        search::parse_filter(line, dataset, Timestamp::default()).map_err(|error| error.to_string())
+    })
+}
+
+/// Reads the given files, and the `.yaml` and `.yml` files of the given folders.
+pub(crate) fn read(paths: &[PathBuf]) -> std::io::Result<Files> {
+    let mut files = Files::new();
+    for path in paths.iter().flat_map(|path| expand(path)) {
+        files.push((path.display().to_string(), std::fs::read_to_string(&path)?));
+    }
+    Ok(files)
+}
+
+fn expand(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let is_rule = |path: &PathBuf| path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_rule).collect();
+    paths.sort();
+    paths.truncate(FILES_MAX);
+    paths
+}
+
+/// The state of a folder's rule files.
+pub(crate) fn fingerprint(dir: &Path) -> Fingerprint {
+    let state = |path: PathBuf| {
+        let meta = std::fs::metadata(&path).ok()?;
+        Some((path, meta.len(), meta.modified().ok()))
+    };
+    expand(dir).into_iter().filter_map(state).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_rule_loads_and_passes_its_samples() {
+        let (rules, errors) = parse(&built_in());
+        assert!(errors.is_empty(), "{errors:#?}");
+        assert!(rules.rules().len() >= 20, "{} rules", rules.rules().len());
+        let failures = rules.check_samples();
+        assert!(failures.is_empty(), "{failures:#?}");
+    }
+
+    #[test]
+    fn every_file_of_the_folder_is_built_in() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules");
+        let names: Vec<String> =
+            expand(&dir).iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+        assert_eq!(names, BUILT_IN.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>());
+    }
+}

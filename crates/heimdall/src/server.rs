@@ -1,0 +1,498 @@
+//! Builds the parts of the server, runs them, and stops them in the order that loses nothing.
+//!
+//! Invariants:
+//! - every failure to start names what failed; nothing is half started;
+//! - stop order: no new requests, journal drained and synced, stream consumed and written, findings stored, people told;
+//! - `run/listeners.json` exists exactly while the server is ready.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use heimdall_alert::{
+    AlertConfig, Alerts, DispatchConfig, Dispatcher, Notifier, SlackWebhook, StdoutNotifier, WebhookUrl,
+};
+use heimdall_api::{
+    AppState, DURATION_BUCKETS, DetectorView, HttpLimits, Parts as ApiParts, Readiness, RuleFault, RuleView,
+    StatusSource, StreamView,
+};
+use heimdall_detect::{Judge, RuleError, RuleSet};
+use heimdall_guard::{AssessmentLog, AssessmentLogConfig, Audit, Guard, Tokens, check_bind};
+use heimdall_ingest::compression::CompressionLimits;
+use heimdall_ingest::rate::RateLimit;
+use heimdall_ingest::{DecodeLimits, Intake, IntakeLimits};
+use heimdall_journal::Journal;
+use heimdall_journal::disk::{Disk, OsDisk};
+use heimdall_metastore::Metastore;
+use heimdall_model::{Clock, SystemClock};
+use heimdall_query::{Engine, RunLimits};
+use heimdall_store::Store;
+use heimdall_stream::{Command, Parts as StreamParts, Stream, StreamConfig, Tail};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ServerConfig};
+use crate::herald::Herald;
+use crate::rule_files;
+
+/// Time between rounds of housekeeping: expiring tokens, resolving quiet alerts, folding histograms.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+/// Time between looks at the rules folder.
+const RULES_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Time between looks whether the journal is replayed.
+const READY_LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A server that is bound and about to run.
+pub(crate) struct Server {
+    http: TcpListener,
+    watch: TcpListener,
+    state: AppState,
+    limits: HttpLimits,
+    journal: Arc<Journal>,
+    stream: Arc<Stream>,
+    status: Arc<Status>,
+    alerts: Arc<Alerts>,
+    tokens: Arc<Tokens>,
+    metrics: PrometheusHandle,
+    dispatcher: Dispatcher,
+    herald: JoinHandle<()>,
+    rules_dir: Option<PathBuf>,
+    data_dir: PathBuf,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    /// Opens and binds everything. Ends when `shutdown` fires, see [`Server::run`].
+    pub(crate) async fn build(config: &Config, shutdown: CancellationToken) -> Result<Server> {
+        let data_dir = config.server.data_dir.clone();
+        let watch_address = config.server.watch_address();
+        check_bind(config.server.listen, config.auth.enabled)?;
+        check_bind(watch_address, config.auth.enabled)?;
+        create_private(&data_dir)?;
+        let metrics = install_metrics()?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let store = Store::open(Arc::clone(&disk), &data_dir.join("store"), store_config(config));
+        let store = Arc::new(store.context("could not open the store")?);
+        let (journal, reader) = Journal::open(journal_config(config), disk, store.journal_seq() + 1)
+            .context("could not open the journal")?;
+        let journal = Arc::new(journal);
+        let metastore: Arc<dyn Metastore> =
+            Arc::new(heimdall_metastore::open(&data_dir.join("metastore.sqlite"))?);
+        let tokens = Arc::new(Tokens::open(Arc::clone(&metastore), Arc::clone(&clock))?);
+        if tokens.ensure_admin_token(&data_dir.join("admin.token"))? {
+            tracing::info!(file = %data_dir.join("admin.token").display(), "wrote a new admin token");
+        }
+        let audit = Arc::new(Audit::open(Arc::clone(&metastore), Arc::clone(&clock))?);
+        let alerts = Alerts::open(metastore, alert_config(config), Arc::clone(&clock))?;
+        let dispatcher = Dispatcher::new(&alerts, notifiers(config)?, &DispatchConfig::default());
+        let log = AssessmentLog::open(AssessmentLogConfig::new(data_dir.join("audit")))
+            .context("could not open the audit files")?;
+        let (sink, herald) = Herald::start(Arc::clone(&alerts), log, config.alerts.audit_console)?;
+        let (rules, faults) = load_rules(config.alerts.rules_dir.as_deref());
+        let shown = Rules::new(&rules, faults);
+        let tail = Tail::default();
+        let parts = StreamParts {
+            journal: Arc::clone(&journal),
+            reader,
+            store: Arc::clone(&store),
+            judge: Judge::new(config.detect.clone(), rules),
+            sink: Box::new(sink),
+            tail: tail.clone(),
+            clock: Arc::clone(&clock),
+        };
+        let replay_until = journal.status().durable_seq;
+        let stream = Arc::new(Stream::start(parts, stream_config(config))?);
+        let status = Arc::new(Status {
+            journal: Arc::clone(&journal),
+            stream: Arc::clone(&stream),
+            rules: Mutex::new(shown),
+            replay_until,
+        });
+        let http = bind(config.server.listen).await?;
+        let watch = bind(watch_address).await?;
+        let limits = http_limits(config);
+        let state = AppState::new(ApiParts {
+            intake: Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&clock), &intake_limits(config))),
+            engine: Engine::new(Arc::clone(&store)),
+            store,
+            alerts: Arc::clone(&alerts),
+            guard: Guard::new(Arc::clone(&tokens), config.auth.enabled),
+            tokens: Arc::clone(&tokens),
+            audit,
+            tail,
+            status: Arc::<Status>::clone(&status),
+            metrics: metrics.clone(),
+            clock,
+            limits: limits.clone(),
+            decode: DecodeLimits::default(),
+            compression: CompressionLimits {
+                decompressed_bytes_max: config.ingest.decompressed_bytes_max.usize(),
+                ..CompressionLimits::default()
+            },
+            run_limits: RunLimits::default(),
+            shutdown: shutdown.clone(),
+        });
+        let rules_dir = config.alerts.rules_dir.clone();
+        Ok(Server {
+            http,
+            watch,
+            state,
+            limits,
+            journal,
+            stream,
+            status,
+            alerts,
+            tokens,
+            metrics,
+            dispatcher,
+            herald,
+            rules_dir,
+            data_dir,
+            shutdown,
+        })
+    }
+
+    /// The bound HTTP address.
+    pub(crate) fn http_addr(&self) -> std::io::Result<SocketAddr> {
+        self.http.local_addr()
+    }
+
+    /// The bound technician address.
+    pub(crate) fn watch_addr(&self) -> std::io::Result<SocketAddr> {
+        self.watch.local_addr()
+    }
+
+    /// Serves until `shutdown` fires, then stops in order.
+    pub(crate) async fn run(self) -> Result<()> {
+        let addresses = json!({"http": self.http_addr()?, "watch": self.watch_addr()?});
+        tracing::info!(http = %self.http_addr()?, watch = %self.watch_addr()?, "listening");
+        let shutdown = self.shutdown.clone();
+        let router = heimdall_api::router(self.state.clone());
+        let http = tokio::spawn(heimdall_api::serve(self.http, router, self.limits, shutdown.clone()));
+        let watch = tokio::spawn(heimdall_api::watch::serve(self.watch, self.state, shutdown.clone()));
+        let told = CancellationToken::new();
+        let dispatcher = tokio::spawn(self.dispatcher.run(told.clone()));
+        let keeping =
+            tokio::spawn(housekeeping(Arc::clone(&self.alerts), self.tokens, self.metrics, shutdown.clone()));
+        let rules = tokio::spawn(watch_rules(
+            self.rules_dir,
+            Arc::clone(&self.stream),
+            Arc::clone(&self.status),
+            shutdown.clone(),
+        ));
+        let listeners = self.data_dir.join("run/listeners.json");
+        if wait_until_replayed(&self.status, &shutdown).await {
+            write_listeners(&listeners, &addresses.to_string())?;
+            tracing::info!("ready");
+        }
+        shutdown.cancelled().await;
+        tracing::info!("stopping");
+        // Absent when the server never was ready.
+        let _ = std::fs::remove_file(&listeners);
+        if let Err(error) = http.await? {
+            tracing::warn!(%error, "HTTP did not end cleanly");
+        }
+        watch.await?;
+        keeping.await?;
+        rules.await?;
+        let (journal, stream, herald) = (self.journal, self.stream, self.herald);
+        let alerts = Arc::clone(&self.alerts);
+        tokio::task::spawn_blocking(move || {
+            journal.close();
+            stream.join();
+            if herald.join().is_err() {
+                tracing::error!("the herald panicked; its findings come again from the journal");
+            }
+            if let Err(error) = alerts.flush() {
+                tracing::error!(%error, "alerts could not be made durable");
+            }
+        })
+        .await?;
+        told.cancel();
+        dispatcher.await?;
+        let alerts = self.alerts;
+        tokio::task::spawn_blocking(move || alerts.close()).await?;
+        tracing::info!("stopped; nothing is left in memory");
+        Ok(())
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))
+}
+
+fn create_private(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("could not make the data folder `{}`", dir.display()))
+}
+
+/// One recorder serves all servers of a process, as in tests and the demo.
+fn install_metrics() -> Result<PrometheusHandle> {
+    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)?
+        .install_recorder()?;
+    Ok(HANDLE.get_or_init(|| handle).clone())
+}
+
+fn duration(period: heimdall_detect::Period) -> Duration {
+    Duration::from_nanos(u64::try_from(period.ns()).unwrap_or(0))
+}
+
+fn store_config(config: &Config) -> heimdall_store::StoreConfig {
+    heimdall_store::StoreConfig {
+        flush_rows: config.store.flush_rows,
+        flush_bytes: config.store.flush_bytes.usize(),
+        flush_age: duration(config.store.flush_age),
+        retention: duration(config.store.retention),
+        retention_bytes: config.store.retention_bytes.0,
+        ..heimdall_store::StoreConfig::default()
+    }
+}
+
+fn stream_config(config: &Config) -> StreamConfig {
+    StreamConfig { flush_rows: config.store.flush_rows, flush_age: duration(config.store.flush_age) }
+}
+
+fn journal_config(config: &Config) -> heimdall_journal::Config {
+    heimdall_journal::Config {
+        bytes_max: config.journal.bytes_max.0,
+        file_bytes_max: config.journal.file_bytes_max.0,
+        disk_reserve_bytes: config.journal.disk_reserve.0,
+        key_window: duration(config.journal.key_window),
+        ..heimdall_journal::Config::new(config.server.data_dir.join("journal"))
+    }
+}
+
+fn alert_config(config: &Config) -> AlertConfig {
+    AlertConfig { resolve_after: duration(config.alerts.resolve_after), ..AlertConfig::default() }
+}
+
+fn intake_limits(config: &Config) -> IntakeLimits {
+    // A burst of ten seconds' worth: shippers send batches.
+    let rate = |per_second: u32| {
+        let records_per_second = f64::from(per_second);
+        (per_second > 0).then_some(RateLimit { records_per_second, burst_records: 10.0 * records_per_second })
+    };
+    IntakeLimits {
+        in_flight_bytes_max: config.ingest.in_flight_bytes_max.usize(),
+        per_token: rate(config.ingest.records_per_second_per_token),
+        per_tenant: rate(config.ingest.records_per_second_per_tenant),
+        per_source: rate(config.ingest.records_per_second_per_source),
+    }
+}
+
+fn http_limits(config: &Config) -> HttpLimits {
+    let ServerConfig { connections_max, grace, .. } = &config.server;
+    HttpLimits {
+        connections_max: *connections_max,
+        body_bytes_max: config.ingest.body_bytes_max.0,
+        queries_max: config.query.concurrent_max,
+        query_timeout: duration(config.query.timeout),
+        drain: duration(*grace),
+        ..HttpLimits::default()
+    }
+}
+
+fn notifiers(config: &Config) -> Result<Vec<Box<dyn Notifier>>> {
+    let mut notifiers: Vec<Box<dyn Notifier>> = Vec::new();
+    if config.alerts.stdout {
+        notifiers.push(Box::new(StdoutNotifier::new(Box::new(std::io::stdout()))));
+    }
+    if let Some(url) = &config.alerts.slack_webhook_url {
+        let url = WebhookUrl::parse(url).context("alerts.slack_webhook_url")?;
+        notifiers.push(Box::new(SlackWebhook::new(url)?));
+    }
+    Ok(notifiers)
+}
+
+/// The built-in rules and the folder's; what cannot load is named and left out.
+fn load_rules(dir: Option<&Path>) -> (RuleSet, Vec<RuleError>) {
+    let mut files = rule_files::built_in();
+    if let Some(dir) = dir {
+        match rule_files::read(&[dir.to_owned()]) {
+            Ok(more) => files.extend(more),
+            Err(error) => tracing::error!(%error, dir = %dir.display(), "rules folder could not be read"),
+        }
+    }
+    let (rules, faults) = rule_files::parse(&files);
+    for fault in &faults {
+        tracing::warn!(rule = %fault, "a rule does not load; the others are in force");
+    }
+    (rules, faults)
+}
+
+async fn watch_rules(
+    dir: Option<PathBuf>,
+    stream: Arc<Stream>,
+    status: Arc<Status>,
+    shutdown: CancellationToken,
+) {
+    let Some(dir) = dir else { return };
+    let mut seen = rule_files::fingerprint(&dir);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RULES_LOOK_EVERY) => {}
+        }
+        let now = rule_files::fingerprint(&dir);
+        if now == seen {
+            continue;
+        }
+        let (rules, faults) = load_rules(Some(&dir));
+        let (shown, count) = (Rules::new(&rules, faults), rules.rules().len());
+        if stream.command(Command::SetRules(Box::new(rules))) {
+            tracing::info!(rules = count, "rules reloaded");
+            *status.rules.lock() = shown;
+            seen = now;
+        }
+    }
+}
+
+async fn housekeeping(
+    alerts: Arc<Alerts>,
+    tokens: Arc<Tokens>,
+    metrics: PrometheusHandle,
+    shutdown: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(HOUSEKEEPING_EVERY) => {}
+        }
+        metrics.run_upkeep();
+        let (alerts, tokens) = (Arc::clone(&alerts), Arc::clone(&tokens));
+        let round = tokio::task::spawn_blocking(move || {
+            if let Err(error) = tokens.tick() {
+                tracing::error!(%error, "token housekeeping failed");
+            }
+            if let Err(error) = alerts.tick(SystemClock.now()) {
+                tracing::error!(%error, "alert housekeeping failed");
+            }
+        });
+        if round.await.is_err() {
+            tracing::error!("housekeeping panicked");
+        }
+    }
+}
+
+/// Whether the journal of earlier runs is processed; `false` when the server is asked to stop before.
+async fn wait_until_replayed(status: &Status, shutdown: &CancellationToken) -> bool {
+    while status.readiness() != Readiness::Ready {
+        tokio::select! {
+            () = shutdown.cancelled() => return false,
+            () = tokio::time::sleep(READY_LOOK_EVERY) => {}
+        }
+    }
+    true
+}
+
+fn write_listeners(path: &Path, text: &str) -> Result<()> {
+    let dir = path.parent().context("the file has a folder")?;
+    create_private(dir)?;
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).with_context(|| format!("could not write `{}`", new.display()))?;
+    std::fs::rename(&new, path).with_context(|| format!("could not write `{}`", path.display()))
+}
+
+/// Rules as they are shown.
+struct Rules {
+    views: Vec<RuleView>,
+    faults: Vec<RuleFault>,
+}
+
+impl Rules {
+    fn new(rules: &RuleSet, faults: Vec<RuleError>) -> Rules {
+        let mut views: Vec<RuleView> = rules
+            .rules()
+            .iter()
+            .map(|rule| RuleView {
+                id: rule.id.clone(),
+                title: rule.title.clone(),
+                description: rule.description.clone(),
+                severity: rule.severity,
+                dataset: rule.dataset,
+                when: rule.when.clone(),
+                mitigation: rule.mitigation.clone(),
+                enabled: rule.enabled,
+                file: rule.file.clone(),
+            })
+            .collect();
+        views.sort_by(|a, b| a.id.cmp(&b.id));
+        let fault = |error: RuleError| RuleFault { file: error.file, line: error.line, reason: error.reason };
+        Rules { views, faults: faults.into_iter().map(fault).collect() }
+    }
+}
+
+/// What the API shows of the running parts.
+struct Status {
+    journal: Arc<Journal>,
+    stream: Arc<Stream>,
+    rules: Mutex<Rules>,
+    replay_until: u64,
+}
+
+impl StatusSource for Status {
+    fn readiness(&self) -> Readiness {
+        let (stream, journal) = (self.stream.status(), self.journal.status());
+        if let Some(reason) = stream.stopped {
+            return Readiness::NotReady(reason);
+        }
+        if journal.latched.is_some() {
+            return Readiness::NotReady("the journal stopped after a disk failure".to_owned());
+        }
+        if stream.processed_seq < self.replay_until {
+            let (at, end) = (stream.processed_seq, self.replay_until);
+            return Readiness::NotReady(format!("replaying the journal: frame {at} of {end}"));
+        }
+        Readiness::Ready
+    }
+
+    fn stream(&self) -> StreamView {
+        let (stream, journal) = (self.stream.status(), self.journal.status());
+        StreamView {
+            durable_seq: journal.durable_seq,
+            processed_seq: stream.processed_seq,
+            journal_bytes: journal.bytes,
+            records: stream.rows,
+            trouble: stream.trouble,
+        }
+    }
+
+    fn detectors(&self) -> Vec<DetectorView> {
+        let view = |detector: heimdall_detect::DetectorStatus| DetectorView {
+            name: detector.name.to_owned(),
+            enabled: detector.enabled,
+            keys: detector.keys as u64,
+            evaluated: detector.evaluated,
+            verdicts: detector.verdicts,
+            late: detector.counters.late,
+            ahead: detector.counters.ahead,
+            invalid: detector.counters.invalid,
+            evicted: detector.counters.evicted,
+        };
+        self.stream.status().detectors.into_iter().map(view).collect()
+    }
+
+    fn rules(&self) -> Vec<RuleView> {
+        self.rules.lock().views.clone()
+    }
+
+    fn rule_faults(&self) -> Vec<RuleFault> {
+        self.rules.lock().faults.clone()
+    }
+}
