@@ -76,7 +76,7 @@ pub(crate) struct Config {
     /// Where the server listens and keeps its data.
     pub server: ServerConfig,
     /// Who may do what.
-    pub auth: AuthConfig,
+    pub auth: AccessConfig,
     /// What the doors take.
     pub ingest: IngestConfig,
     /// The durable log every batch passes through.
@@ -134,7 +134,7 @@ impl ServerConfig {
 /// Who may do what.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct AuthConfig {
+pub(crate) struct AccessConfig {
     /// Every request needs a token, from loopback too. Default `false`: on a loopback listener the machine's users are
     /// trusted; a wider listener is refused without it.
     pub enabled: bool,

@@ -1,6 +1,6 @@
 //! Counts per minute, service and level: exact, additive, and enough for most dashboards.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 use std::sync::Arc;
 
 use heimdall_model::Timestamp;
