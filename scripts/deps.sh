@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Checks, and on Debian and Ubuntu installs, what building and testing need.
 #
-#   deps.sh build              what `make run` needs: fails with the command to run when something is missing
-#   deps.sh test TOOLS SKIPS   what tests need besides: folder TOOLS receives programs, file SKIPS a line per test
-#                              that cannot run and why; never fails for those
+#   deps.sh build        what `make run` needs: fails with the command to run when something is missing
+#   deps.sh test TOOLS   what tests need besides: folder TOOLS receives programs; what cannot be had is named with the
+#                        command that installs it, and the tests that need it skip themselves
 #
 # No service is installed or started: the Prometheus server is unpacked into TOOLS, not installed.
 set -euo pipefail
@@ -50,13 +50,11 @@ check_compiler() {
     apt_install "${missing[@]}" || die "missing: ${missing[*]}; run: sudo apt-get install ${missing[*]}"
 }
 
-# need PROGRAM PACKAGE TESTS: makes a program available, or notes which tests are skipped.
+# need PROGRAM PACKAGE: makes a program available, or says how to.
 need() {
     has "$1" || apt_install "$2" || true
-    has "$1" || note "$1 is missing (sudo apt-get install $2): $3"
+    has "$1" || say "$1 is missing, tests that need it are skipped; run: sudo apt-get install $2"
 }
-
-note() { printf '%s\n' "$*" >>"$SKIPS"; }
 
 # A Prometheus server without its service: the package is downloaded and unpacked, which needs no root.
 need_prometheus() {
@@ -66,7 +64,7 @@ need_prometheus() {
         unpack prometheus || { as_root apt-get update >/dev/null 2>&1 && unpack prometheus; } || true
     fi
     [ -x "$TOOLS/usr/bin/prometheus" ] ||
-        note "prometheus is missing (Debian package prometheus; only its binary is needed): scraping /metrics with a real server"
+        say "prometheus is missing, tests that need it are skipped; put the binary of https://prometheus.io/download in your PATH"
 }
 
 unpack() (
@@ -80,9 +78,9 @@ unpack() (
 check_rust
 check_compiler
 if [ "${1:-build}" = test ]; then
-    TOOLS=$2 SKIPS=$3
+    TOOLS=$2
     mkdir -p "$TOOLS"
-    need curl curl "requests by a real curl"
-    need unshare util-linux "disk full on a small file system"
+    need curl curl
+    need unshare util-linux
     need_prometheus
 fi
