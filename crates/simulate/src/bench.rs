@@ -250,11 +250,12 @@ impl Voice {
 /// The templates of a service at a level: plain, under the name of the service, and under that of its worker.
 fn texts(service: Service, level: Level) -> Vec<String> {
     let sought = SOUGHT.into_iter().filter(|(of, _)| *of == level).map(|(_, text)| text.to_owned());
-    let said =
-        lines(service).into_iter().filter(|Line { tag, .. }| tag.level() == level && *tag != Tag::Idle);
-    let idle =
-        lines(service).into_iter().filter(|Line { tag, .. }| tag.level() == level && *tag == Tag::Idle);
-    let plain: Vec<String> = said.chain(idle).map(|line| line.text).chain(sought).collect();
+    let ordinary: Vec<Line> = lines(service)
+        .into_iter()
+        .filter(|line| line.tag.level() == level && line.tag != Tag::Crisis)
+        .collect();
+    let (idle, said): (Vec<Line>, Vec<Line>) = ordinary.into_iter().partition(|line| line.tag == Tag::Idle);
+    let plain: Vec<String> = said.into_iter().chain(idle).map(|line| line.text).chain(sought).collect();
     let slug = service.profile().slug;
     let named = plain.iter().map(|text| format!("{slug}: {text}"));
     let worker = plain.iter().map(|text| format!("[worker-{{int:0-15}}] {text}"));

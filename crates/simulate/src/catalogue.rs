@@ -21,11 +21,13 @@ pub(crate) enum Tag {
     Error,
     /// Outside any request.
     Idle,
+    /// Only while an incident goes on.
+    Crisis,
 }
 
 impl Tag {
-    pub(crate) const ALL: [Tag; 7] =
-        [Tag::Done, Tag::Fail, Tag::Debug, Tag::Info, Tag::Warn, Tag::Error, Tag::Idle];
+    pub(crate) const ALL: [Tag; 8] =
+        [Tag::Done, Tag::Fail, Tag::Debug, Tag::Info, Tag::Warn, Tag::Error, Tag::Idle, Tag::Crisis];
 
     fn name(self) -> &'static str {
         match self {
@@ -36,6 +38,7 @@ impl Tag {
             Tag::Warn => "warn",
             Tag::Error => "error",
             Tag::Idle => "idle",
+            Tag::Crisis => "crisis",
         }
     }
 
@@ -44,7 +47,7 @@ impl Tag {
             Tag::Done | Tag::Info | Tag::Idle => Level::Info,
             Tag::Debug => Level::Debug,
             Tag::Warn => Level::Warn,
-            Tag::Fail | Tag::Error => Level::Error,
+            Tag::Fail | Tag::Error | Tag::Crisis => Level::Error,
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::world::{Queue, Stage};
 
 /// Draws of faults come from the streams of this number on, one each.
 const FIRST_STREAM: u64 = 1000;
+/// Share of a slowed service's own lines that tell what waiting leads to.
+const CRISIS_OF_SLOW: f64 = 0.15;
 const GUESSED_USERS: &[&str] = &["admin", "root", "oracle", "test", "postgres", "ubuntu", "admin", "admin"];
 
 /// The author of an incident's own events.
@@ -106,7 +108,7 @@ impl Fault {
 
     fn error_line(&mut self, at_ns: i64, stage: &Stage<'_>) -> LogEvent {
         let instance = stage.fleet.pick(&mut self.rng, self.incident.service);
-        let tag = if chance(&mut self.rng, 0.7) { Tag::Fail } else { Tag::Error };
+        let tag = *pick(&mut self.rng, &[Tag::Fail, Tag::Fail, Tag::Error, Tag::Crisis]);
         stage.say(instance, tag, at_ns, &mut self.rng, &crate::template::Request { status: 503, ..NOBODY })
     }
 
@@ -149,6 +151,9 @@ impl Fault {
     }
 
     fn slow_line(&mut self, instance: &Instance, at_ns: i64, stage: &Stage<'_>) -> LogEvent {
+        if chance(&mut self.rng, CRISIS_OF_SLOW) {
+            return stage.say(instance, Tag::Crisis, at_ns, &mut self.rng, &NOBODY);
+        }
         let duration_ms = (800_000.0 + 4_000_000.0 * unit(&mut self.rng)).round() / 1000.0;
         let table = pick(&mut self.rng, &["orders", "payments", "stock", "sessions"]);
         let message =

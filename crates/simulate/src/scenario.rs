@@ -56,18 +56,19 @@ impl IncidentKind {
         }
     }
 
-    /// What kind of rule should notice it: `failed-auth`, `flood`, `error-rate`, `high-cpu`, `high-memory`, `latency`
-    /// or `high-disk`.
+    /// How the ids of the rules begin that should notice it.
     #[must_use]
-    pub const fn expected_rule(self) -> &'static str {
+    pub const fn expected_rules(self) -> &'static [&'static str] {
         match self {
-            IncidentKind::BruteForce => "failed-auth",
-            IncidentKind::MetricFlood => "flood",
-            IncidentKind::ErrorBurst => "error-rate",
-            IncidentKind::CpuClimb => "high-cpu",
-            IncidentKind::MemoryClimb => "high-memory",
-            IncidentKind::SlowDependency => "latency",
-            IncidentKind::DiskFilling => "high-disk",
+            IncidentKind::BruteForce => &["auth."],
+            IncidentKind::MetricFlood => &["flood.", "zscore.requests_per_second"],
+            IncidentKind::ErrorBurst => &["error_rate.", "zscore.error_rate"],
+            IncidentKind::CpuClimb => &["threshold.cpu", "zscore.cpu_usage"],
+            IncidentKind::MemoryClimb => &["threshold.memory", "zscore.memory_usage", "host.oom_kill"],
+            IncidentKind::SlowDependency => {
+                &["zscore.latency_ms", "service.pool_exhausted", "database.deadlock"]
+            }
+            IncidentKind::DiskFilling => &["threshold.disk", "zscore.disk_usage", "host.disk_full"],
         }
     }
 
@@ -169,8 +170,8 @@ pub struct Incident {
     pub start_ns: i64,
     /// First moment after it, ns since 1970.
     pub end_ns: i64,
-    /// See [`IncidentKind::expected_rule`].
-    pub expected_rule: &'static str,
+    /// See [`IncidentKind::expected_rules`].
+    pub expected_rules: &'static [&'static str],
 }
 
 impl Incident {
@@ -186,7 +187,7 @@ impl Incident {
             entity: entity(scheduled, fleet),
             start_ns,
             end_ns: later(start_ns, scheduled.duration)?,
-            expected_rule: scheduled.kind.expected_rule(),
+            expected_rules: scheduled.kind.expected_rules(),
         })
     }
 

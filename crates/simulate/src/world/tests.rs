@@ -196,16 +196,16 @@ fn the_truth_is_known() {
     let told: Vec<String> = world
         .incidents()
         .iter()
-        .map(|i| format!("{} {} {}s", i.expected_rule, i.entity, (i.start_ns - START_NS) / SECOND_NS))
+        .map(|i| format!("{} {} {}s", i.expected_rules[0], i.entity, (i.start_ns - START_NS) / SECOND_NS))
         .collect();
     let expected = [
-        "failed-auth 203.0.113.5 20s",
-        "high-cpu euw1-search-api-01 45s",
-        "error-rate PAYMENT-GATEWAY 75s",
-        "flood EDGE-LOAD-BALANCER 110s",
-        "latency CORE-DB 130s",
-        "high-memory euw1-recommender-01 155s",
-        "high-disk euw1-object-store-01 180s",
+        "auth. 203.0.113.5 20s",
+        "threshold.cpu euw1-search-api-01 45s",
+        "error_rate. PAYMENT-GATEWAY 75s",
+        "flood. EDGE-LOAD-BALANCER 110s",
+        "zscore.latency_ms CORE-DB 130s",
+        "threshold.memory euw1-recommender-01 155s",
+        "threshold.disk euw1-object-store-01 180s",
     ];
     assert_eq!(told, expected);
     assert!(World::new(&quiet()).unwrap().incidents().is_empty());
