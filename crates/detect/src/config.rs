@@ -199,7 +199,8 @@ pub struct FloodConfig {
     pub multiple: f64,
     /// Records per second below which nothing is a flood. Default 1,000: one machine answers that easily.
     pub min_per_second: u32,
-    /// Records per second that are a flood when no baseline is known yet. Default 2,000: MISSION's burst size.
+    /// Records per second that are a flood when no baseline is known yet. Default 2,000: more than a
+    /// service says in any second of its start.
     pub cold_per_second: u32,
     /// Seconds of event time before a baseline is trusted. Default 60.
     pub baseline_seconds_min: u64,

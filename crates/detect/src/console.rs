@@ -1,4 +1,4 @@
-//! The audit line of one assessment (MISSION 148), byte for byte:
+//! The audit line of one assessment, byte for byte:
 //!
 //! ```text
 //! 2026-02-09 20:25:01 | [NORMAL]   - AUTH-API - Value: 42.0 - Status: Healthy

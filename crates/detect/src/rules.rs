@@ -11,7 +11,8 @@
 //! needs: [login, brute]         # optional: the message must also hold one of these, anywhere, in any case
 //! when: '"failed logins" OR "brute force"'
 //! threshold: {count: 3, within: 60s, by: [source_ip]}   # optional
-//! entity: source_ip             # optional; else the first present of source_ip, user_id, service, host
+//! entity: source_ip             # optional; else the first present of source_ip, user_id, service, host; where the
+//!                               # record lacks the named field, its service or host
 //! mitigation: [Block the source at the firewall]
 //! references: [https://attack.mitre.org/techniques/T1110/]
 //! tests: {match: [Multiple failed logins detected], no_match: [login ok]}

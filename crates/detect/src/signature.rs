@@ -25,6 +25,8 @@ use crate::snapshot;
 const QUOTE_CHARS_MAX: usize = 160;
 /// Fields tried in turn for the entity of a rule that names none.
 const LOG_ENTITIES: &[FieldId] = &[logs::SOURCE_IP, logs::USER_ID, logs::SERVICE, logs::HOST];
+/// The same where a rule names one that the record lacks: who spoke, not whose request it was.
+const LOG_SPEAKERS: &[FieldId] = &[logs::SERVICE, logs::HOST];
 const METRIC_ENTITIES: &[FieldId] = &[metrics::SERVICE, metrics::HOST];
 
 /// The signature detector.
@@ -124,6 +126,7 @@ fn entity(rule: &Rule, row: &Row<'_>) -> Entity {
     let value =
         |target: &Target| fields::text(row, target).map(|value| Entity::new(&target.name(dataset), &value));
     let defaults = match dataset {
+        Dataset::Logs if rule.entity_target.is_some() => LOG_SPEAKERS,
         Dataset::Logs => LOG_ENTITIES,
         Dataset::Metrics => METRIC_ENTITIES,
     };
@@ -147,8 +150,6 @@ fn verdict(
     let count = window.count() as f64;
     let needed = rule.threshold.as_ref().map_or(1.0, |threshold| f64::from(threshold.count));
     let quote = if observed.batch.dataset == Dataset::Logs { row.text(logs::MESSAGE) } else { None };
-    let quote = quote.map(|message| format!(": {}", excerpt(message))).unwrap_or_default();
-    let times = if count > 1.0 { format!(" ({count} records within {within})") } else { String::new() };
     Verdict {
         tenant: observed.tenant.clone(),
         detector: "signature".to_owned(),
@@ -160,12 +161,18 @@ fn verdict(
         service: row.service().map(str::to_owned),
         time: Timestamp(time),
         position: row.position(),
-        summary: format!("{}{times}{quote}", rule.title),
+        summary: summary(rule, count, within, quote),
         baseline: None,
         features: vec![Feature { name: format!("matches_in_{within}"), value: count }],
         evidence: window.evidence(),
         mitigation: rule.mitigation.clone(),
     }
+}
+
+/// What was said and how often; the title stands beside it already.
+fn summary(rule: &Rule, count: f64, within: Period, message: Option<&str>) -> String {
+    let said = message.map_or_else(|| rule.description.clone(), excerpt);
+    if count > 1.0 { format!("{count} records within {within}, the latest: {said}") } else { said }
 }
 
 /// The start of a message on one line.
@@ -243,9 +250,9 @@ mod tests {
             &mut detector(DISK),
             &[full(0), full(1), full(59), full(61), Line::new(70, "No space left").service("DB")],
             &[
-                "CRITICAL disk host=h1: Disk full: write: No space left on device ",
-                "CRITICAL disk host=h1: Disk full (3 records within 1m): write: No space left on device ",
-                "CRITICAL disk service=DB: Disk full: No space left",
+                "CRITICAL disk host=h1: write: No space left on device ",
+                "CRITICAL disk host=h1: 3 records within 1m, the latest: write: No space left on device ",
+                "CRITICAL disk service=DB: No space left",
             ],
         );
     }
@@ -264,7 +271,7 @@ mod tests {
         check(
             &mut detector(rule),
             &[line(0, "x"), line(1, "y"), line(10, "x"), quiet, line(21, "x"), line(5, "x")],
-            &["WARNING t service=A: Timeouts (3 records within 10s): read timeout"],
+            &["WARNING t service=A: 3 records within 10s, the latest: read timeout"],
         );
     }
 
@@ -279,7 +286,7 @@ mod tests {
         check(
             &mut detector,
             &[full(2)],
-            &["CRITICAL disk host=h: Disk full (3 records within 1m): no space left"],
+            &["CRITICAL disk host=h: 3 records within 1m, the latest: no space left"],
         );
     }
 }

@@ -105,9 +105,9 @@ fn broken_snapshots_are_refused() {
     assert_eq!(error.to_string(), "snapshot has version 9, this program reads 1");
 }
 
-/// MISSION 87, as `POST /ingest` decodes it.
+/// An event of a web firewall, as `POST /ingest` decodes it.
 #[test]
-fn the_example_of_the_mission_alerts() {
+fn an_event_of_a_firewall_alerts() {
     let line = Line::new(0, "Multiple failed logins detected; possible brute force")
         .service("web-firewall")
         .source_ip("203.0.113.5");
