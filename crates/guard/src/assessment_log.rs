@@ -1,4 +1,4 @@
-//! Audit files of measured values: `<dir>/<tenant>/<service>.log`, one line per assessment (MISSION 147, 148).
+//! Audit files of measured values: `<dir>/<tenant>/<service>.log`, one line per assessment.
 //!
 //! Invariants:
 //! - a line is written whole to the file of its tenant and service and to no other; a line break inside becomes a space;

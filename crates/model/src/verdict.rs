@@ -7,7 +7,7 @@ use crate::{Position, RecordId, Tenant, Timestamp};
 /// Most evidence record ids a verdict or alert carries.
 pub const EVIDENCE_MAX: usize = 20;
 
-/// How far a value is from normal (MISSION 77). Not the priority of an alert, nor its status.
+/// How far a value is from normal. Not the priority of an alert, nor its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
@@ -121,7 +121,7 @@ pub struct Verdict {
     pub mitigation: Vec<String>,
 }
 
-/// The state of one measured value: written to the audit line of its service whether or not it alerts (MISSION 148).
+/// The state of one measured value: written to the audit line of its service whether or not it alerts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assessment {
     /// Owner.

@@ -1,4 +1,4 @@
-//! Slack by incoming webhook: one message per alert (MISSION 107).
+//! Slack by incoming webhook: one message per alert.
 //!
 //! Invariants:
 //! - the webhook's address is a secret: it is in no error, log or `Debug` output;

@@ -1,4 +1,4 @@
-//! One readable line per alert, to standard output or any writer (MISSION 107, 109).
+//! One readable line per alert, to standard output or any writer.
 
 use std::io::Write;
 use std::sync::Arc;
