@@ -37,6 +37,10 @@ pub struct Config {
     pub queued_frames_max: usize,
     /// Durable frames kept in memory for the reader (bytes; default 64 MiB); a reader further behind reads the files.
     pub tail_bytes_max: u64,
+    /// Frames made durable by this process and not yet delivered to the reader (bytes; default 64 MiB); beyond, appends wait
+    /// for the reader up to [`Self::BACKLOG_WAIT`], then: [`JournalError::Busy`]. It bounds how far behind an acknowledged
+    /// frame can be processed.
+    pub backlog_bytes_max: u64,
     /// How long an idempotency key is remembered, by the frames' `time_ns` (default 24 h).
     pub key_window: Duration,
     /// How many keys are remembered, newest first (default 1,000,000, about 90 MiB when all are used).
@@ -46,6 +50,9 @@ pub struct Config {
 impl Config {
     /// Free space is looked up again at the latest after this many bytes written.
     pub const DISK_CHECK_BYTES: u64 = 16 * MIB;
+
+    /// How long an append waits for the reader to catch up.
+    pub const BACKLOG_WAIT: Duration = Duration::from_secs(5);
 
     /// The defaults, for a journal in `dir`.
     #[must_use]
@@ -62,6 +69,7 @@ impl Config {
             queued_bytes_max: 64 * MIB,
             queued_frames_max: 16_384,
             tail_bytes_max: 64 * MIB,
+            backlog_bytes_max: 64 * MIB,
             key_window: Duration::from_hours(24),
             keys_max: 1_000_000,
         }

@@ -109,19 +109,21 @@ impl Journal {
 
     /// Appends a frame; resolves once it is durable.
     ///
-    /// A future dropped before that may or may not have been written: with a key, append again.
+    /// Waits first while the reader is more than `backlog_bytes_max` behind. A future dropped before it resolves may or may
+    /// not have been written: with a key, append again.
     ///
     /// # Errors
     /// [`JournalError::DiskFull`], [`JournalError::Full`], [`JournalError::Busy`] (nothing written; see [`JournalError::retry_after`]),
     /// [`JournalError::TooLarge`], [`JournalError::Latched`], [`JournalError::Closed`].
     pub async fn append(&self, append: Append) -> Result<Appended, JournalError> {
+        self.shared.room().await?;
         match self.admit(append)? {
             Admitted::Answered(appended) => Ok(appended),
             Admitted::Queued(answer) => answer.await.unwrap_or_else(|_| Err(Refusal::writer_died().into())),
         }
     }
 
-    /// As [`Self::append`], for a thread that may block.
+    /// As [`Self::append`], for a thread that may block; it does not wait for the reader to catch up.
     ///
     /// # Panics
     /// When called from an async task.

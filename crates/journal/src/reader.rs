@@ -92,7 +92,7 @@ impl Reader {
     fn deliver(&mut self, frame: Frame) -> Frame {
         debug_assert_eq!(frame.seq, self.next_seq, "frames are delivered densely and in order");
         self.next_seq = frame.seq + 1;
-        self.shared.set_consumed_seq(frame.seq);
+        self.shared.delivered(&frame);
         frame
     }
 

@@ -4,6 +4,7 @@
 //! - `held_frames`, `held_bytes` count what is queued or being written; they never exceed the limits by more than one frame;
 //! - a key is in `in_flight` from its admission until its group is answered, and in `keys` only once durable;
 //! - `tail` holds consecutive durable frames, the newest last; the reader takes from its front, overflow drops from its front;
+//! - `backlog` counts the bytes of this process's durable frames that the reader has not been given;
 //! - once `latched` is set nothing is queued and nothing is admitted.
 //!
 //! Not here: IO (see `writer`, `reader`).
@@ -19,10 +20,11 @@ use crate::telemetry;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 pub(crate) type Answer = Result<Appended, JournalError>;
 pub(crate) type Ack = oneshot::Sender<Answer>;
@@ -39,6 +41,12 @@ pub(crate) struct Shared {
     durable: Condvar,
     /// The newest frame handed to the consumer. Only the reader writes it.
     consumed_seq: AtomicU64,
+    /// The newest frame of earlier processes.
+    found_seq: u64,
+    /// Bytes of this process's frames that are durable and not handed to the consumer.
+    backlog: AtomicU64,
+    /// Told whenever the backlog shrinks.
+    room: Notify,
 }
 
 pub(crate) struct State {
@@ -138,6 +146,9 @@ impl Shared {
             work: Condvar::new(),
             durable: Condvar::new(),
             consumed_seq: AtomicU64::new(consumed_seq),
+            found_seq: durable_seq,
+            backlog: AtomicU64::new(0),
+            room: Notify::new(),
         }
     }
 
@@ -145,8 +156,39 @@ impl Shared {
         self.consumed_seq.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_consumed_seq(&self, seq: u64) {
-        self.consumed_seq.store(seq, Ordering::Release);
+    /// Notes that a frame is in the consumer's hands.
+    pub(crate) fn delivered(&self, frame: &Frame) {
+        self.consumed_seq.store(frame.seq, Ordering::Release);
+        if frame.seq > self.found_seq {
+            self.backlog.fetch_sub(frame.tail_bytes(), Ordering::AcqRel);
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Waits until the consumer is near enough.
+    pub(crate) async fn room(&self) -> Result<(), JournalError> {
+        if !self.is_behind() {
+            return Ok(());
+        }
+        let waiting = async {
+            loop {
+                let mut told = pin!(self.room.notified());
+                told.as_mut().enable();
+                if !self.is_behind() {
+                    return;
+                }
+                told.await;
+            }
+        };
+        if tokio::time::timeout(Config::BACKLOG_WAIT, waiting).await.is_ok() {
+            return Ok(());
+        }
+        telemetry::refused(Refusal::Busy.reason(), 1);
+        Err(Refusal::Busy.into())
+    }
+
+    fn is_behind(&self) -> bool {
+        self.backlog.load(Ordering::Acquire) > self.config.backlog_bytes_max
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -206,6 +248,7 @@ impl Shared {
     pub(crate) fn complete(&self, group: Vec<Pending>, first_seq: u64, file_bytes: u64, fsync: Duration) {
         let (frames, bytes) = (group.len(), group.iter().map(Pending::frame_bytes).sum());
         let mut state = self.lock();
+        self.backlog.fetch_add(bytes, Ordering::AcqRel);
         let mut answers = Vec::with_capacity(frames);
         for (seq, pending) in (first_seq..).zip(group) {
             state.remember(seq, pending, &mut answers);

@@ -586,3 +586,24 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn an_append_waits_for_a_reader_that_is_behind() {
+    let disk = ForgetfulDisk::default();
+    let limits = Config { backlog_bytes_max: FRAME, ..small_files() };
+    let (journal, mut reader) = start(limits, &disk);
+    let journal = std::sync::Arc::new(journal);
+    for _ in 0..2 {
+        journal.append(frame("aaaa", None)).await.expect("there was room");
+    }
+    let of_task = std::sync::Arc::clone(&journal);
+    let mut waiting = tokio::spawn(async move { of_task.append(frame("bbbb", None)).await });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!waiting.is_finished(), "two frames are behind, one is allowed");
+    assert_eq!(journal.status().appended_seq, 2);
+    reader.next(Duration::ZERO).expect("read").expect("a frame");
+    let appended = (&mut waiting).await.expect("no panic").expect("appended");
+    assert_eq!(appended, Appended::Durable { seq: 3 });
+}

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use heimdall_model::{Batch, Timestamp};
+use heimdall_model::{Batch, Timestamp, schema};
 use parking_lot::Mutex;
 
 use crate::block::RowBlock;
@@ -21,6 +21,8 @@ pub(crate) struct Chunk {
     pub block: RowBlock,
     pub min: Timestamp,
     pub max: Timestamp,
+    /// Latest arrival.
+    pub arrived: Timestamp,
     pub rollup: Rollup,
     pub bytes: usize,
 }
@@ -29,7 +31,9 @@ impl Chunk {
     pub(crate) fn new(block: RowBlock) -> Chunk {
         let times = || (0..block.rows()).map(|row| block.timestamp(row));
         let (min, max) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
-        Chunk { min, max, rollup: Rollup::of(&block), bytes: block.byte_size(), block }
+        let arrivals = (0..block.rows()).filter_map(|row| block.int(schema::OBSERVED, row));
+        let arrived = Timestamp(arrivals.max().unwrap_or(max.0));
+        Chunk { min, max, arrived, rollup: Rollup::of(&block), bytes: block.byte_size(), block }
     }
 }
 

@@ -61,6 +61,8 @@ pub(crate) struct SegmentMeta {
     pub rows: u64,
     pub min: Timestamp,
     pub max: Timestamp,
+    /// Latest arrival: retention counts from it, so that an import of old logs is not dropped on arrival.
+    pub arrived: Timestamp,
     /// Bytes of the Parquet file.
     pub bytes: u64,
     /// Bytes of the sidecar.
@@ -322,6 +324,7 @@ pub(crate) fn encode(id: u64, table: &TableKey, chunks: &[Arc<Chunk>]) -> Result
         rows: picks.len() as u64,
         min: chunks.iter().map(|chunk| chunk.min).min().unwrap_or_default(),
         max: chunks.iter().map(|chunk| chunk.max).max().unwrap_or_default(),
+        arrived: chunks.iter().map(|chunk| chunk.arrived).max().unwrap_or_default(),
         bytes: parquet.len() as u64,
         sidecar_bytes: sidecar.len() as u64,
     };

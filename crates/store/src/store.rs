@@ -33,7 +33,7 @@ pub struct StoreConfig {
     pub flush_bytes: usize,
     /// Age of the oldest row in the memtable at which it is written out.
     pub flush_age: Duration,
-    /// Records older than this are dropped; zero keeps them for ever.
+    /// How long records are kept, from event time or arrival, whichever is later; zero keeps them for ever.
     pub retention: Duration,
     /// Bytes of all segments above which the oldest are dropped; zero is no limit.
     pub retention_bytes: u64,
@@ -47,7 +47,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {
             flush_rows: 1_000_000,
-            flush_bytes: 192 << 20,
+            flush_bytes: 128 << 20,
             flush_age: Duration::from_secs(60),
             retention: Duration::from_secs(30 * 86_400),
             retention_bytes: 0,

@@ -1,6 +1,7 @@
 //! Upkeep: retention by time and size, and merging of small segments.
 //!
 //! Invariants:
+//! - a record is kept for the retention time from its event time or its arrival, whichever is later;
 //! - nothing is removed before the manifest that no longer names it is durable;
 //! - a merge changes which files hold rows, never which rows there are.
 
@@ -23,7 +24,7 @@ const DAY_NS: i64 = 86_400_000_000_000;
 /// What one round of upkeep did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct UpkeepReport {
-    /// Segments dropped because all their records are older than the retention.
+    /// Segments dropped because the retention of all their records is over.
     pub expired_segments: usize,
     /// Segments dropped, oldest first, to get below the size limit.
     pub shed_segments: usize,
@@ -48,7 +49,7 @@ impl Store {
         let mut report = UpkeepReport::default();
         let metas = self.metas();
         let expired = |meta: &&SegmentMeta| {
-            let age = now.0.saturating_sub(meta.max.0);
+            let age = now.0.saturating_sub(meta.max.max(meta.arrived).0);
             let keep = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
             keep > 0 && age > keep
         };

@@ -242,8 +242,10 @@ fn retention_drops_whole_segments_by_age_then_by_size() {
     let config = StoreConfig { retention: Duration::from_secs(3_600), ..config() };
     let store = Arc::new(Store::open(shared, Path::new("/data/store"), config).expect("opens"));
     for seq in 1..=2 {
-        let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(0));
-        builder.set_int(logs::TIMESTAMP, i64::try_from(seq).expect("small") * 3_600_000_000_000);
+        let hour = i64::try_from(seq).expect("small") * 3_600_000_000_000;
+        let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(hour));
+        // An old record that has just arrived is as new as its arrival.
+        builder.set_int(logs::TIMESTAMP, if seq == 1 { hour } else { 0 });
         builder.set_text(logs::MESSAGE, "m");
         builder.end_row();
         let mut batch = builder.finish();

@@ -33,7 +33,8 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Serves until the stream drops its end and everything frozen is written.
     pub(crate) fn run(self) {
-        let mut upkeep_due = Instant::now() + UPKEEP_EVERY;
+        // The first round comes at once: a server that is restarted often has as much to merge and to forget as any.
+        let mut upkeep_due = Instant::now();
         loop {
             match self.frozen.recv_deadline(upkeep_due) {
                 Ok(()) => self.commit(),

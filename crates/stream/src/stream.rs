@@ -24,16 +24,12 @@ use crate::tail::Tail;
 
 /// Wait for a frame before timers are looked at.
 const TICK: Duration = Duration::from_millis(200);
-/// Memtable size, in multiples of the flush size, at which the stream waits for the writer.
-const MEMTABLE_MULTIPLE_MAX: usize = 2;
 /// Commands waiting for the stream.
 const COMMANDS_MAX: usize = 64;
 
 /// Bounds of the stream.
 #[derive(Debug, Clone)]
 pub struct StreamConfig {
-    /// Memtable rows at which it is written out (see [`heimdall_store::StoreConfig`], which decides when it is due).
-    pub flush_rows: usize,
     /// Age of the oldest unwritten record at which the memtable is written out.
     pub flush_age: Duration,
 }
@@ -297,7 +293,8 @@ impl Consumer {
         if !(aged || self.parts.store.is_flush_due()) {
             return;
         }
-        if self.parts.store.memtable_size().0 >= MEMTABLE_MULTIPLE_MAX * self.config.flush_rows {
+        if self.parts.store.is_flush_due() {
+            // One memtable being written and one being filled is all the memory there is.
             self.wait_for_writer();
         }
         self.flush();

@@ -53,7 +53,7 @@ fn start(disk: &ForgetfulDisk) -> Road {
         tail: tail.clone(),
         clock: Arc::new(ManualClock::new(Timestamp(0))),
     };
-    let config = StreamConfig { flush_rows: 1_000_000, flush_age: Duration::from_secs(3_600) };
+    let config = StreamConfig { flush_age: Duration::from_secs(3_600) };
     let stream = Stream::start(parts, config).expect("starts");
     Road { journal, store, stream, tail, sink }
 }
