@@ -1,8 +1,8 @@
 //! Counts per minute, service and level: exact, additive, and enough for most dashboards.
 
-use foldhash::{HashMap, HashMapExt};
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use heimdall_model::Timestamp;
 
 use crate::block::RowBlock;

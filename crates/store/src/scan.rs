@@ -72,6 +72,9 @@ pub struct ScanRequest {
     pub fields: Option<Vec<FieldId>>,
 }
 
+/// Takes one count of a rollup: start of the minute, service, level, rows.
+pub type RollupVisitor<'a> = dyn FnMut(Timestamp, Option<&str>, Option<Level>, u64) + 'a;
+
 /// Order of a search's hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -267,7 +270,7 @@ impl Store {
         tenant: &Tenant,
         dataset: Dataset,
         range: TimeRange,
-        each: &mut dyn FnMut(Timestamp, Option<&str>, Option<Level>, u64),
+        each: &mut RollupVisitor<'_>,
     ) -> Result<(), StoreError> {
         let (chunks, segments) = self.snapshot(&TableKey { tenant: tenant.clone(), dataset });
         let mut feed = |rollup: &Rollup| {

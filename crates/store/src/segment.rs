@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema};
 use bytes::{Buf, Bytes};
+use foldhash::{HashMap, HashSet};
 use heimdall_journal::disk::{Disk, DiskFile};
 use heimdall_model::schema::{self, logs, metrics};
 use heimdall_model::{Dataset, FieldId, FieldType, Tenant, Timestamp};
@@ -333,27 +334,18 @@ pub(crate) fn encode(id: u64, table: &TableKey, chunks: &[Arc<Chunk>]) -> Result
 
 /// Every row of the blocks, ordered by service, template, time and position.
 fn sorted(blocks: &[&RowBlock]) -> Vec<(usize, usize)> {
-    let mut services: Vec<&str> = Vec::new();
-    for block in blocks {
-        let mut last = None;
-        for row in 0..block.rows() {
-            let service = block.service(row);
-            if service != last {
-                services.extend(service);
-                last = service;
-            }
-        }
-        services.sort_unstable();
-        services.dedup();
-    }
+    let distinct: HashSet<&str> =
+        blocks.iter().flat_map(|block| (0..block.rows()).filter_map(|row| block.service(row))).collect();
+    let mut services: Vec<&str> = distinct.into_iter().collect();
+    services.sort_unstable();
+    let codes: HashMap<&str, u32> = services.into_iter().zip(0..).collect();
     let mut keys = Vec::with_capacity(blocks.iter().map(|block| block.rows()).sum());
     for (b, block) in blocks.iter().enumerate() {
         let mut last: (Option<&str>, u32) = (None, u32::MAX);
         for row in 0..block.rows() {
             let service = block.service(row);
             if service != last.0 {
-                let code = service.map(|name| services.partition_point(|s| *s < name));
-                last = (service, code.map_or(u32::MAX, |code| u32::try_from(code).unwrap_or(u32::MAX - 1)));
+                last = (service, service.map_or(u32::MAX, |name| codes[name]));
             }
             let template = block.template_id(row).unwrap_or(0);
             let group = u64::from(last.1) << 32 | u64::from(template);

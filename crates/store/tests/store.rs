@@ -143,7 +143,7 @@ fn check_against_reference(
         expected.len() as u64,
         "count of {filter:?}"
     );
-    let request = ScanRequest { fields: (limit % 2 == 0).then(Vec::new), ..request };
+    let request = ScanRequest { fields: limit.is_multiple_of(2).then(Vec::new), ..request };
     let ids = |order| {
         let (hits, _) = store.search(&request, order, limit, &control).expect("searches");
         hits.iter().map(|hit| hit.block.id(hit.row)).collect::<Vec<_>>()
@@ -275,7 +275,7 @@ fn a_damaged_file_is_named() {
         .into_iter()
         .find(|name| name.starts_with("manifest"))
         .expect("is there");
-    disk.edit(&root.join(&manifest), |bytes| bytes[40] ^= 1);
+    disk.edit(root.join(&manifest), |bytes| bytes[40] ^= 1);
     let error = Store::open(shared, root, config()).expect_err("damaged");
     assert!(error.to_string().contains(&manifest), "{error}");
 }
