@@ -139,6 +139,8 @@ impl Stream {
             tracing::error!(%error, "the saved detector state does not load; detectors start afresh");
         }
         let shared = Arc::new(Shared::default());
+        // What segments cover was processed by an earlier process.
+        shared.processed.store(parts.store.journal_seq(), Ordering::Relaxed);
         let (commands_tx, commands) = bounded(COMMANDS_MAX);
         let (frozen_tx, frozen) = bounded(1);
         let (committed_tx, committed) = bounded(1);

@@ -130,6 +130,8 @@ fn a_clean_stop_writes_everything_and_the_next_start_replays_nothing() {
     assert_eq!(kept.1, kept.0.len(), "findings were settled before the memtable was set aside");
     drop((journal, store, stream));
     let again = start(&disk);
+    // It once began at 0, and a server that waits for the replay of nothing never became ready.
+    assert_eq!(again.stream.status().processed_seq, 10);
     burst(&again.journal, 200);
     wait_until_processed(&again, 20);
     assert_eq!(contents(&again.store).len(), 20);
