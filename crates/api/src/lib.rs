@@ -3,7 +3,8 @@
 //! - [`router`]: every route, registered once for serving and for the API description
 //! - [`serve`]: HTTP/1.1 with its limits; [`watch`]: the technician listener
 //! - `edge`: around every request (id, metrics, headers, panics); `access`: who is asking, and whether they may
-//! - `routes`: the handlers; `wire`: documents; `extract`: parameters and bodies; `session`: what outlives a request
+//! - `routes`: the handlers; `wire`: documents; `extract`: parameters and bodies; `session`: what outlives a request;
+//!   `stall`: cuts clients that stop reading
 //! - [`Problem`]: the one error answer; `error`: domain errors as problems
 //! - [`StatusSource`]: what the API asks of parts that run beside it
 //!
@@ -20,12 +21,13 @@ mod router;
 mod routes;
 mod server;
 mod session;
+mod stall;
 mod state;
 pub mod watch;
 mod wire;
 
 pub use edge::DURATION_BUCKETS;
-pub use limits::HttpLimits;
+pub use limits::{HttpLimits, QUERY_ROWS_MAX};
 pub use ports::{DetectorView, Readiness, RuleFault, RuleView, StatusSource, StreamView};
 pub use problem::{FieldError, Problem};
 pub use router::router;

@@ -9,7 +9,7 @@ pub(crate) const PAGE_ITEMS_MAX: usize = 1_000;
 /// Items of one list page unless the request says.
 pub(crate) const PAGE_ITEMS_DEFAULT: usize = 100;
 /// Rows of one query answer: a larger `limit` is a 400.
-pub(crate) const QUERY_ROWS_MAX: usize = 100_000;
+pub const QUERY_ROWS_MAX: usize = 100_000;
 
 /// Limits of HTTP, WebSocket and the technician listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct HttpLimits {
     pub watch_sessions_max: usize,
     /// A technician that has not sent its token after this long is cut.
     pub watch_hello_timeout: Duration,
+    /// A client that takes no byte of its answer for this long is cut.
+    pub answer_stall_timeout: Duration,
     /// Requests still running this long after shutdown are cut.
     pub drain: Duration,
 }
@@ -66,6 +68,7 @@ impl Default for HttpLimits {
             heartbeat: Duration::from_secs(10),
             watch_sessions_max: 200,
             watch_hello_timeout: Duration::from_secs(5),
+            answer_stall_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
         }
     }

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - at most `connections_max` connections are open; the next waits in the listen queue;
 //! - a connection that does not send a whole request head in time is closed, also an idle one;
+//! - a connection whose client stops taking its answer is cut;
 //! - after `shutdown` no connection is accepted, requests under way may finish within `drain`.
 //!
 //! Not here: routes and access (see [`crate::router`]).
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::limits::HttpLimits;
+use crate::stall::Impatient;
 
 /// Pause after an accept that failed for want of resources, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -122,6 +124,7 @@ async fn connection(
         request.extensions_mut().insert(ends);
         router.clone().oneshot(request)
     });
+    let stream = Impatient::new(stream, limits.answer_stall_timeout);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

@@ -98,6 +98,11 @@ pub struct Decoded {
 }
 
 impl Decoded {
+    /// Names the service of the records that name none.
+    pub fn default_service(&mut self, service: &str) {
+        self.batch.fill_text(self.batch.dataset.service(), service);
+    }
+
     /// How many records were rejected in all.
     #[must_use]
     pub fn rejected_total(&self) -> u64 {

@@ -353,6 +353,22 @@ impl Batch {
         self.columns[id.index()] = Some(column);
     }
 
+    /// Gives this value to every record that has none for a `Text` field.
+    ///
+    /// # Panics
+    /// The field has another type.
+    pub fn fill_text(&mut self, id: FieldId, text: &str) {
+        let mut filled = TextColumn::default();
+        for row in 0..self.rows {
+            let own = self.columns[id.index()].as_ref().and_then(|column| match column {
+                Column::Text(column) => column.get(row),
+                other => unreachable!("text filled into {other:?}"),
+            });
+            filled.push(own.or(Some(text)));
+        }
+        self.set_column(id, Column::Text(filled));
+    }
+
     /// A view of one record.
     #[must_use]
     pub fn row(&self, row: usize) -> Row<'_> {
@@ -695,6 +711,16 @@ pub(crate) mod tests {
         assert_eq!(batch.rows(), 1);
         assert_eq!(batch.row(0).text(logs::MESSAGE), Some("second"));
         assert_eq!(batch.row(0).text(logs::SERVICE), None);
+    }
+
+    #[test]
+    fn filling_leaves_what_is_there() {
+        let mut batch = sample();
+        batch.fill_text(logs::MESSAGE, "filled");
+        batch.fill_text(logs::SERVICE, "s");
+        assert_eq!(batch.row(3).text(logs::MESSAGE), Some("message 3 é"));
+        assert_eq!(batch.row(4).text(logs::MESSAGE), Some("filled"));
+        assert!(batch.iter().all(|row| row.service() == Some("s")));
     }
 
     #[test]

@@ -30,13 +30,16 @@ const UNKNOWN_LENGTH_BYTES: u64 = 64 * 1024;
 /// Longest `Idempotency-Key`.
 const KEY_BYTES_MAX: usize = 256;
 
+/// Longest `service` of a request.
+const SERVICE_BYTES_MAX: usize = 256;
+
 /// How a body is to be read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Reader {
     /// The strict event of `POST /ingest`.
     Event,
-    /// Records of a dataset.
-    Records(Dataset, BodyFormat),
+    /// Records of a dataset, and the service of those that name none.
+    Records(Dataset, BodyFormat, Option<String>),
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -44,6 +47,8 @@ enum Reader {
 pub(crate) struct IngestParams {
     /// Format of the body: `json` (object, array or NDJSON; default), `syslog`, `combined`, `logfmt`, `text` or `auto`.
     format: Option<String>,
+    /// Service of the records that name none.
+    service: Option<String>,
 }
 
 /// Takes one event `{timestamp, source, ip, message}`, or several.
@@ -103,7 +108,14 @@ pub(crate) async fn records(
             Problem::parameter("format", "must be json, syslog, combined, logfmt, text or auto")
         })?,
     };
-    take(&state, &access, Reader::Records(dataset, format), request).await
+    if params.service.as_deref().is_some_and(|name| !is_service_name(name)) {
+        return Err(Problem::parameter("service", "must be 1 to 256 bytes without control characters"));
+    }
+    take(&state, &access, Reader::Records(dataset, format, params.service), request).await
+}
+
+fn is_service_name(name: &str) -> bool {
+    (1..=SERVICE_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
 async fn take(
@@ -184,23 +196,27 @@ async fn unpack(
 
 async fn decode(state: &AppState, reader: Reader, body: Bytes, now: Timestamp) -> Result<Decoded, Problem> {
     let decoded = if body.len() <= state.limits.inline_decode_bytes_max {
-        decode_now(state, reader, &body, now)
+        decode_now(state, &reader, &body, now)
     } else {
         let state = state.clone();
-        blocking(move || decode_now(&state, reader, &body, now)).await?
+        blocking(move || decode_now(&state, &reader, &body, now)).await?
     };
     decoded.map_err(|error| error::body(&error))
 }
 
 fn decode_now(
     state: &AppState,
-    reader: Reader,
+    reader: &Reader,
     bytes: &[u8],
     now: Timestamp,
 ) -> Result<Decoded, body::BodyError> {
     match reader {
         Reader::Event => typed::decode(bytes, now, &state.decode),
-        Reader::Records(dataset, format) => body::decode(dataset, format, bytes, now, &state.decode),
+        Reader::Records(dataset, format, service) => {
+            let mut decoded = body::decode(*dataset, *format, bytes, now, &state.decode)?;
+            service.iter().for_each(|name| decoded.default_service(name));
+            Ok(decoded)
+        }
     }
 }
 

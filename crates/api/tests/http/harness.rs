@@ -121,7 +121,7 @@ impl Server {
             tail: tail.clone(),
             clock: clock.clone(),
         };
-        let config = StreamConfig { flush_rows: 1_000_000, flush_age: Duration::from_secs(3_600) };
+        let config = StreamConfig { flush_age: Duration::from_secs(3_600) };
         let stream = Arc::new(Stream::start(parts, config).unwrap());
         let shutdown = CancellationToken::new();
         let state = AppState::new(heimdall_api::Parts {

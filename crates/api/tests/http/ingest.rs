@@ -58,6 +58,25 @@ async fn bodies_come_plain_or_packed_in_many_forms() {
 }
 
 #[tokio::test]
+async fn records_without_a_service_get_the_one_of_the_request() {
+    let server = Server::open().await;
+    let body = "{\"message\":\"nameless\"}\n{\"message\":\"named\",\"service\":\"own\"}\n";
+    assert_eq!(read(server.post("/api/v1/ingest/logs?service=pay%20desk", body)).await.0, 200);
+    server.settled().await;
+    let logs = server.json("/logs?limit=2").await;
+    let service = |message: &str| {
+        let record = logs.as_array().unwrap().iter().find(|record| record["message"] == message);
+        record.unwrap()["service"].clone()
+    };
+    assert_eq!((service("nameless"), service("named")), (json!("pay desk"), json!("own")));
+    for wrong in ["", "a%0Ab"] {
+        let (status, problem) =
+            read(server.post(&format!("/api/v1/ingest/logs?service={wrong}"), body)).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid_parameter")));
+    }
+}
+
+#[tokio::test]
 async fn a_key_sent_again_writes_nothing() {
     let server = Server::open().await;
     let send = || server.post("/api/v1/ingest/logs", r#"{"message":"once"}"#).header("idempotency-key", "k1");
