@@ -40,6 +40,7 @@ impl Keeper {
                 Ok(()) => self.commit(),
                 Err(RecvTimeoutError::Timeout) => {
                     self.upkeep();
+                    self.publish();
                     upkeep_due = Instant::now() + UPKEEP_EVERY;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -70,6 +71,11 @@ impl Keeper {
         {
             tracing::warn!(%error, "the journal could not release files; they are released later");
         }
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&self) {
         let status = self.store.status();
         #[expect(clippy::cast_precision_loss, reason = "gauges are f64")]
         {
@@ -78,7 +84,6 @@ impl Keeper {
             metrics::gauge!("store_segment_rows").set(status.segment_rows as f64);
             metrics::gauge!("store_templates").set(status.templates as f64);
         }
-        Ok(())
     }
 
     fn upkeep(&self) {

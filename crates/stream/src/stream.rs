@@ -214,10 +214,12 @@ struct Consumer {
 impl Consumer {
     fn run(mut self) {
         loop {
+            let next = self.parts.reader.next(TICK);
+            // After the wait: a change is in force for every frame that was appended after it was accepted.
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(command);
             }
-            match self.parts.reader.next(TICK) {
+            match next {
                 Ok(Some(frame)) => self.process(frame),
                 Ok(None) => self.idle(),
                 Err(JournalError::Closed) => break,
