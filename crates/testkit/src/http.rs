@@ -41,22 +41,25 @@ impl Response {
     }
 }
 
-/// A connection whose reads and writes have a deadline.
+/// A connection whose reads and writes have a deadline. Panics when there is none.
 #[track_caller]
 #[must_use]
 pub fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE);
-    let stream = stream.unwrap_or_else(|error| panic!("could not connect to {address}: {error}"));
-    stream.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-    stream.set_write_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-    stream.set_nodelay(true).expect("a connected TCP socket takes the option");
-    stream
+    try_connect(address).unwrap_or_else(|error| panic!("could not connect to {address}: {error}"))
+}
+
+fn try_connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Sends a request and reads the answer. `Host` and `Content-Length` are set unless given.
 ///
 /// # Errors
-/// The connection broke before a whole answer was read.
+/// There is no connection, or it broke before a whole answer was read.
 pub fn try_request(
     address: SocketAddr,
     method: &str,
@@ -76,7 +79,7 @@ pub fn try_request(
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    let mut stream = connect(address);
+    let mut stream = try_connect(address)?;
     // A server that refuses early closes its side while we still write: what counts is its answer.
     let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
     match read_response(&mut BufReader::new(&stream)) {
