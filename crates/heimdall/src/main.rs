@@ -4,7 +4,7 @@
 //! - [`server`]: builds the parts and runs them; [`herald`]: carries findings from the stream to alerts and audit files
 //! - [`child`]: a server in a process of its own, for benches
 //! - [`commands`]: one module per command; [`client`], [`show`]: talking to a server, and to a person
-//! - [`rule_files`]: where rules come from
+//! - [`rule_files`]: where rules come from; [`telemetry`]: what the metrics mean
 
 mod args;
 mod child;
@@ -16,6 +16,7 @@ mod reference;
 mod rule_files;
 mod server;
 mod show;
+mod telemetry;
 
 use std::process::ExitCode;
 

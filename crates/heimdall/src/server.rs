@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServerConfig};
 use crate::herald::Herald;
-use crate::rule_files;
+use crate::{rule_files, telemetry};
 
 /// Time between rounds of housekeeping: expiring tokens, resolving quiet alerts, folding histograms.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
@@ -246,6 +246,7 @@ fn install_metrics() -> Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)?
         .install_recorder()?;
+    telemetry::describe();
     Ok(HANDLE.get_or_init(|| handle).clone())
 }
 

@@ -1,0 +1,71 @@
+//! What `/metrics` says of the metrics that have no description beside their source.
+//!
+//! Invariant: counters of trouble are shown from the start, at 0: one that appears with its first error cannot be alerted on.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
+
+const COUNTERS: &[(&str, &str)] = &[
+    ("alert_notifications_dropped_total", "Notifications given up, by channel and reason"),
+    ("alert_store_failures_total", "Failed attempts to make alerts durable; they are tried again"),
+    ("alert_verdicts_replayed_total", "Findings that came again after a restart and were counted before"),
+    ("alerts_lost_total", "Changes of alerts that could not be made durable, by reason"),
+    ("alerts_raised_total", "Alerts raised, by severity and detector"),
+    ("audit_lines_lost_total", "Audit lines that could not be written"),
+    ("detector_panics_total", "Batches stored unjudged because a detector panicked"),
+    ("errors_total", "Errors inside the server, by area"),
+    ("events_processed_total", "Records judged and searchable, by dataset"),
+    ("http_connections_cut_total", "Connections cut by the server, by reason"),
+    ("http_panics_total", "Requests answered 500 because their handler panicked"),
+    ("http_requests_total", "Requests answered, by route, method and class of status"),
+    ("ingest_bytes_total", "Bytes of bodies taken, unpacked, by door"),
+    ("ingest_records_total", "Records received, by door and outcome"),
+    ("ingest_refused_total", "Requests refused whole, by reason"),
+    ("ingest_rejected_total", "Records rejected, by reason"),
+    ("live_sessions_cut_total", "Live sessions cut by the server, by reason"),
+    ("notifications_total", "Notifications, by channel and outcome"),
+    ("store_flush_failures_total", "Failed attempts to write segments; they are tried again"),
+    ("store_rows_dropped_total", "Records dropped, by reason"),
+    ("stream_frames_undecodable_total", "Journal frames that could not be decoded"),
+    ("watch_refused_total", "Technicians refused, by reason"),
+    ("watch_sessions_cut_total", "Technician sessions cut by the server, by reason"),
+];
+const GAUGES: &[(&str, &str)] = &[
+    ("alerts_open", "Alerts that are not resolved, by status"),
+    ("live_sessions", "Open WebSocket and server-sent event sessions"),
+    ("store_segment_bytes", "Bytes of all segments"),
+    ("store_segment_rows", "Records in all segments"),
+    ("store_segments", "Segments"),
+    ("store_templates", "Message templates known"),
+    ("watch_sessions", "Open technician sessions"),
+];
+const HISTOGRAMS: &[(&str, &str)] = &[
+    ("event_processing_seconds", "Time from the arrival of a batch until it is judged and searchable"),
+    ("http_request_duration_seconds", "Time from the head of a request to the head of its answer, by route"),
+    ("store_flush_duration_seconds", "Time to write one set of segments"),
+];
+/// Counters of trouble without labels.
+const FROM_THE_START: &[&str] = &[
+    "alert_store_failures_total",
+    "audit_lines_lost_total",
+    "detector_panics_total",
+    "http_panics_total",
+    "store_flush_failures_total",
+    "stream_frames_undecodable_total",
+];
+
+/// Describes the metrics to the recorder, which must be installed.
+pub(crate) fn describe() {
+    for (name, help) in COUNTERS {
+        describe_counter!(*name, *help);
+    }
+    for (name, help) in GAUGES {
+        describe_gauge!(*name, *help);
+    }
+    for (name, help) in HISTOGRAMS {
+        describe_histogram!(*name, *help);
+    }
+    for name in FROM_THE_START {
+        counter!(*name).increment(0);
+    }
+    counter!("errors_total", "area" => "alerts").increment(0);
+}
