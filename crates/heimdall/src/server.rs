@@ -2,16 +2,18 @@
 //!
 //! Invariants:
 //! - every failure to start names what failed; nothing is half started;
+//! - one server has a data folder at a time: opening the store removes files that no manifest names, which another's are;
 //! - stop order: no new requests, journal drained and synced, stream consumed and written, findings stored, people told;
 //! - `run/listeners.json` exists exactly while the server is ready.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use heimdall_alert::{
     AlertConfig, Alerts, DispatchConfig, Dispatcher, Notifier, SlackWebhook, StdoutNotifier, WebhookUrl,
 };
@@ -25,7 +27,7 @@ use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::rate::RateLimit;
 use heimdall_ingest::{DecodeLimits, Intake, IntakeLimits};
 use heimdall_journal::Journal;
-use heimdall_journal::disk::{Disk, OsDisk};
+use heimdall_journal::disk::{Disk, DiskLock, OsDisk};
 use heimdall_metastore::Metastore;
 use heimdall_model::{Clock, SystemClock};
 use heimdall_query::{Engine, RunLimits};
@@ -64,6 +66,7 @@ pub(crate) struct Server {
     herald: JoinHandle<()>,
     rules_dir: Option<PathBuf>,
     data_dir: PathBuf,
+    data_lock: DiskLock,
     shutdown: CancellationToken,
 }
 
@@ -78,9 +81,13 @@ impl Server {
         let metrics = install_metrics()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let data_lock = lock(disk.as_ref(), &data_dir)?;
         let store = Store::open(Arc::clone(&disk), &data_dir.join("store"), store_config(config));
         let store = Arc::new(store.context("could not open the store")?);
-        let (journal, reader) = Journal::open(journal_config(config), disk, store.journal_seq() + 1)
+        let journal_config = journal_config(config);
+        let disk_room_bytes =
+            journal_config.disk_reserve_bytes.saturating_add(journal_config.group_bytes_max);
+        let (journal, reader) = Journal::open(journal_config, Arc::clone(&disk), store.journal_seq() + 1)
             .context("could not open the journal")?;
         let journal = Arc::new(journal);
         let metastore: Arc<dyn Metastore> =
@@ -114,6 +121,9 @@ impl Server {
             stream: Arc::clone(&stream),
             rules: Mutex::new(shown),
             replay_until,
+            disk,
+            data_dir: data_dir.clone(),
+            disk_room_bytes,
         });
         let http = bind(config.server.listen).await?;
         let watch = bind(watch_address).await?;
@@ -155,6 +165,7 @@ impl Server {
             herald,
             rules_dir,
             data_dir,
+            data_lock,
             shutdown,
         })
     }
@@ -219,6 +230,7 @@ impl Server {
         dispatcher.await?;
         let alerts = self.alerts;
         tokio::task::spawn_blocking(move || alerts.close()).await?;
+        drop(self.data_lock);
         tracing::info!("stopped; nothing is left in memory");
         Ok(())
     }
@@ -235,6 +247,16 @@ fn create_private(dir: &Path) -> Result<()> {
         .mode(0o700)
         .create(dir)
         .with_context(|| format!("could not make the data folder `{}`", dir.display()))
+}
+
+/// Takes the data folder for this process, until it ends or the guard is dropped.
+fn lock(disk: &dyn Disk, data_dir: &Path) -> Result<DiskLock> {
+    disk.lock(&data_dir.join("LOCK")).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => {
+            anyhow!("another server is running on the data folder `{}`", data_dir.display())
+        }
+        _ => anyhow!(error).context(format!("the data folder `{}` cannot be written", data_dir.display())),
+    })
 }
 
 /// One recorder serves all servers of a process, as in tests and the demo.
@@ -445,6 +467,16 @@ struct Status {
     stream: Arc<Stream>,
     rules: Mutex<Rules>,
     replay_until: u64,
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
+    /// Free space with which the largest group of batches is taken.
+    disk_room_bytes: u64,
+}
+
+impl Status {
+    fn is_disk_full(&self) -> bool {
+        self.disk.free_bytes(&self.data_dir).is_ok_and(|free| free < self.disk_room_bytes)
+    }
 }
 
 impl StatusSource for Status {
@@ -455,6 +487,12 @@ impl StatusSource for Status {
         }
         if journal.latched.is_some() {
             return Readiness::NotReady("the journal stopped after a disk failure".to_owned());
+        }
+        // The journal only knows of the last batch, and a server out of rotation gets no other: look again.
+        if journal.disk_full && self.is_disk_full() {
+            return Readiness::NotReady(
+                "the disk is full: records are refused until there is room".to_owned(),
+            );
         }
         if stream.processed_seq < self.replay_until {
             let (at, end) = (stream.processed_seq, self.replay_until);
