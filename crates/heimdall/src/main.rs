@@ -21,6 +21,7 @@ mod telemetry;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{Cli, Command};
 
@@ -57,10 +58,19 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         _ => {}
     }
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(run_async(command));
     runtime.shutdown_background();
     outcome
+}
+
+/// Connections and segments are file descriptors: takes as many as the process may have.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        eprintln!("heimdall: the limit of open files stays at {:?}: {error}", limit.current);
+    }
 }
 
 async fn run_async(command: Command) -> anyhow::Result<()> {

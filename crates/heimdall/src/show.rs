@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use crate::args::Colour;
 
 const RESET: &str = "\x1b[0m";
-const DIM: &str = "\x1b[2m";
+pub(crate) const DIM: &str = "\x1b[2m";
+pub(crate) const BOLD: &str = "\x1b[1m";
 
 /// Whether to write colour codes to standard output.
 pub(crate) fn is_coloured(colour: Colour) -> bool {
@@ -18,7 +19,8 @@ pub(crate) fn is_coloured(colour: Colour) -> bool {
     }
 }
 
-fn code_of(name: &str) -> &'static str {
+/// The colour of a level or a severity.
+pub(crate) fn code_of(name: &str) -> &'static str {
     match name {
         "fatal" | "error" | "CRITICAL" => "\x1b[31m",
         "warn" | "WARNING" => "\x1b[33m",
@@ -38,7 +40,8 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
-fn paint(text: &str, code: &str, colour: bool) -> String {
+/// Text in a colour, or as it is.
+pub(crate) fn paint(text: &str, code: &str, colour: bool) -> String {
     if colour { format!("{code}{text}{RESET}") } else { text.to_owned() }
 }
 

@@ -1,11 +1,13 @@
 //! `heimdall demo`: the server, and a simulated company that feeds it through its public endpoints.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
+use heimdall_model::time::NS_PER_SECOND;
 use heimdall_model::{Clock, SystemClock, Timestamp};
-use heimdall_simulate::{Event, Scenario, World, WorldConfig};
+use heimdall_simulate::{Event, Incident, Scenario, World, WorldConfig};
 use reqwest::Method;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -13,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::generate::dataset_of;
 use super::{say, serve};
-use crate::args::{DemoArgs, Remote};
+use crate::args::{Colour, DemoArgs, Remote};
 use crate::client::Client;
 use crate::server::Server;
+use crate::show::{self, BOLD, DIM, code_of, paint, printable};
 
 /// Ordinary past the company has lived through before the story begins, so that baselines exist.
 const PAST: Duration = Duration::from_secs(20 * 60);
@@ -25,15 +28,21 @@ const STORIES: u32 = 288;
 /// Real time between deliveries.
 const DELIVER_EVERY: Duration = Duration::from_millis(200);
 /// Simulated time of one delivery of the past.
-const PAST_STEP_NS: i64 = 30 * heimdall_model::time::NS_PER_SECOND;
-/// Real time between status lines.
-const STATUS_EVERY: Duration = Duration::from_secs(5);
+const PAST_STEP_NS: i64 = 30 * NS_PER_SECOND;
+/// Real time between looks at the alerts.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks between status lines.
+const LOOKS_PER_STATUS: u32 = 10;
+/// Alerts looked at.
+const ALERTS_MAX: usize = 1_000;
 
 pub(crate) async fn run(mut args: DemoArgs) -> Result<()> {
     args.serve.data_dir.get_or_insert_with(|| PathBuf::from("heimdall-data/demo"));
     let level = args.serve.log_level.take().or_else(|| Some("warn".to_owned()));
     args.serve.log_level = level;
-    let loaded = serve::load(&args.serve)?;
+    let mut loaded = serve::load(&args.serve)?;
+    // The demo shows them itself.
+    loaded.config.alerts.stdout = false;
     serve::init_log(&loaded.config.log)?;
     let shutdown = CancellationToken::new();
     serve::end_on_signal(shutdown.clone())?;
@@ -56,31 +65,40 @@ pub(crate) async fn run(mut args: DemoArgs) -> Result<()> {
 }
 
 fn greet(url: &str, watch: &str) {
+    let bold = |text: &str| paint(text, BOLD, show::is_coloured(Colour::Auto));
     say(&format!(
-        "Heimdall demo: a simulated company of 16 services, attacked and failing on schedule.\n\
-         \n  alerts    {url}/alerts\n  status    {url}/api/v1/status\n  metrics   {url}/metrics\n  \
-         console   heimdall watch --address {watch}\n  search    heimdall search --url {url} 'level>=error | stats count() by service'\n  \
-         follow    heimdall tail --url {url} 'level>=warn'\n\nCtrl-C ends it. Alerts as they are raised:\n"
+        "\n{} A simulated company of 16 services, attacked and failing on schedule.\n\n\
+         \u{20} alerts    {url}/alerts\n\
+         \u{20} status    {url}/api/v1/status\n\
+         \u{20} metrics   {url}/metrics\n\
+         \u{20} console   heimdall watch --address {watch}\n\
+         \u{20} search    heimdall search --url {url} 'level>=error | stats count() by service'\n\
+         \u{20} follow    heimdall tail --url {url} 'level>=warn'\n\n\
+         Ctrl-C ends it.\n",
+        bold("Heimdall demo.")
     ));
 }
 
 /// Lives through the company's past, then its present, until told to stop.
 async fn tell(args: &DemoArgs, client: &Client, shutdown: &CancellationToken) -> Result<()> {
-    let now = SystemClock.now();
+    let (now, started) = (SystemClock.now(), Instant::now());
     let past_ns = i64::try_from(PAST.as_nanos()).unwrap_or(i64::MAX);
     let config = WorldConfig {
         scenario: Scenario::demo().repeated(STORIES, STORY_EVERY).delayed(PAST),
         ..WorldConfig::new(args.seed, now.0 - past_ns)
     };
     let mut world = World::new(&config)?;
+    let mut screen = Screen::new(client.clone(), now).await?;
     while world.now_ns() < now.0 && !shutdown.is_cancelled() {
         let until = (world.now_ns() + PAST_STEP_NS).min(now.0);
         deliver(&mut world, until, client).await?;
     }
-    let started = Instant::now();
-    let mut status_due = started + STATUS_EVERY;
+    screen.look().await?;
+    screen.status("twenty ordinary minutes have passed").await?;
+    let mut looks = 0;
+    let mut look_due = Instant::now() + LOOK_EVERY;
     let mut delivery = tokio::time::interval(DELIVER_EVERY);
-    let end = (args.duration > 0).then(|| started + Duration::from_secs(args.duration));
+    let end = (args.duration > 0).then(|| Instant::now() + Duration::from_secs(args.duration));
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -89,15 +107,19 @@ async fn tell(args: &DemoArgs, client: &Client, shutdown: &CancellationToken) ->
         #[expect(clippy::cast_possible_truncation, reason = "elapsed time in ns, scaled")]
         let passed = (started.elapsed().as_secs_f64() * args.speed * 1e9) as i64;
         deliver(&mut world, now.0 + passed, client).await?;
-        if Instant::now() >= status_due {
-            status_due += STATUS_EVERY;
-            show_status(client).await?;
+        if Instant::now() >= look_due {
+            look_due += LOOK_EVERY;
+            looks += 1;
+            screen.look().await?;
+            if looks % LOOKS_PER_STATUS == 0 {
+                screen.status("").await?;
+            }
         }
         if end.is_some_and(|end| Instant::now() >= end) {
             break;
         }
     }
-    show_story(&world, client).await
+    screen.story(&world).await
 }
 
 /// Posts what happens until `until_ns`, as a shipper would.
@@ -117,37 +139,148 @@ async fn deliver(world: &mut World, until_ns: i64, client: &Client) -> Result<()
     Ok(())
 }
 
-async fn show_status(client: &Client) -> Result<()> {
-    let status = client.get("/api/v1/status").await?;
-    let number = |path: &str| status.pointer(path).and_then(Value::as_u64).unwrap_or_default();
-    let alerts = client.get("/api/v1/alerts?status=open&limit=1000").await?;
-    let open = alerts.get("items").and_then(Value::as_array).map_or(0, Vec::len);
-    say(&format!(
-        "· {} records, {} open alerts, {} rows in memory, {} segments",
-        number("/stream/records"),
-        open,
-        number("/store/memtable_rows"),
-        number("/store/segments"),
-    ));
-    Ok(())
+/// What the person at the terminal sees.
+struct Screen {
+    client: Client,
+    colour: bool,
+    /// Severity under which each alert was last shown.
+    shown: HashMap<String, String>,
+    /// Findings of earlier runs end here.
+    from: String,
+    records: u64,
+    counted: Instant,
 }
 
-/// The truth beside what was found.
-async fn show_story(world: &World, client: &Client) -> Result<()> {
-    let page = client.get("/api/v1/alerts?limit=1000").await?;
-    let alerts = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-    let begun: Vec<_> = world.incidents().iter().filter(|i| i.start_ns < world.now_ns()).collect();
-    say("\nincidents so far, and the first alert about each:");
-    for incident in begun {
-        let found = alerts.iter().find(|alert| {
-            let text = |pointer: &str| alert.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            let about = [text("/entity/value"), text("/service")];
-            text("/rule").starts_with(incident.expected_rule)
-                && (about.contains(&incident.entity.as_str()) || about.contains(&incident.service.name()))
-        });
-        let what = found.and_then(|alert| alert.get("title")?.as_str()).unwrap_or("not found");
-        let start = Timestamp(incident.start_ns).to_string();
-        say(&format!("  {start} {:?} {} → {what}", incident.kind, incident.entity));
+impl Screen {
+    async fn new(client: Client, from: Timestamp) -> Result<Screen> {
+        let records = number(&client.get("/api/v1/status").await?, "/stream/records");
+        let colour = show::is_coloured(Colour::Auto);
+        let (from, counted) = (from.to_string(), Instant::now());
+        Ok(Screen { client, colour, shown: HashMap::new(), from, records, counted })
     }
-    Ok(())
+
+    async fn alerts(&self) -> Result<Vec<Value>> {
+        let page = self.client.get(&format!("/api/v1/alerts?limit={ALERTS_MAX}")).await?;
+        Ok(page.get("items").and_then(Value::as_array).cloned().unwrap_or_default())
+    }
+
+    /// Shows alerts that are new or became worse, oldest first.
+    async fn look(&mut self) -> Result<()> {
+        for alert in self.alerts().await?.iter().rev() {
+            let (id, severity) = (text(alert, "/id"), text(alert, "/severity"));
+            // Times are written alike, so they compare as text.
+            let is_news = text(alert, "/last_seen") >= self.from.as_str()
+                && self.shown.get(id).is_none_or(|shown| shown != severity);
+            if is_news {
+                self.shown.insert(id.to_owned(), severity.to_owned());
+                say(&self.alert(alert));
+            }
+        }
+        Ok(())
+    }
+
+    /// An alert, and below it what was seen and what to do.
+    fn alert(&self, alert: &Value) -> String {
+        let severity = text(alert, "/severity");
+        let step = text(alert, "/mitigation/0");
+        let place = text(alert, "/entity/value");
+        let head = format!("{severity:<8}  {:<34}", printable(text(alert, "/title")));
+        format!(
+            "{}  {}  {}\n{:10}{}\n{:10}{}",
+            clock(text(alert, "/last_seen")),
+            paint(&head, code_of(severity), self.colour),
+            paint(&printable(place), BOLD, self.colour),
+            "",
+            printable(text(alert, "/summary")),
+            "",
+            paint(&format!("→ {}", printable(step)), DIM, self.colour),
+        )
+    }
+
+    async fn status(&mut self, note: &str) -> Result<()> {
+        let status = self.client.get("/api/v1/status").await?;
+        let open = self.alerts().await?.iter().filter(|alert| text(alert, "/status") == "OPEN").count();
+        let (records, now) = (number(&status, "/stream/records"), Instant::now());
+        let elapsed_ms = (now - self.counted).as_millis().max(1);
+        let rate = u128::from(records.saturating_sub(self.records)) * 1_000 / elapsed_ms;
+        (self.records, self.counted) = (records, now);
+        let note = if note.is_empty() { String::new() } else { format!(" · {note}") };
+        let line = format!(
+            "{}  {} records · {} per second · {open} open alerts{note}",
+            clock(&SystemClock.now().to_string()),
+            grouped(records.into()),
+            grouped(rate),
+        );
+        say(&paint(&line, DIM, self.colour));
+        Ok(())
+    }
+
+    /// The truth beside what was found.
+    async fn story(&self, world: &World) -> Result<()> {
+        let alerts = self.alerts().await?;
+        let begun: Vec<_> = world.incidents().iter().filter(|i| i.start_ns < world.now_ns()).collect();
+        let row = |incident: &&Incident| {
+            let found = alerts
+                .iter()
+                .filter(|alert| is_about(alert, incident))
+                .min_by_key(|alert| place_of(alert, incident));
+            let what = found.map_or("not found (yet)", |alert| text(alert, "/title"));
+            vec![
+                clock(&Timestamp(incident.start_ns).to_string()).to_owned(),
+                incident.kind.as_str().to_owned(),
+                incident.entity.clone(),
+                printable(what),
+            ]
+        };
+        let headings = ["began", "what really happened", "where", "alert about it"].map(str::to_owned);
+        let rows: Vec<_> = begun.iter().map(row).collect();
+        say(&format!("\n{}", show::table(&headings, &rows).trim_end()));
+        Ok(())
+    }
+}
+
+/// Which of its kinds of rule an alert is of, the telling ones first.
+fn place_of(alert: &Value, incident: &Incident) -> Option<usize> {
+    incident.expected_rules.iter().position(|rule| text(alert, "/rule").starts_with(rule))
+}
+
+fn is_about(alert: &Value, incident: &Incident) -> bool {
+    let places = [text(alert, "/entity/value"), text(alert, "/service")];
+    place_of(alert, incident).is_some()
+        && (places.contains(&incident.entity.as_str()) || places.contains(&incident.service.name()))
+        && text(alert, "/last_seen") >= Timestamp(incident.start_ns).to_string().as_str()
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(value: &Value, pointer: &str) -> u64 {
+    value.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// The time of day of an RFC 3339 time.
+fn clock(time: &str) -> &str {
+    time.get(11..19).unwrap_or(time)
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(n: u128) -> String {
+    let digits = n.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_are_read_easily() {
+        assert_eq!(
+            ["0", "999", "1,000", "1,234,567"],
+            [0, 999, 1_000, 1_234_567].map(grouped).each_ref().map(String::as_str)
+        );
+        assert_eq!(clock("2026-03-01T12:00:07.000000000Z"), "12:00:07");
+    }
 }

@@ -1,7 +1,7 @@
 //! `heimdall generate`: simulated structured logs, paced like a live system or as fast as possible.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -40,7 +40,7 @@ impl Target {
     /// Hands on lines of one dataset.
     async fn take(&mut self, dataset: &str, lines: Vec<u8>) -> Result<()> {
         match self {
-            Target::Writer(writer) => Ok(writer.write_all(&lines)?),
+            Target::Writer(writer) => Ok(written(writer.write_all(&lines))?),
             Target::Server(client) => {
                 let path = format!("/api/v1/ingest/{dataset}");
                 client.send(client.request(Method::POST, &path).body(lines)).await.map(drop)
@@ -50,10 +50,18 @@ impl Target {
 
     fn flush(&mut self) -> Result<()> {
         match self {
-            Target::Writer(writer) => Ok(writer.flush()?),
+            Target::Writer(writer) => Ok(written(writer.flush())?),
             Target::Server(_) => Ok(()),
         }
     }
+}
+
+/// A reader that has gone away ends the program quietly, as in `| head`.
+fn written(outcome: std::io::Result<()>) -> std::io::Result<()> {
+    if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        std::process::exit(0);
+    }
+    outcome
 }
 
 pub(crate) async fn run(args: GenerateArgs) -> Result<()> {

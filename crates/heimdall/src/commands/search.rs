@@ -53,7 +53,8 @@ fn print(args: &SearchArgs, answer: &Value) {
 
 fn summary(rows: usize, answer: &Value) -> String {
     let stat = |key: &str| answer.pointer(&format!("/stats/{key}")).cloned().unwrap_or_default();
-    let mut text = format!("{rows} rows in {} ms, {} scanned", stat("elapsed_ms"), stat("rows_scanned"));
+    let elapsed_ms = stat("elapsed_ms").as_f64().unwrap_or_default();
+    let mut text = format!("{rows} rows in {elapsed_ms:.1} ms, {} scanned", stat("rows_scanned"));
     if stat("partial") == Value::Bool(true) {
         text.push_str("; PARTIAL answer");
     }

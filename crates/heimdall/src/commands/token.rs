@@ -1,7 +1,7 @@
 //! `heimdall token`: the REST twin on the command line.
 
 use anyhow::{Context, Result};
-use heimdall_model::time::{NS_PER_SECOND, parse_duration};
+use heimdall_model::time::parse_duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ pub(crate) async fn run(command: TokenCommand) -> Result<()> {
             let body = json!({
                 "name": name,
                 "scopes": scopes.split(',').map(str::trim).collect::<Vec<_>>(),
-                "expires_in_seconds": seconds(&expires)?,
+                "expires_in": lifetime(&expires)?,
             });
             let issued = client.json(client.request(Method::POST, "/api/v1/tokens").json(&body)).await?;
             say(issued.get("token").and_then(Value::as_str).context("the server sent no token")?);
@@ -40,14 +40,14 @@ pub(crate) async fn run(command: TokenCommand) -> Result<()> {
     Ok(())
 }
 
-/// Seconds of a duration; `None` for `0`, which never expires.
-fn seconds(text: &str) -> Result<Option<i64>> {
-    if text.trim() == "0" {
+/// A duration as the server reads it; `None` for `0`, which never expires.
+fn lifetime(text: &str) -> Result<Option<&str>> {
+    let text = text.trim();
+    if text == "0" {
         return Ok(None);
     }
-    let ns =
-        parse_duration(text).with_context(|| format!("`{text}` is not a duration; write it like `90d`"))?;
-    Ok(Some(ns / NS_PER_SECOND))
+    parse_duration(text).with_context(|| format!("`{text}` is not a duration; write it like `90d`"))?;
+    Ok(Some(text))
 }
 
 fn text(value: &Value, key: &str) -> String {

@@ -1,4 +1,4 @@
-//! MISSION 161: thousands of metric posts at once, each a request of its own; every one answered, every one judged.
+//! Thousands of metric posts at once, each a request of its own; every one answered, every one judged.
 
 use std::time::{Duration, Instant};
 
