@@ -81,6 +81,8 @@ fn structs(source: &str) -> Vec<(String, Fields)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -93,6 +95,18 @@ mod tests {
         let rows = page.lines().filter(|line| line.starts_with("| `")).count();
         assert!(rows >= keys(&defaults), "{rows} rows for {} keys", keys(&defaults));
         assert!(!page.contains("|  ("), "a key has no documentation: {page}");
+    }
+
+    #[test]
+    fn no_two_structs_share_a_name() {
+        let names: Vec<String> =
+            SOURCES.iter().flat_map(|source| structs(source)).map(|(name, _)| name).collect();
+        let distinct: HashSet<&String> = names.iter().collect();
+        assert_eq!(
+            distinct.len(),
+            names.len(),
+            "the documentation of one would stand for the other: {names:?}"
+        );
     }
 
     #[test]

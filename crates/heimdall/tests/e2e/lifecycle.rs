@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use heimdall_testkit::{http, wait_for};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::tempdir;
 
 use crate::{heimdall, server};
@@ -94,4 +94,15 @@ fn the_effective_configuration_is_shown_with_its_origins() {
     assert!(line("body_bytes_max").contains("2MiB"), "{shown}");
     assert!(line("enabled").contains("true"), "{shown}");
     assert!(!shown.contains("very-secret"), "{shown}");
+}
+
+#[test]
+fn its_own_log_is_json_when_asked_for() {
+    let mut server = server().arg("--log-format").arg("json").start();
+    assert!(server.terminate().success());
+    let log = server.stderr();
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect();
+    assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["level"].is_string()), "{log}");
+    assert!(lines.iter().any(|line| line["message"] == "ready"), "{log}");
 }

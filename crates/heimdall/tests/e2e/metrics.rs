@@ -45,7 +45,7 @@ fn audit(server: &Server, service: &str) -> Vec<String> {
 
 #[test]
 fn a_spike_is_critical_and_its_audit_line_is_exact() {
-    let server = server().start();
+    let server = server().env("HEIMDALL_ALERTS__AUDIT_CONSOLE", "true").start();
     for (service, level) in [("CORE-DB", 120.0), ("AUTH-API", 41.5)] {
         accept(&server, &usual_minute(service, level));
     }
@@ -63,6 +63,10 @@ fn a_spike_is_critical_and_its_audit_line_is_exact() {
         lines[BASELINE],
         "2026-02-09 20:25:01 | [NORMAL]   - AUTH-API - Value: 42.0 - Status: Healthy"
     );
+
+    // On the console too, without colour: it is no terminal.
+    let console = server.stdout();
+    assert!(console.lines().any(|line| line == lines[BASELINE]), "{console}");
 
     let alert = server.wait_for("the alert", |server| {
         alerts(server).into_iter().find(|alert| alert["service"] == "CORE-DB")
