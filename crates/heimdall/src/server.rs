@@ -4,6 +4,7 @@
 //! - every failure to start names what failed; nothing is half started;
 //! - one server has a data folder at a time: opening the store removes files that no manifest names, which another's are;
 //! - stop order: no new requests, journal drained and synced, stream consumed and written, findings stored, people told;
+//! - what the server writes is readable by its own user only;
 //! - `run/listeners.json` exists exactly while the server is ready.
 
 use std::io::ErrorKind;
@@ -18,8 +19,8 @@ use heimdall_alert::{
     AlertConfig, Alerts, DispatchConfig, Dispatcher, Notifier, SlackWebhook, StdoutNotifier, WebhookUrl,
 };
 use heimdall_api::{
-    AppState, DURATION_BUCKETS, DetectorView, HttpLimits, Parts as ApiParts, Readiness, RuleFault, RuleView,
-    StatusSource, StreamView,
+    AppState, DURATION_BUCKETS, DetectorView, HttpLimits, Parts as ApiParts, QUERY_ROWS_MAX, Readiness,
+    RuleFault, RuleView, StatusSource, StreamView,
 };
 use heimdall_detect::{Judge, RuleError, RuleSet};
 use heimdall_guard::{AssessmentLog, AssessmentLogConfig, Audit, Guard, Tokens, check_bind};
@@ -35,8 +36,10 @@ use heimdall_store::Store;
 use heimdall_stream::{Command, Parts as StreamParts, Stream, StreamConfig, Tail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
+use rustix::fs::Mode;
+use rustix::process::umask;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServerConfig};
@@ -49,6 +52,10 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 const RULES_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Time between looks whether the journal is replayed.
 const READY_LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Connections that may wait to be accepted: thousands of agents come back at once after a restart. The kernel takes the
+/// smaller of this and its own bound (`net.core.somaxconn`).
+const BACKLOG: u32 = 4096;
 
 /// A server that is bound and about to run.
 pub(crate) struct Server {
@@ -77,6 +84,7 @@ impl Server {
         let watch_address = config.server.watch_address();
         check_bind(config.server.listen, config.auth.enabled)?;
         check_bind(watch_address, config.auth.enabled)?;
+        umask(Mode::RWXG | Mode::RWXO);
         create_private(&data_dir)?;
         let metrics = install_metrics()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -125,8 +133,8 @@ impl Server {
             data_dir: data_dir.clone(),
             disk_room_bytes,
         });
-        let http = bind(config.server.listen).await?;
-        let watch = bind(watch_address).await?;
+        let http = bind(config.server.listen)?;
+        let watch = bind(watch_address)?;
         let limits = http_limits(config);
         let state = AppState::new(ApiParts {
             intake: Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&clock), &intake_limits(config))),
@@ -146,7 +154,7 @@ impl Server {
                 decompressed_bytes_max: config.ingest.decompressed_bytes_max.usize(),
                 ..CompressionLimits::default()
             },
-            run_limits: RunLimits::default(),
+            run_limits: RunLimits { rows_max: QUERY_ROWS_MAX, ..RunLimits::default() },
             shutdown: shutdown.clone(),
         });
         let rules_dir = config.alerts.rules_dir.clone();
@@ -236,8 +244,14 @@ impl Server {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().with_context(|| format!("could not listen on {address}"))
 }
 
 fn create_private(dir: &Path) -> Result<()> {
@@ -288,7 +302,7 @@ fn store_config(config: &Config) -> heimdall_store::StoreConfig {
 }
 
 fn stream_config(config: &Config) -> StreamConfig {
-    StreamConfig { flush_rows: config.store.flush_rows, flush_age: duration(config.store.flush_age) }
+    StreamConfig { flush_age: duration(config.store.flush_age) }
 }
 
 fn journal_config(config: &Config) -> heimdall_journal::Config {
