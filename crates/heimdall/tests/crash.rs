@@ -40,7 +40,7 @@ const LIMITS: [(&str, &str); 3] = [
 #[test]
 fn kill_9_under_load_loses_and_doubles_nothing() {
     let seed = std::env::var("CRASH_SEED").map_or(SEED, |text| text.parse().expect("CRASH_SEED is a number"));
-    println!("CRASH_SEED={seed}");
+    eprintln!("CRASH_SEED={seed}");
     let mut random = Random(seed);
     let mut server = LIMITS.iter().fold(Server::builder(BIN), |b, (name, value)| b.env(name, value)).start();
     let load = Load::new(server.http());
@@ -66,7 +66,7 @@ fn kill_9_under_load_loses_and_doubles_nothing() {
     });
     wait_until_processed(&server);
     let status = server.get_json("/api/v1/status");
-    println!("{}", status["store"]);
+    eprintln!("{}", status["store"]);
     check_records(&server, &load, &sent);
     check_alerts(&server);
     check_that_it_was_worth_it(&server, &status);
@@ -257,7 +257,7 @@ fn check_records(server: &Server, load: &Load, sent: &[Sent]) {
     let doubled = times_by_id.values().filter(|times| **times > 1).count();
     let torn = unanswered().filter(|ids| (*ids).clone().any(|n| times(n) != times(ids.start))).count();
     let found_there: u64 = sent.iter().map(|sent| sent.found_there).sum();
-    println!(
+    eprintln!(
         "batches: {} acknowledged ({found_there} found there when sent again), {} given up; records: {lost} lost, {doubled} doubled",
         acknowledged().count(),
         unanswered().count(),
