@@ -17,7 +17,8 @@ use toml::{Table, Value};
 const WELL_KNOWN: &[(&str, &str)] = &[("SLACK_WEBHOOK_URL", "alerts.slack_webhook_url")];
 const ENV_PREFIX: &str = "HEIMDALL_";
 /// Variables of that prefix that are for the command line client.
-const ENV_CLIENT: &[&str] = &["HEIMDALL_URL", "HEIMDALL_TOKEN", "HEIMDALL_TENANT", "HEIMDALL_CONFIG"];
+const ENV_CLIENT: &[&str] =
+    &["HEIMDALL_URL", "HEIMDALL_TOKEN", "HEIMDALL_TENANT", "HEIMDALL_WATCH", "HEIMDALL_CONFIG"];
 
 /// A number of bytes, written `64MiB`, `8GiB` or plain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
