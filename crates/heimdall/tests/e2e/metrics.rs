@@ -11,7 +11,7 @@ const BASELINE: usize = 60;
 
 /// The value at this second before 20:25: within 4 % above `level`.
 fn usual(level: f64, second: usize) -> f64 {
-    level * (1.0 + 0.01 * f64::from(u8::try_from(second % 5).unwrap()))
+    level * (1.0 + 0.01 * f64::from(u8::try_from(second % 5).expect("below 5")))
 }
 
 /// A sample at this time of the day that the audit lines of the tests are about.
