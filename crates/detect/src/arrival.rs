@@ -43,9 +43,17 @@ pub(crate) fn score(observed: f64, bound: f64) -> f64 {
     (observed / (observed + bound)).clamp(0.0, 1.0)
 }
 
-/// A number for people: at most two decimals.
+/// Decimals of a number for people.
+const DECIMALS_MAX: usize = 9;
+
+/// A number for people: two decimals at most, and two digits of what is smaller.
 pub(crate) fn short(x: f64) -> String {
-    let text = format!("{x:.2}");
+    let mut decimals = 2;
+    let mut scaled = x.abs() * 10.0;
+    while scaled > 0.0 && scaled < 1.0 && decimals < DECIMALS_MAX {
+        (scaled, decimals) = (scaled * 10.0, decimals + 1);
+    }
+    let text = format!("{x:.decimals$}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 

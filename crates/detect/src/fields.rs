@@ -15,17 +15,25 @@ pub(crate) const NO_SERVICE: &str = "unknown";
 const STATUS_PATHS: &[&str] =
     &["status", "status_code", "http.status_code", "http.response.status_code", "http.status"];
 
+/// Labels that tell whose sample it is, the plainest first; `instance` is what Prometheus calls it.
+const HOST_LABELS: &[&str] = &["host", "host.name", "hostname", "instance"];
+
 /// Service of a row; a fixed name when it has none.
 pub(crate) fn service<'a>(row: &Row<'a>) -> &'a str {
     row.service().unwrap_or(NO_SERVICE)
 }
 
-/// Host of a row, if any.
-pub(crate) fn host<'a>(row: &Row<'a>) -> Option<&'a str> {
-    row.text(match row.dataset() {
+/// Host of a row, if any; that of a sample may be a label, as collectors write it.
+pub(crate) fn host<'a>(row: &Row<'a>) -> Option<Cow<'a, str>> {
+    let own = row.text(match row.dataset() {
         Dataset::Logs => logs::HOST,
         Dataset::Metrics => metrics::HOST,
-    })
+    });
+    let label = || match row.dataset() {
+        Dataset::Logs => None,
+        Dataset::Metrics => first_attribute(row.attributes()?, HOST_LABELS),
+    };
+    own.map(Cow::Borrowed).or_else(label)
 }
 
 static STATUS: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("status"));

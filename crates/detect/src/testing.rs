@@ -49,10 +49,17 @@ pub(crate) struct Sample {
     service: String,
     name: String,
     value: f64,
+    labels: Option<String>,
+}
+
+impl Sample {
+    pub(crate) fn labels(self, json: &str) -> Sample {
+        Sample { labels: Some(json.to_owned()), ..self }
+    }
 }
 
 pub(crate) fn metric(second: i64, service: &str, name: &str, value: f64) -> Sample {
-    Sample { second, service: service.to_owned(), name: name.to_owned(), value }
+    Sample { second, service: service.to_owned(), name: name.to_owned(), value, labels: None }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -86,6 +93,7 @@ pub(crate) fn metrics(samples: &[Sample]) -> Batch {
         builder.set_text(metrics::SERVICE, &sample.service);
         builder.set_text(metrics::NAME, &sample.name);
         builder.set_float(metrics::VALUE, sample.value);
+        sample.labels.iter().for_each(|json| builder.set_text(metrics::LABELS, json));
         builder.end_row();
     }
     based(builder.finish())

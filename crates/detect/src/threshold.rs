@@ -199,7 +199,7 @@ impl Threshold {
         }
         let time = arrival::event_time(row, observed.batch, self.ahead, &mut self.counters);
         let (service, host) = (fields::service(row), fields::host(row));
-        let parts = [observed.tenant.as_str(), service, host.unwrap_or_default(), resource.name()];
+        let parts = [observed.tenant.as_str(), service, host.as_deref().unwrap_or_default(), resource.name()];
         let key = keyed::key(&mut self.key, &parts);
         let state = self.keys.entry(key, observed.batch.observed, &self.config.limits, State::default);
         let bounds = resource.config(&self.config);
@@ -246,9 +246,13 @@ fn verdict(
         _ => (bounds.warning, state.warning),
     };
     let (service, host) = (fields::service(row), fields::host(row));
-    let place = host.map_or_else(|| service.to_owned(), |host| format!("{service} on {host}"));
+    let place = host.as_ref().map_or_else(|| service.to_owned(), |host| format!("{service} on {host}"));
     #[expect(clippy::cast_precision_loss, reason = "shown in seconds")]
     let seconds = time.saturating_sub(run.since) as f64 / 1e9;
+    let lasting = match run.samples {
+        ..=1 => String::new(),
+        samples => format!(" for {samples} samples ({} s)", arrival::short(seconds)),
+    };
     Verdict {
         tenant: observed.tenant.clone(),
         detector: "threshold".to_owned(),
@@ -256,17 +260,15 @@ fn verdict(
         title: resource.title().to_owned(),
         severity,
         score: (percent / 100.0).clamp(0.0, 1.0),
-        entity: host.map_or_else(|| Entity::new("service", service), |host| Entity::new("host", host)),
+        entity: host.map_or_else(|| Entity::new("service", service), |host| Entity::new("host", &host)),
         service: Some(service.to_owned()),
         time: Timestamp(time),
         position: row.position(),
         summary: format!(
-            "{} of {place} is {} %, above {} % for {} samples ({} s)",
+            "{} of {place} is {} %, above {} %{lasting}",
             resource.name(),
             arrival::short(percent),
             arrival::short(bound),
-            run.samples,
-            arrival::short(seconds)
         ),
         baseline: Some(Baseline {
             mean: bound,
@@ -345,6 +347,19 @@ mod tests {
         );
     }
 
+    /// Hosts told apart by a label alone hid each other: the idle one ended the run of the busy one.
+    #[test]
+    fn hosts_told_by_a_label_do_not_share_a_run() {
+        let mut detector = Threshold::new(&DetectConfig::default());
+        let of = |second, host: &str, x| {
+            metric(second, "API", "cpu_usage", x).labels(&format!(r#"{{"host":"{host}"}}"#))
+        };
+        let samples: Vec<_> = (0..3).flat_map(|n| [of(n, "busy", 99.0), of(n, "idle", 5.0)]).collect();
+        let out = feed(&mut detector, &metrics(&samples));
+        let found: Vec<_> = out.verdicts.iter().map(|v| (v.severity, v.entity.value.as_str())).collect();
+        assert_eq!(found, [(Severity::Critical, "busy")]);
+    }
+
     #[test]
     fn a_worse_state_is_told_at_once_and_the_same_once_a_minute() {
         let samples: Vec<(i64, f64)> =
@@ -353,8 +368,8 @@ mod tests {
             "disk_used_percent",
             &samples,
             &[
-                "WARNING threshold.disk: disk of API is 86 %, above 85 % for 1 samples (0 s)",
-                "CRITICAL threshold.disk: disk of API is 96 %, above 95 % for 1 samples (0 s)",
+                "WARNING threshold.disk: disk of API is 86 %, above 85 %",
+                "CRITICAL threshold.disk: disk of API is 96 %, above 95 %",
                 "CRITICAL threshold.disk: disk of API is 96 %, above 95 % for 7 samples (60 s)",
             ],
         );
