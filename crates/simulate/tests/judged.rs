@@ -28,9 +28,11 @@ struct Court {
 impl Court {
     fn new() -> Court {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules");
-        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let entries = std::fs::read_dir(folder)
+            .expect("the folder of rules")
+            .map(|entry| entry.expect("an entry").path());
         let files: Vec<_> = entries
-            .map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap()))
+            .map(|path| (path.display().to_string(), std::fs::read_to_string(path).expect("a rule file")))
             .collect();
         let (rules, errors) = RuleSet::parse(&files, &|line, dataset| {
             search::parse_filter(line, dataset, Timestamp::default()).map_err(|error| error.to_string())
@@ -44,7 +46,8 @@ impl Court {
         if lines.is_empty() {
             return;
         }
-        let decoded = json::decode(dataset, lines, Timestamp(now_ns), &DecodeLimits::default()).unwrap();
+        let decoded =
+            json::decode(dataset, lines, Timestamp(now_ns), &DecodeLimits::default()).expect("NDJSON");
         assert_eq!(decoded.rejected_total(), 0);
         let mut batch = decoded.batch;
         self.sequence += 1;
