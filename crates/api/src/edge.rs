@@ -71,6 +71,9 @@ fn note(route: String, method: &'static str, status: StatusCode, started: Instan
         400..500 => "4xx",
         _ => "5xx",
     };
+    if class == "5xx" {
+        metrics::counter!("errors_total", "area" => "http").increment(1);
+    }
     metrics::counter!("http_requests_total", "route" => route.clone(), "method" => method, "status_class" => class)
         .increment(1);
     metrics::histogram!("http_request_duration_seconds", "route" => route).record(started.elapsed());

@@ -202,15 +202,16 @@ impl Default for JournalConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StoreConfig {
-    /// Records older than this are dropped, segment by segment; `0s` keeps them for ever. Default `30d`.
+    /// How long records are kept, from their event time or their arrival, whichever is later; they are dropped segment by
+    /// segment. `0s` keeps them for ever. Default `30d`.
     pub retention: Period,
     /// Bytes of all segments above which the oldest are dropped; 0 is no limit. Default 0.
     pub retention_bytes: Size,
     /// Rows in memory at which segments are written. Default 1000000: larger segments compress better and cost more
     /// memory.
     pub flush_rows: usize,
-    /// Bytes in memory at which segments are written. Default `192MiB`: with one set being written, memory stays below
-    /// 1 GiB.
+    /// Bytes in memory at which segments are written. Default `128MiB`: one set is filled while another is written, which
+    /// together with what is in flight stays well below 1 GiB.
     pub flush_bytes: Size,
     /// Age of the oldest row in memory at which segments are written. Default `60s`: bounds what a restart replays.
     pub flush_age: Period,
@@ -222,7 +223,7 @@ impl Default for StoreConfig {
             retention: Period::hours(24 * 30),
             retention_bytes: Size(0),
             flush_rows: 1_000_000,
-            flush_bytes: Size(192 << 20),
+            flush_bytes: Size(128 << 20),
             flush_age: Period::seconds(60),
         }
     }

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - findings are handled in order, on a thread of their own, so that a slow disk under the alerts does not stop records
 //!   from becoming searchable; the queue is bounded, and when it is full the stream waits;
-//! - when [`Sink::settle`] returns, every finding before it is durable.
+//! - when [`Sink::settle`] says so, every finding before it is durable.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use heimdall_detect::{Findings, console};
 use heimdall_guard::AssessmentLog;
 use heimdall_model::Assessment;
 use heimdall_stream::Sink;
+use tokio_util::sync::CancellationToken;
 
 /// Batches of findings waiting.
 const WAITING_MAX: usize = 256;
@@ -25,7 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 enum Message {
     Findings(Findings),
     Tick,
-    Settle(Sender<()>),
+    Settle(Sender<bool>),
 }
 
 /// The stream's end.
@@ -39,10 +40,12 @@ impl Herald {
         alerts: Arc<Alerts>,
         log: AssessmentLog,
         console: bool,
+        shutdown: CancellationToken,
     ) -> std::io::Result<(Herald, JoinHandle<()>)> {
         let (messages, received) = bounded(WAITING_MAX);
         let colour = std::io::stdout().is_terminal();
-        let mut worker = Worker { alerts, log, console, colour, line: String::new() };
+        let mut worker =
+            Worker { alerts, log, console, colour, line: String::new(), shutdown, gave_up: false };
         let thread =
             std::thread::Builder::new().name("herald".to_owned()).spawn(move || worker.run(&received))?;
         Ok((Herald { messages }, thread))
@@ -67,12 +70,10 @@ impl Sink for Herald {
         let _ = self.messages.try_send(Message::Tick);
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self) -> bool {
         let (done_tx, done) = bounded(1);
         self.send(Message::Settle(done_tx));
-        if done.recv().is_err() {
-            tracing::error!("the herald ended before all findings were stored");
-        }
+        done.recv().unwrap_or(false)
     }
 }
 
@@ -82,6 +83,9 @@ struct Worker {
     console: bool,
     colour: bool,
     line: String,
+    shutdown: CancellationToken,
+    /// Findings were left unstored because the server stops: the next start finds them again in the journal.
+    gave_up: bool,
 }
 
 impl Worker {
@@ -92,15 +96,21 @@ impl Worker {
                 Message::Tick => self.flush_log(),
                 Message::Settle(done) => {
                     self.flush_log();
-                    if let Err(error) = self.alerts.flush() {
-                        tracing::error!(%error, "alerts could not be made durable");
-                    }
                     // The stream that asked may be gone.
-                    let _ = done.send(());
+                    let _ = done.send(self.is_settled());
                 }
             }
         }
         self.flush_log();
+    }
+
+    fn is_settled(&self) -> bool {
+        if let Err(error) = self.alerts.flush() {
+            count_error();
+            tracing::error!(%error, "alerts could not be made durable; the journal keeps what they came from");
+            return false;
+        }
+        !self.gave_up
     }
 
     fn report(&mut self, findings: Findings) {
@@ -112,7 +122,11 @@ impl Worker {
         }
         while let Err(error) = self.alerts.ingest(findings.verdicts.clone()) {
             tracing::error!(%error, "findings could not be stored; trying again");
-            metrics::counter!("errors_total", "area" => "alerts").increment(1);
+            count_error();
+            if self.shutdown.is_cancelled() {
+                self.gave_up = true;
+                return;
+            }
             std::thread::park_timeout(RETRY_AFTER);
         }
     }
@@ -138,4 +152,8 @@ impl Worker {
             tracing::error!(%error, "audit lines could not be written");
         }
     }
+}
+
+fn count_error() {
+    metrics::counter!("errors_total", "area" => "alerts").increment(1);
 }

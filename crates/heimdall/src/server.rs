@@ -109,7 +109,8 @@ impl Server {
         let dispatcher = Dispatcher::new(&alerts, notifiers(config)?, &DispatchConfig::default());
         let log = AssessmentLog::open(AssessmentLogConfig::new(data_dir.join("audit")))
             .context("could not open the audit files")?;
-        let (sink, herald) = Herald::start(Arc::clone(&alerts), log, config.alerts.audit_console)?;
+        let (sink, herald) =
+            Herald::start(Arc::clone(&alerts), log, config.alerts.audit_console, shutdown.clone())?;
         let (rules, faults) = load_rules(config.alerts.rules_dir.as_deref());
         let shown = Rules::new(&rules, faults);
         let tail = Tail::default();

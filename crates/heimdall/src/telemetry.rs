@@ -67,5 +67,7 @@ pub(crate) fn describe() {
     for name in FROM_THE_START {
         counter!(*name).increment(0);
     }
-    counter!("errors_total", "area" => "alerts").increment(0);
+    for area in ["alerts", "detectors", "http", "store"] {
+        counter!("errors_total", "area" => area).increment(0);
+    }
 }

@@ -99,7 +99,7 @@ fn is_during(verdict: &Verdict, incident: &Incident) -> bool {
 fn an_ordinary_hour_raises_nothing() {
     for seed in [1, 42] {
         let mut court = Court::new();
-        court.attend(&mut World::new(&WorldConfig::new(seed, START_NS)).unwrap(), 3_900);
+        court.attend(&mut World::new(&WorldConfig::new(seed, START_NS)).expect("the test's own data"), 3_900);
         let verdicts: Vec<String> = court.verdicts.iter().map(told).collect();
         assert!(verdicts.is_empty(), "{} verdicts\n{}", verdicts.len(), verdicts.join("\n"));
         assert!(court.anomalous * 20 < court.assessments, "{} of {}", court.anomalous, court.assessments);
@@ -110,7 +110,8 @@ fn an_ordinary_hour_raises_nothing() {
 fn every_incident_is_found_and_little_else() {
     const PAST: Duration = Duration::from_secs(20 * 60);
     let scenario = Scenario::demo().delayed(PAST);
-    let mut world = World::new(&WorldConfig { scenario, ..WorldConfig::new(42, START_NS) }).unwrap();
+    let mut world =
+        World::new(&WorldConfig { scenario, ..WorldConfig::new(42, START_NS) }).expect("the test's own data");
     let mut court = Court::new();
     court.attend(&mut world, 1_200 + 300);
     for incident in world.incidents() {

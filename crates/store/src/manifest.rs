@@ -3,6 +3,7 @@
 //! Invariants:
 //! - a manifest is a whole new file: written, synced, renamed into place, folder synced; that is the only commit point;
 //! - `journal_seq` is the last frame whose every row is in a live segment (or was dropped by retention);
+//! - the numbers of an attempt that failed are not used again: it may be what a restart finds;
 //! - the highest readable number wins; a damaged newest manifest is an error, never a silent step back.
 
 use std::path::{Path, PathBuf};
@@ -102,6 +103,12 @@ impl Manifest {
         write_whole(disk, &new, text.as_bytes())?;
         disk.rename(&new, &path).map_err(|source| StoreError::io(&path, source))?;
         disk.sync_dir(root).map_err(|source| StoreError::io(root, source))
+    }
+
+    /// Gives up the numbers of an attempt that failed: it may have become visible, so no file of it is written again.
+    pub(crate) fn burn(&mut self, attempt: &Manifest) {
+        self.number = attempt.number;
+        self.next_segment_id = attempt.next_segment_id;
     }
 
     /// Removes manifests older than the kept ones.

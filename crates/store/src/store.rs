@@ -284,14 +284,8 @@ impl Store {
         let Some(frozen) = self.state.read().frozen.clone() else { return Ok(None) };
         let mut current = self.manifest.lock();
         let mut next = Manifest { number: current.number + 1, journal_seq: frozen.seq, ..current.clone() };
-        let mut fresh = Vec::new();
-        for (table, chunks) in &frozen.tables {
-            for part in split(chunks) {
-                fresh.push(self.write_segment(&mut next, table, &part)?);
-            }
-        }
-        self.write_catalogs(&mut next, &frozen)?;
-        next.commit(self.disk.as_ref(), &self.root)?;
+        let written = self.write_frozen(&mut next, &frozen);
+        let fresh = written.inspect_err(|_| current.burn(&next))?;
         {
             let mut state = self.state.write();
             for segment in fresh {
@@ -302,6 +296,19 @@ impl Store {
         let old = std::mem::replace(&mut *current, next);
         self.remove_unnamed(&old, &current);
         Ok(Some(frozen.seq))
+    }
+
+    /// Writes everything frozen and commits the manifest that names it.
+    fn write_frozen(&self, next: &mut Manifest, frozen: &Frozen) -> Result<Vec<Arc<Segment>>, StoreError> {
+        let mut fresh = Vec::new();
+        for (table, chunks) in &frozen.tables {
+            for part in split(chunks) {
+                fresh.push(self.write_segment(next, table, &part)?);
+            }
+        }
+        self.write_catalogs(next, frozen)?;
+        next.commit(self.disk.as_ref(), &self.root)?;
+        Ok(fresh)
     }
 
     /// Encodes, writes and syncs one segment, and adds it to `manifest`.

@@ -128,8 +128,11 @@ impl Store {
         let mut current = self.manifest.lock();
         let mut next = Manifest { number: current.number + 1, ..current.clone() };
         next.segments.retain(|meta| !dropped.contains(&meta.id));
-        let fresh = make(&mut next)?;
-        next.commit(self.disk.as_ref(), &self.root)?;
+        let written = make(&mut next).and_then(|fresh| {
+            next.commit(self.disk.as_ref(), &self.root)?;
+            Ok(fresh)
+        });
+        let fresh = written.inspect_err(|_| current.burn(&next))?;
         let mut removed = Vec::new();
         {
             let mut state = self.state.write();

@@ -52,6 +52,7 @@ impl Keeper {
         let started = Instant::now();
         while let Err(error) = self.try_commit() {
             metrics::counter!("store_flush_failures_total").increment(1);
+            metrics::counter!("errors_total", "area" => "store").increment(1);
             tracing::error!(%error, transient = error.is_transient(), "could not write segments; the records stay in the journal and in memory");
             self.shared.set_trouble(Some(error.to_string()));
             if self.shared.is_stopping() {

@@ -24,6 +24,8 @@ use crate::tail::Tail;
 
 /// Wait for a frame before timers are looked at.
 const TICK: Duration = Duration::from_millis(200);
+/// Wait before findings that are not durable are looked at again, with the memtable full.
+const SETTLE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Commands waiting for the stream.
 const COMMANDS_MAX: usize = 64;
 
@@ -40,8 +42,8 @@ pub trait Sink: Send {
     fn take(&mut self, findings: Findings);
     /// Called when there is nothing to do, so that buffers can be written out.
     fn tick(&mut self);
-    /// Returns when everything taken so far is durable: the journal is about to forget where it came from.
-    fn settle(&mut self);
+    /// Whether everything taken so far is durable: if so, the journal may forget where it came from.
+    fn settle(&mut self) -> bool;
 }
 
 /// What can be changed while the stream runs.
@@ -287,6 +289,7 @@ impl Consumer {
         let outcome = catch_unwind(AssertUnwindSafe(|| judge.observe(tenant, batch, &mut findings)));
         if outcome.is_err() {
             metrics::counter!("detector_panics_total").increment(1);
+            metrics::counter!("errors_total", "area" => "detectors").increment(1);
             tracing::error!(seq = batch.base.seq(), "a detector panicked; the records are stored unjudged");
         }
         findings
@@ -312,7 +315,13 @@ impl Consumer {
         if self.parts.store.is_frozen() {
             return;
         }
-        self.parts.sink.settle();
+        while !self.parts.sink.settle() {
+            if self.shared.is_stopping() || !self.parts.store.is_flush_due() {
+                return;
+            }
+            // No room to go on without losing what a restart needs: the journal holds the senders back.
+            std::thread::park_timeout(SETTLE_AGAIN_AFTER);
+        }
         let seq = self.shared.processed.load(Ordering::Relaxed);
         if self.parts.store.freeze(seq, || self.parts.judge.snapshot()) {
             self.oldest = None;

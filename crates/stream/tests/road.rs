@@ -23,9 +23,10 @@ impl Sink for Kept {
         self.0.lock().0.extend(findings.verdicts.into_iter().map(|verdict| verdict.rule));
     }
     fn tick(&mut self) {}
-    fn settle(&mut self) {
+    fn settle(&mut self) -> bool {
         let mut kept = self.0.lock();
         kept.1 = kept.0.len();
+        true
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<()> {
         return Ok(());
     }
     init_log(&loaded.config.log)?;
+    use_small_pages();
     let shutdown = CancellationToken::new();
     end_on_signal(shutdown.clone())?;
     Server::build(&loaded.config, shutdown).await?.run().await
@@ -60,6 +61,13 @@ fn overrides(args: &ServeArgs) -> Overrides {
         set.push(("log.format", text(&name)));
     }
     set
+}
+
+/// Asks for pages of the usual size: buffers come and go many times a second, and the kernel would clear 2 MiB for each.
+fn use_small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "transparent huge pages stay on; more memory is used");
+    }
 }
 
 /// Sends our own log to standard error.
