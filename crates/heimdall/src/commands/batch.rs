@@ -123,6 +123,8 @@ fn alert(verdict: &Verdict, number: u64) -> Value {
     let first = verdict.evidence.iter().map(|id| id.position().0).min().unwrap_or(number);
     let source_ip = (verdict.entity.kind == "source_ip").then_some(&verdict.entity.value);
     let count = verdict.features.first().map_or(verdict.evidence.len() as f64, |feature| feature.value);
+    #[expect(clippy::cast_possible_truncation, reason = "whole, and far below 2^53")]
+    let count = if count.fract() == 0.0 { json!(count as i64) } else { json!(count) };
     json!({
         "rule": verdict.rule,
         "severity": verdict.severity,
