@@ -1,13 +1,18 @@
-//! State by key, bounded: the least recently used key goes first, idle keys go by themselves.
+//! State by key, bounded: beyond the bound the tenant with the most keys loses its least recently used one, and idle
+//! keys go by themselves.
 //!
 //! Invariants:
 //! - at most `keys_max` keys, whatever arrives;
-//! - the order of use depends only on the sequence of calls, so that replay and restore evict alike.
+//! - a tenant loses a key to another tenant's only while it holds more keys than that tenant, so one tenant's flood of
+//!   keys cannot make the state of a smaller one be forgotten;
+//! - the order of use and the choice of tenant depend only on the sequence of calls and on the tenants' names, so that
+//!   replay and restore evict alike.
 //!
-//! Cost: about 100 bytes a key beside its text and its value; a look-up is one hash, or none when the key is the same
-//! as in the call before.
+//! Cost: about 120 bytes a key beside its text and its value. A look-up is one hash, or none when the key is the same
+//! as in the call before; a new or evicted key also moves its tenant in a set ordered by number of keys, which costs
+//! the logarithm of the number of tenants.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
@@ -35,13 +40,18 @@ pub(crate) fn key<'a>(buffer: &'a mut String, parts: &[&str]) -> &'a str {
     buffer
 }
 
+/// The tenant of a key: its first part.
+fn tenant_of(key: &str) -> &str {
+    key.split_once(SEPARATOR).map_or("", |(tenant, _)| tenant)
+}
+
 /// Values by key, in order of use.
 #[derive(Debug)]
 pub(crate) struct Keyed<V> {
     index: HashMap<Arc<str>, u32, RandomState>,
     slots: Vec<Slot<V>>,
-    newest: u32,
-    oldest: u32,
+    ends: Link,
+    tenants: Tenants,
     evicted: u64,
 }
 
@@ -50,8 +60,96 @@ struct Slot<V> {
     key: Arc<str>,
     value: V,
     seen: Timestamp,
+    tenant: u32,
+    among_all: Link,
+    among_tenant: Link,
+}
+
+/// A place in a ring ordered by use. The ends of the order are a place too, named [`NONE`]: `older` of the ends is the
+/// newest slot, `newer` the oldest.
+#[derive(Debug, Clone, Copy)]
+struct Link {
     newer: u32,
     older: u32,
+}
+
+impl Link {
+    const ALONE: Link = Link { newer: NONE, older: NONE };
+}
+
+/// One of the two orders of use a slot is in.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    All,
+    Tenant(u32),
+}
+
+/// The tenants that hold keys.
+#[derive(Debug, Default)]
+struct Tenants {
+    index: HashMap<Arc<str>, u32, RandomState>,
+    known: Vec<TenantKeys>,
+    /// Places in `known` whose tenant lost its last key.
+    free: Vec<u32>,
+    /// Number of keys, name and place of every tenant that has keys.
+    by_keys: BTreeSet<(u32, Arc<str>, u32)>,
+}
+
+#[derive(Debug)]
+struct TenantKeys {
+    name: Arc<str>,
+    keys: u32,
+    ends: Link,
+}
+
+impl Tenants {
+    /// Counts one more key of a tenant and gives its place.
+    fn gain(&mut self, name: &str) -> u32 {
+        let at = self.index.get(name).copied().unwrap_or_else(|| self.add(Arc::from(name)));
+        let tenant = &mut self.known[at as usize];
+        let mut entry = (tenant.keys, Arc::clone(&tenant.name), at);
+        self.by_keys.remove(&entry);
+        tenant.keys += 1;
+        entry.0 = tenant.keys;
+        self.by_keys.insert(entry);
+        at
+    }
+
+    fn add(&mut self, name: Arc<str>) -> u32 {
+        let tenant = TenantKeys { name: Arc::clone(&name), keys: 0, ends: Link::ALONE };
+        let at = if let Some(at) = self.free.pop() {
+            self.known[at as usize] = tenant;
+            at
+        } else {
+            self.known.push(tenant);
+            u32::try_from(self.known.len() - 1).expect("no more tenants than keys")
+        };
+        self.index.insert(name, at);
+        at
+    }
+
+    /// Counts one key less; a tenant without keys is forgotten.
+    fn lose(&mut self, at: u32) {
+        let tenant = &mut self.known[at as usize];
+        let mut entry = (tenant.keys, Arc::clone(&tenant.name), at);
+        self.by_keys.remove(&entry);
+        tenant.keys -= 1;
+        entry.0 = tenant.keys;
+        if tenant.keys > 0 {
+            self.by_keys.insert(entry);
+        } else {
+            self.index.remove(&tenant.name);
+            self.free.push(at);
+        }
+    }
+
+    /// The oldest key of the tenant that has to give way to a key of `newcomer`: of those with the most keys the
+    /// newcomer's own tenant, else the last by name.
+    fn oldest_of_largest(&self, newcomer: &str) -> Option<u32> {
+        let (most, _, last) = self.by_keys.last()?;
+        let own = self.index.get(newcomer).filter(|own| self.known[**own as usize].keys == *most);
+        Some(self.known[*own.unwrap_or(last) as usize].ends.newer)
+    }
 }
 
 /// One key as written to a snapshot.
@@ -64,7 +162,13 @@ pub(crate) struct Saved<V> {
 
 impl<V> Default for Keyed<V> {
     fn default() -> Self {
-        Keyed { index: HashMap::default(), slots: Vec::new(), newest: NONE, oldest: NONE, evicted: 0 }
+        Keyed {
+            index: HashMap::default(),
+            slots: Vec::new(),
+            ends: Link::ALONE,
+            tenants: Tenants::default(),
+            evicted: 0,
+        }
     }
 }
 
@@ -91,7 +195,7 @@ impl<V> Keyed<V> {
                 at
             }
             None => {
-                self.make_room(now, limits);
+                self.make_room(tenant_of(key), now, limits);
                 self.insert(Arc::from(key), make())
             }
         };
@@ -108,79 +212,94 @@ impl<V> Keyed<V> {
     }
 
     fn find(&self, key: &str) -> Option<u32> {
-        if self.slots.get(self.newest as usize).is_some_and(|slot| &*slot.key == key) {
-            return Some(self.newest);
+        let newest = self.ends.older;
+        if self.slots.get(newest as usize).is_some_and(|slot| &*slot.key == key) {
+            return Some(newest);
         }
         self.index.get(key).copied()
     }
 
     fn touch(&mut self, at: u32) {
-        if at != self.newest {
-            self.unlink(at);
-            self.link_newest(at);
+        if at == self.ends.older {
+            return;
+        }
+        for order in self.orders(at) {
+            if self.link(order, NONE).older != at {
+                self.unlink(order, at);
+                self.link_newest(order, at);
+            }
         }
     }
 
-    fn make_room(&mut self, now: Timestamp, limits: &KeyLimits) {
+    fn make_room(&mut self, newcomer: &str, now: Timestamp, limits: &KeyLimits) {
         for _ in 0..EXPIRED_PER_CALL {
+            let oldest = self.ends.newer;
             let idle = |slot: &Slot<V>| slot.seen.0.saturating_add(limits.idle.ns()) < now.0;
-            if self.slots.get(self.oldest as usize).is_some_and(idle) {
-                self.evict_oldest();
+            if self.slots.get(oldest as usize).is_some_and(idle) {
+                self.evict(oldest);
             }
         }
         while self.slots.len() >= limits.keys_max.clamp(1, KEYS_MAX) {
-            self.evict_oldest();
+            let Some(at) = self.tenants.oldest_of_largest(newcomer) else { return };
+            self.evict(at);
         }
     }
 
     fn insert(&mut self, key: Arc<str>, value: V) -> u32 {
         let at = u32::try_from(self.slots.len()).expect("keys_max is at most 10 million");
+        let tenant = self.tenants.gain(tenant_of(&key));
         self.index.insert(Arc::clone(&key), at);
-        self.slots.push(Slot { key, value, seen: Timestamp(0), newer: NONE, older: NONE });
-        self.link_newest(at);
+        let (among_all, among_tenant) = (Link::ALONE, Link::ALONE);
+        self.slots.push(Slot { key, value, seen: Timestamp(0), tenant, among_all, among_tenant });
+        for order in self.orders(at) {
+            self.link_newest(order, at);
+        }
         at
     }
 
-    /// Removes the oldest slot; the last slot of the vector takes its place.
-    fn evict_oldest(&mut self) {
-        let at = self.oldest;
-        self.unlink(at);
+    /// Removes a slot; the last slot of the vector takes its place.
+    fn evict(&mut self, at: u32) {
+        for order in self.orders(at) {
+            self.unlink(order, at);
+        }
         let gone = self.slots.swap_remove(at as usize);
         self.index.remove(&gone.key);
+        self.tenants.lose(gone.tenant);
         self.evicted += 1;
         let Some(moved) = self.slots.get(at as usize) else { return };
-        let (newer, older) = (moved.newer, moved.older);
         self.index.insert(Arc::clone(&moved.key), at);
-        *self.older_of(newer) = at;
-        *self.newer_of(older) = at;
-    }
-
-    /// Where the slot `of` names its older neighbour, or the head of the list.
-    fn older_of(&mut self, of: u32) -> &mut u32 {
-        match self.slots.get_mut(of as usize) {
-            Some(slot) => &mut slot.older,
-            None => &mut self.newest,
+        for order in self.orders(at) {
+            let Link { newer, older } = *self.link(order, at);
+            self.link(order, newer).older = at;
+            self.link(order, older).newer = at;
         }
     }
 
-    fn newer_of(&mut self, of: u32) -> &mut u32 {
-        match self.slots.get_mut(of as usize) {
-            Some(slot) => &mut slot.newer,
-            None => &mut self.oldest,
+    fn orders(&self, at: u32) -> [Order; 2] {
+        [Order::All, Order::Tenant(self.slots[at as usize].tenant)]
+    }
+
+    /// The place of a slot in an order, or the ends of the order.
+    fn link(&mut self, order: Order, at: u32) -> &mut Link {
+        match (self.slots.get_mut(at as usize), order) {
+            (Some(slot), Order::All) => &mut slot.among_all,
+            (Some(slot), Order::Tenant(_)) => &mut slot.among_tenant,
+            (None, Order::All) => &mut self.ends,
+            (None, Order::Tenant(tenant)) => &mut self.tenants.known[tenant as usize].ends,
         }
     }
 
-    fn unlink(&mut self, at: u32) {
-        let (newer, older) = (self.slots[at as usize].newer, self.slots[at as usize].older);
-        *self.older_of(newer) = older;
-        *self.newer_of(older) = newer;
+    fn unlink(&mut self, order: Order, at: u32) {
+        let Link { newer, older } = *self.link(order, at);
+        self.link(order, newer).older = older;
+        self.link(order, older).newer = newer;
     }
 
-    fn link_newest(&mut self, at: u32) {
-        let second = self.newest;
-        (self.slots[at as usize].newer, self.slots[at as usize].older) = (NONE, second);
-        *self.newer_of(second) = at;
-        self.newest = at;
+    fn link_newest(&mut self, order: Order, at: u32) {
+        let second = self.link(order, NONE).older;
+        *self.link(order, at) = Link { newer: NONE, older: second };
+        self.link(order, second).newer = at;
+        self.link(order, NONE).older = at;
     }
 }
 
@@ -188,10 +307,10 @@ impl<V: Clone> Keyed<V> {
     /// Every key, oldest use first.
     pub(crate) fn save(&self) -> Vec<Saved<V>> {
         let mut saved = Vec::with_capacity(self.slots.len());
-        let mut at = self.oldest;
+        let mut at = self.ends.newer;
         while let Some(slot) = self.slots.get(at as usize) {
             saved.push(Saved { key: slot.key.to_string(), seen: slot.seen.0, value: slot.value.clone() });
-            at = slot.newer;
+            at = slot.among_all.newer;
         }
         saved
     }
@@ -237,22 +356,67 @@ mod tests {
         assert_eq!(keys, ["b", "c"]);
     }
 
+    /// Whoever came first, and although the flooder used its keys last.
+    #[test]
+    fn a_flood_of_keys_evicts_only_the_flooder() {
+        let mut keyed = Keyed::default();
+        let mut enter = |tenant: &str, n: u32| {
+            let mut buffer = String::new();
+            keyed.entry(key(&mut buffer, &[tenant, &n.to_string()]), Timestamp(0), &limits(100), || n);
+        };
+        (0..20).for_each(|n| enter("small", n));
+        (0..10_000).for_each(|n| enter("flooder", n));
+        (0..30).for_each(|n| enter("third", n));
+        (0..10_000).for_each(|n| enter("flooder", n));
+        let held = |tenant: &str| keyed.save().iter().filter(|saved| tenant_of(&saved.key) == tenant).count();
+        assert_eq!((held("small"), held("third"), held("flooder")), (20, 30, 50));
+        assert_eq!(keyed.len(), 100);
+    }
+
+    #[test]
+    fn tenants_that_come_and_go_leave_nothing_behind() {
+        let mut keyed = Keyed::default();
+        for n in 0..1_000 {
+            let mut buffer = String::new();
+            keyed.entry(key(&mut buffer, &[&format!("t{n}"), "x"]), Timestamp(0), &limits(10), || ());
+        }
+        let Tenants { index, known, free, by_keys } = &keyed.tenants;
+        assert_eq!((index.len(), known.len(), free.len(), by_keys.len()), (10, 10, 0, 10));
+    }
+
+    /// What [`Keyed`] does, with a plain list of tenant and key in order of use.
+    fn naive(list: &mut Vec<(u8, u8)>, new: (u8, u8), max: usize) {
+        let known = list.contains(&new);
+        list.retain(|known| *known != new);
+        if !known && list.len() == max {
+            let held = |tenant: u8| list.iter().filter(|(of, _)| *of == tenant).count();
+            let loser = (0..=9).max_by_key(|tenant| (held(*tenant), *tenant == new.0, *tenant)).unwrap();
+            let at = list.iter().position(|(tenant, _)| *tenant == loser).unwrap();
+            list.remove(at);
+        }
+        list.push(new);
+    }
+
     proptest! {
-        /// Against a plain list kept in order of use.
+        /// Restored at any moment, it goes on as if it had not been.
         #[test]
-        fn evicts_the_least_recently_used(keys in proptest::collection::vec(0..12_u8, 0..200), max in 1..8_usize) {
-            let (mut keyed, mut list) = (Keyed::default(), Vec::<String>::new());
-            for key in keys {
-                let key = key.to_string();
-                keyed.entry(&key, Timestamp(0), &limits(max), || ());
-                list.retain(|known| *known != key);
-                list.push(key);
-                let surplus = list.len().saturating_sub(max);
-                list.drain(..surplus);
+        fn evicts_the_oldest_key_of_the_largest_tenant(
+            calls in proptest::collection::vec((0..4_u8, 0..6_u8, any::<bool>()), 0..200),
+            max in 1..12_usize,
+        ) {
+            let (mut keyed, mut list, mut buffer) = (Keyed::default(), Vec::new(), String::new());
+            for (tenant, part, restored) in calls {
+                naive(&mut list, (tenant, part), max);
+                let parts = [&*tenant.to_string(), &*part.to_string()];
+                keyed.entry(key(&mut buffer, &parts), Timestamp(0), &limits(max), || ());
+                if restored {
+                    keyed = Keyed::load(keyed.save());
+                }
                 let saved: Vec<String> = keyed.save().into_iter().map(|saved| saved.key).collect();
-                prop_assert_eq!(&saved, &list);
-                let loaded: Vec<String> = Keyed::load(keyed.save()).save().into_iter().map(|s| s.key).collect();
-                prop_assert_eq!(&loaded, &list);
+                let expected: Vec<String> =
+                    list.iter().map(|(tenant, part)| format!("{tenant}\u{1f}{part}\u{1f}")).collect();
+                prop_assert_eq!(saved, expected);
+                prop_assert_eq!(keyed.index.len(), list.len());
             }
         }
     }

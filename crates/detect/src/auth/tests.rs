@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heimdall_model::schema::logs;
-use heimdall_model::{Batch, BatchBuilder, Position};
+use heimdall_model::{Batch, BatchBuilder, Position, Tenant};
 use proptest::prelude::*;
 
 use super::*;
@@ -64,6 +64,35 @@ fn reports_of_pam_and_of_the_service_are_not_added_up() {
     check(&both(4), &[]);
     assert_eq!(found(&both(5)).len(), 1);
     assert_eq!(found(&(0..5).map(|n| pam(n, "10.0.0.2")).collect::<Vec<_>>()).len(), 1);
+}
+
+/// A tenant that fails from more sources, for more users, than a detector keeps must not hide another's burst.
+#[test]
+fn a_tenants_flood_of_keys_does_not_hide_anothers_burst() {
+    let mut config = DetectConfig::default();
+    config.auth.limits.keys_max = 20_000;
+    let mut detector = Auth::new(&config);
+    let judge = |detector: &mut Auth, tenant: &str, lines: &[Line]| {
+        let (tenant, batch, mut out) = (Tenant::new(tenant).unwrap(), batch_of(lines), Findings::default());
+        detector.observe(&Observed { tenant: &tenant, batch: &batch }, &mut out);
+        out.verdicts.into_iter().map(|v| v.summary).collect::<Vec<_>>()
+    };
+    let four = |start| (start..start + 4).map(|n| failed(n, "root", "10.0.0.1")).collect::<Vec<_>>();
+    let flood: Vec<Line> = (0..45_000_u32)
+        .map(|n| failed(5, &format!("u{n}"), &std::net::Ipv4Addr::from(0x0b00_0000 + n).to_string()))
+        .collect();
+    assert!(judge(&mut detector, "victim", &four(0)).is_empty());
+    assert!(judge(&mut detector, "attacker", &flood).is_empty());
+    assert_eq!(detector.state_keys(), 40_000);
+
+    let mut restored = Auth::new(&config);
+    restored.restore(&detector.snapshot()).unwrap();
+    for detector in [&mut detector, &mut restored] {
+        let expected = "5 failed logins from 10.0.0.1 for one user within 10 s (limit 5 in 1m)";
+        assert_eq!(judge(detector, "victim", &four(10)), [expected]);
+        assert!(judge(detector, "attacker", &flood[..100]).is_empty());
+    }
+    assert_eq!(restored.snapshot(), detector.snapshot());
 }
 
 #[test]
