@@ -129,7 +129,7 @@ impl Alerts {
 
     fn ingest_chunk(&self, verdicts: Vec<Verdict>) -> Result<Vec<AlertChange>, AlertError> {
         let now = self.clock.now();
-        let mut state = self.wait_for_room(verdicts.len());
+        let mut state = self.wait_for_room(verdicts.len())?;
         let mut changes = Changes::default();
         let outcome =
             verdicts.into_iter().try_for_each(|verdict| self.apply(&mut state, verdict, now, &mut changes));
@@ -176,14 +176,17 @@ impl Alerts {
         Ok(())
     }
 
-    fn wait_for_room(&self, verdict_count: usize) -> MutexGuard<'_, State> {
+    fn wait_for_room(&self, verdict_count: usize) -> Result<MutexGuard<'_, State>, AlertError> {
+        let deadline = Instant::now() + FLUSH_WAIT;
         let mut state = self.shared.state.lock();
         while state.pending_count() + verdict_count > PENDING_MAX && !state.is_closed {
             state.is_urgent = true;
             self.shared.wake.notify_one();
-            self.shared.stored.wait(&mut state);
+            if self.shared.stored.wait_until(&mut state, deadline).timed_out() {
+                return Err(AlertError::NotDurable);
+            }
         }
-        state
+        Ok(state)
     }
 
     /// Waits until every change made so far is durable: before a checkpoint moves past the verdicts that made it.

@@ -89,6 +89,7 @@ pub(crate) fn query(error: &QueryError) -> Problem {
         QueryError::OutOfBudget { .. } => unprocessable("query_budget_exceeded"),
         QueryError::TooManyGroups { .. } => unprocessable("too_many_groups"),
         QueryError::TooMuchMemory { .. } => unprocessable("query_memory_exceeded"),
+        QueryError::AnswerTooLarge { .. } => unprocessable("answer_too_large"),
         QueryError::Filter(_) => Problem::bad_request("invalid_query", detail),
         other => Problem::internal(other),
     }
@@ -106,6 +107,9 @@ pub(crate) fn scan(error: &ScanError) -> Problem {
         ScanError::BudgetExceeded { stats, .. } => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "query_budget_exceeded", detail)
                 .with_member("stats", json!(stats))
+        }
+        ScanError::AnswerTooLarge { .. } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "answer_too_large", detail)
         }
         ScanError::Filter(_) => Problem::bad_request("invalid_query", detail),
         other => Problem::internal(other),

@@ -114,6 +114,10 @@ impl Worker {
     }
 
     fn report(&mut self, findings: Findings) {
+        if self.gave_up {
+            // All of them come again: storing a later one now would make an earlier one look seen.
+            return;
+        }
         for assessment in &findings.assessments {
             self.write(assessment);
         }

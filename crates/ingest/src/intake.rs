@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heimdall_journal::{Append, Appended, Journal, JournalError};
-use heimdall_model::{Batch, Clock, Tenant, Timestamp, codec};
+use heimdall_model::{Batch, Clock, Dataset, Tenant, Timestamp, codec};
 use metrics::counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
@@ -260,7 +260,8 @@ impl Intake {
             .and_then(|()| self.each_rate(&caller, |rate| rate.take(rows, now)));
         let written = match within_rates {
             Ok(()) => {
-                let key = idempotency_key.map(|key| dedup_key(&caller.tenant, door, &key));
+                let key =
+                    idempotency_key.map(|key| dedup_key(&caller.tenant, door, decoded.batch.dataset, &key));
                 self.append(&caller.tenant, &decoded.batch, key, now).await
             }
             Err(refused) => Err(refused),
@@ -374,10 +375,10 @@ impl<K: std::hash::Hash + Eq + Clone> Rate for Keyed<'_, K> {
     }
 }
 
-/// The journal's key for a sender's: the same text from another tenant or door is another key.
-fn dedup_key(tenant: &Tenant, door: &str, key: &str) -> [u8; 16] {
+/// The journal's key for a sender's: the same text from another tenant or door, or for another dataset, is another key.
+fn dedup_key(tenant: &Tenant, door: &str, dataset: Dataset, key: &str) -> [u8; 16] {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    for part in [tenant.as_str(), door, key] {
+    for part in [tenant.as_str(), door, dataset.as_str(), key] {
         context.update(&(part.len() as u64).to_le_bytes());
         context.update(part.as_bytes());
     }

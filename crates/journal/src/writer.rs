@@ -77,7 +77,12 @@ impl Writer {
         self.append(group)?;
         self.shared.lock().appended_seq = self.next_seq + group.len() as u64 - 1;
         let started = Instant::now();
-        self.active.file.sync().map_err(|error| latch("sync", &error))?;
+        if let Err(error) = self.active.file.sync() {
+            // The cache may show a restart what the disk does not hold, and no later sync would say so: cut the group,
+            // of which nobody was told. A cut that fails too leaves what the checksums can judge.
+            let _ = self.active.file.truncate(self.active.bytes);
+            return Err(latch("sync", &error));
+        }
         self.active.bytes += group_bytes;
         Ok(started.elapsed())
     }

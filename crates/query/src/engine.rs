@@ -84,6 +84,12 @@ pub enum QueryError {
         /// The limit.
         bytes_max: usize,
     },
+    /// The rows found do not fit memory's share of one answer.
+    #[error("the rows found are larger than {} MiB; ask for fewer rows or fewer fields", bytes_max >> 20)]
+    AnswerTooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
     /// A condition does not compile.
     #[error(transparent)]
     Filter(FilterError),
@@ -100,6 +106,7 @@ impl From<ScanError> for QueryError {
                 QueryError::OutOfTime { rows_scanned: stats.rows_scanned }
             }
             ScanError::BudgetExceeded { rows_max, .. } => QueryError::OutOfBudget { rows_max },
+            ScanError::AnswerTooLarge { bytes_max } => QueryError::AnswerTooLarge { bytes_max },
             ScanError::Filter(error) => QueryError::Filter(error),
             other => QueryError::Store(other),
         }

@@ -23,6 +23,9 @@ pub mod template;
 mod upkeep;
 
 pub use block::RowBlock;
-pub use scan::{Control, Hit, Order, RollupVisitor, ScanError, ScanPlan, ScanRequest, ScanStats, TimeRange};
+pub use scan::{
+    Control, Hit, Order, RollupVisitor, SEARCH_BYTES_MAX, ScanError, ScanPlan, ScanRequest, ScanStats,
+    TimeRange,
+};
 pub use store::{Store, StoreConfig, StoreError, StoreStatus};
 pub use upkeep::UpkeepReport;

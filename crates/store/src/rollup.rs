@@ -63,7 +63,7 @@ impl Rollup {
 
     /// Start of a cell's minute.
     pub(crate) fn start(cell: &RollupCell) -> Timestamp {
-        Timestamp(cell.minute * MINUTE_NS)
+        Timestamp(cell.minute.saturating_mul(MINUTE_NS))
     }
 }
 

@@ -32,6 +32,8 @@ use crate::store::{Store, StoreError};
 
 /// Most rows of a segment whose numbers are gathered before their other columns are fetched.
 const FETCH_ROWS: usize = 65_536;
+/// Bytes of rows in memory that one search answers with; beyond: [`ScanError::AnswerTooLarge`].
+pub const SEARCH_BYTES_MAX: usize = 64 << 20;
 /// Pages a newest-first search reads of a segment before it looks again what it still needs.
 const SEARCH_PAGES: usize = 16;
 
@@ -150,6 +152,12 @@ pub enum ScanError {
         rows_max: u64,
         /// What was done until then.
         stats: Box<ScanStats>,
+    },
+    /// The rows found do not fit memory's share of one answer.
+    #[error("the rows found are larger than {} MiB; ask for fewer rows or fewer fields", bytes_max >> 20)]
+    AnswerTooLarge {
+        /// The limit.
+        bytes_max: usize,
     },
     /// The filter does not compile.
     #[error(transparent)]
@@ -625,6 +633,8 @@ impl Scan<'_> {
         segments: &[Arc<Segment>],
     ) -> Result<Vec<Hit>, ScanError> {
         let mut hits: Vec<Option<Hit>> = vec![None; places.len()];
+        let mut room = SEARCH_BYTES_MAX;
+        let too_large = ScanError::AnswerTooLarge { bytes_max: SEARCH_BYTES_MAX };
         let mut of_segment: Vec<Vec<(u32, usize)>> = vec![Vec::new(); segments.len()];
         let mut of_chunk: Vec<Vec<(usize, usize)>> = vec![Vec::new(); chunks.len()];
         for (slot, place) in places.into_iter().enumerate() {
@@ -640,10 +650,15 @@ impl Scan<'_> {
                 Some(fields) => block.projected(fields),
                 None => block,
             });
+            match room.checked_sub(block.byte_size()) {
+                Some(left) => room = left,
+                None => return Err(too_large),
+            }
             for (row, (_, slot)) in rows.iter().enumerate() {
                 hits[*slot] = Some(Hit { block: Arc::clone(&block), row });
             }
         }
+        let mut is_full = false;
         for (segment, rows) in of_segment.iter_mut().enumerate().filter(|(_, rows)| !rows.is_empty()) {
             rows.sort_unstable();
             let numbers: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
@@ -652,6 +667,13 @@ impl Scan<'_> {
                 &ranges_of(&numbers),
                 self.request.fields.as_deref(),
                 &mut |block, read| {
+                    match room.checked_sub(block.byte_size()) {
+                        Some(left) => room = left,
+                        None => {
+                            is_full = true;
+                            return ControlFlow::Break(());
+                        }
+                    }
                     let block = Arc::new(block);
                     for ((row, number), (expected, slot)) in read.iter().enumerate().zip(next.by_ref()) {
                         debug_assert_eq!(number, expected);
@@ -660,6 +682,9 @@ impl Scan<'_> {
                     ControlFlow::Continue(())
                 },
             )?;
+            if is_full {
+                return Err(too_large);
+            }
             self.control.check(&self.stats)?;
         }
         Ok(hits.into_iter().flatten().collect())

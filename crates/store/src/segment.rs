@@ -4,11 +4,11 @@
 //! Invariants:
 //! - rows are sorted by (service, template, time) and never change;
 //! - both files are whole and synced before a manifest names them;
-//! - a reader keeps its file open, so a segment may be removed while it is read.
+//! - the files of a segment stay until its last reader is gone.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
@@ -68,6 +68,8 @@ pub(crate) struct SegmentMeta {
     pub bytes: u64,
     /// Bytes of the sidecar.
     pub sidecar_bytes: u64,
+    /// Bytes of the rows in memory, when they were written.
+    pub memory_bytes: u64,
 }
 
 impl SegmentMeta {
@@ -97,6 +99,21 @@ pub(crate) struct Segment {
     disk: Arc<dyn Disk>,
     footer: OnceLock<ArrowReaderMetadata>,
     sidecar: OnceLock<Arc<Sidecar>>,
+    retired: AtomicBool,
+}
+
+impl Drop for Segment {
+    /// The last reader of a segment that no manifest names removes its files; after a crash the next start does.
+    fn drop(&mut self) {
+        if !*self.retired.get_mut() {
+            return;
+        }
+        for path in [&self.path, &self.sidecar_path] {
+            if let Err(error) = self.disk.remove(path) {
+                tracing::warn!(file = %path.display(), %error, "could not remove a segment's file");
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Segment {
@@ -125,15 +142,13 @@ impl Segment {
             disk: Arc::clone(disk),
             footer: OnceLock::new(),
             sidecar: OnceLock::new(),
+            retired: AtomicBool::new(false),
         })
     }
 
-    /// Removes both files.
-    pub(crate) fn remove(&self) -> Result<(), StoreError> {
-        for path in [&self.path, &self.sidecar_path] {
-            self.disk.remove(path).map_err(|source| StoreError::io(path, source))?;
-        }
-        Ok(())
+    /// Lets the files go with the last reader: no manifest names the segment any more.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
     }
 
     fn corrupt(&self, path: &Path, detail: &dyn std::fmt::Display) -> StoreError {
@@ -328,6 +343,7 @@ pub(crate) fn encode(id: u64, table: &TableKey, chunks: &[Arc<Chunk>]) -> Result
         arrived: chunks.iter().map(|chunk| chunk.arrived).max().unwrap_or_default(),
         bytes: parquet.len() as u64,
         sidecar_bytes: sidecar.len() as u64,
+        memory_bytes: chunks.iter().map(|chunk| chunk.bytes as u64).sum(),
     };
     Ok(Encoded { meta, parquet, sidecar })
 }

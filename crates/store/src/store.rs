@@ -39,7 +39,7 @@ pub struct StoreConfig {
     pub retention_bytes: u64,
     /// Segments smaller than this are merged.
     pub compact_below_rows: u64,
-    /// Most bytes of Parquet merged at once, which bounds the memory of a compaction.
+    /// Most bytes of rows in memory merged at once: a compaction holds them decoded.
     pub compact_bytes_max: u64,
 }
 
@@ -52,7 +52,7 @@ impl Default for StoreConfig {
             retention: Duration::from_secs(30 * 86_400),
             retention_bytes: 0,
             compact_below_rows: 500_000,
-            compact_bytes_max: 64 << 20,
+            compact_bytes_max: 256 << 20,
         }
     }
 }
@@ -285,7 +285,8 @@ impl Store {
         let mut current = self.manifest.lock();
         let mut next = Manifest { number: current.number + 1, journal_seq: frozen.seq, ..current.clone() };
         let written = self.write_frozen(&mut next, &frozen);
-        let fresh = written.inspect_err(|_| current.burn(&next))?;
+        let fresh = written.inspect_err(|_| self.give_up(&mut current, &next))?;
+        next.commit(self.disk.as_ref(), &self.root).inspect_err(|_| current.burn(&next))?;
         {
             let mut state = self.state.write();
             for segment in fresh {
@@ -298,7 +299,13 @@ impl Store {
         Ok(Some(frozen.seq))
     }
 
-    /// Writes everything frozen and commits the manifest that names it.
+    /// Gives up an attempt before its manifest was begun: its files go, so that a full disk is not filled by retries.
+    pub(crate) fn give_up(&self, current: &mut Manifest, attempt: &Manifest) {
+        self.remove_unnamed(attempt, current);
+        current.burn(attempt);
+    }
+
+    /// Writes everything frozen as files that `next` names.
     fn write_frozen(&self, next: &mut Manifest, frozen: &Frozen) -> Result<Vec<Arc<Segment>>, StoreError> {
         let mut fresh = Vec::new();
         for (table, chunks) in &frozen.tables {
@@ -307,7 +314,6 @@ impl Store {
             }
         }
         self.write_catalogs(next, frozen)?;
-        next.commit(self.disk.as_ref(), &self.root)?;
         Ok(fresh)
     }
 
@@ -320,10 +326,10 @@ impl Store {
     ) -> Result<Arc<Segment>, StoreError> {
         let encoded = segment::encode(manifest.next_segment_id, table, chunks)?;
         manifest.next_segment_id += 1;
+        manifest.segments.push(encoded.meta.clone());
         let disk = self.disk.as_ref();
         segment::write_whole(disk, &self.root.join(encoded.meta.parquet_name()), &encoded.parquet)?;
         segment::write_whole(disk, &self.root.join(encoded.meta.sidecar_name()), &encoded.sidecar)?;
-        manifest.segments.push(encoded.meta.clone());
         Ok(Arc::new(Segment::open(&self.disk, &self.root, encoded.meta)?))
     }
 
@@ -332,17 +338,18 @@ impl Store {
         manifest.catalogs.clear();
         for (tenant, bytes) in &frozen.catalogs {
             let name = format!("{tenant}.templates.{number:012}.bin");
-            let file = self.write_named(name, bytes)?;
+            let file = named(name, bytes);
             manifest.catalogs.push(CatalogFile { tenant: tenant.clone(), file });
+            self.write_named(&manifest.catalogs.last().expect("just pushed").file.file, bytes)?;
         }
         let judgement = format!("judgement.{number:012}.bin");
-        manifest.judgement = Some(self.write_named(judgement, &frozen.judgement)?);
+        self.write_named(&judgement, &frozen.judgement)?;
+        manifest.judgement = Some(named(judgement, &frozen.judgement));
         Ok(())
     }
 
-    fn write_named(&self, file: String, bytes: &[u8]) -> Result<NamedFile, StoreError> {
-        segment::write_whole(self.disk.as_ref(), &self.root.join(&file), bytes)?;
-        Ok(NamedFile { file, crc32c: crc32c::crc32c(bytes) })
+    fn write_named(&self, file: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        segment::write_whole(self.disk.as_ref(), &self.root.join(file), bytes)
     }
 
     /// Removes files the old manifest named and the new one does not. What cannot be removed now is removed at the
@@ -442,6 +449,10 @@ fn cut(chunk: &Arc<Chunk>) -> Vec<Arc<Chunk>> {
         .chunks(SEGMENT_ROWS_MAX)
         .map(|part| Arc::new(Chunk::new(crate::block::RowBlock::interleave(&[&chunk.block], part))))
         .collect()
+}
+
+fn named(file: String, bytes: &[u8]) -> NamedFile {
+    NamedFile { file, crc32c: crc32c::crc32c(bytes) }
 }
 
 fn read_named(disk: &dyn Disk, root: &Path, file: &NamedFile) -> Result<Vec<u8>, StoreError> {

@@ -34,6 +34,12 @@ pub struct UpkeepReport {
     pub merged_segments: usize,
 }
 
+/// From when a segment's retention counts: its last arrival, or its newest event time when that is later by a clock's
+/// usual error. A clock that is years ahead must not keep a segment for years.
+fn newest(meta: &SegmentMeta) -> Timestamp {
+    meta.arrived.max(meta.max.min(meta.arrived.saturating_add_ns(DAY_NS)))
+}
+
 impl Store {
     /// Drops what retention no longer keeps, then merges small segments of one table and day, one group a call.
     ///
@@ -45,11 +51,15 @@ impl Store {
         Ok(report)
     }
 
-    fn retain(&self, now: Timestamp) -> Result<UpkeepReport, StoreError> {
+    /// Drops what retention no longer keeps.
+    ///
+    /// # Errors
+    /// The manifest could not be written; nothing has changed then.
+    pub fn retain(&self, now: Timestamp) -> Result<UpkeepReport, StoreError> {
         let mut report = UpkeepReport::default();
         let metas = self.metas();
         let expired = |meta: &&SegmentMeta| {
-            let age = now.0.saturating_sub(meta.max.max(meta.arrived).0);
+            let age = now.0.saturating_sub(newest(meta).0);
             let keep = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
             keep > 0 && age > keep
         };
@@ -58,7 +68,7 @@ impl Store {
         if self.config.retention_bytes > 0 {
             let mut kept: Vec<&SegmentMeta> =
                 metas.iter().filter(|meta| !dropped.contains(&meta.id)).collect();
-            kept.sort_by_key(|meta| meta.max);
+            kept.sort_by_key(|meta| newest(meta));
             let mut bytes: u64 = kept.iter().map(|meta| meta.bytes + meta.sidecar_bytes).sum();
             for meta in kept {
                 if bytes <= self.config.retention_bytes {
@@ -94,9 +104,10 @@ impl Store {
         Ok(sources.len())
     }
 
-    /// The first group of small segments of one table and day that are worth a merge.
+    /// The largest group of small segments of one table and day that is worth a merge.
     fn mergeable(&self) -> Option<(TableKey, Vec<Arc<Segment>>)> {
         let state = self.state.read();
+        let mut largest: Option<(TableKey, Vec<Arc<Segment>>)> = None;
         for (table, segments) in &state.segments {
             let mut by_day: BTreeMap<i64, Vec<Arc<Segment>>> = BTreeMap::new();
             for segment in segments.iter().filter(|s| s.meta.rows < self.config.compact_below_rows) {
@@ -108,15 +119,16 @@ impl Store {
                 let (mut rows, mut bytes) = (0, 0);
                 group.retain(|segment| {
                     rows += segment.meta.rows;
-                    bytes += segment.meta.bytes;
+                    bytes += segment.meta.memory_bytes;
                     rows <= SEGMENT_ROWS_MAX as u64 && bytes <= self.config.compact_bytes_max
                 });
-                if group.len() >= MERGE_SEGMENTS_MIN {
-                    return Some((table.clone(), group));
+                let beats = |(_, best): &(TableKey, Vec<Arc<Segment>>)| group.len() > best.len();
+                if group.len() >= MERGE_SEGMENTS_MIN && largest.as_ref().is_none_or(beats) {
+                    largest = Some((table.clone(), group));
                 }
             }
         }
-        None
+        largest
     }
 
     /// Commits a manifest without some segments and with what `make` writes, then drops their files.
@@ -128,11 +140,8 @@ impl Store {
         let mut current = self.manifest.lock();
         let mut next = Manifest { number: current.number + 1, ..current.clone() };
         next.segments.retain(|meta| !dropped.contains(&meta.id));
-        let written = make(&mut next).and_then(|fresh| {
-            next.commit(self.disk.as_ref(), &self.root)?;
-            Ok(fresh)
-        });
-        let fresh = written.inspect_err(|_| current.burn(&next))?;
+        let fresh = make(&mut next).inspect_err(|_| self.give_up(&mut current, &next))?;
+        next.commit(self.disk.as_ref(), &self.root).inspect_err(|_| current.burn(&next))?;
         let mut removed = Vec::new();
         {
             let mut state = self.state.write();
@@ -143,11 +152,7 @@ impl Store {
                 state.segments.entry(segment.meta.table.clone()).or_default().push(segment);
             }
         }
-        for segment in removed {
-            if let Err(error) = segment.remove() {
-                tracing::warn!(segment = segment.meta.id, %error, "could not remove a segment's files");
-            }
-        }
+        removed.iter().for_each(|segment| segment.retire());
         *current = next;
         Ok(())
     }

@@ -279,3 +279,48 @@ fn a_damaged_file_is_named() {
     let error = Store::open(shared, root, config()).expect_err("damaged");
     assert!(error.to_string().contains(&manifest), "{error}");
 }
+
+#[test]
+fn a_full_disk_is_not_filled_by_retries_and_the_first_commit_with_room_succeeds() {
+    let disk = ForgetfulDisk::default();
+    let store = open(&disk);
+    add(&store, &batch(1, 1, 500));
+    let files = || disk.list(Path::new("/data/store")).expect("lists");
+    let before = files();
+    assert!(store.freeze(1, Vec::new));
+    disk.limit_free(Some(6_000));
+    for _ in 0..3 {
+        let error = store.commit_frozen().expect_err("full");
+        assert!(error.is_transient(), "{error}");
+        assert_eq!(files(), before, "a failed attempt leaves nothing");
+    }
+    disk.limit_free(None);
+    assert_eq!(store.commit_frozen().expect("commits"), Some(1));
+    check_against_reference(&store, &[batch(1, 1, 500)], &Filter::All, TimeRange::ALL, 1_000);
+}
+
+#[test]
+fn records_at_the_ends_of_time_are_counted_like_others() {
+    let disk = ForgetfulDisk::default();
+    let store = open(&disk);
+    let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(0));
+    for time in [i64::MIN, -1, 0, i64::MAX - 1] {
+        builder.set_int(logs::TIMESTAMP, time);
+        builder.set_text(logs::MESSAGE, "m");
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(1, 0);
+    add(&store, &batch);
+    let counted = |store: &Arc<Store>| {
+        let mut rows = 0;
+        store.rollup(&tenant(), Dataset::Logs, TimeRange::ALL, &mut |_, _, _, n| rows += n).expect("counts");
+        rows
+    };
+    assert_eq!(counted(&store), 4);
+    store.freeze(1, Vec::new);
+    store.commit_frozen().expect("commits");
+    store.upkeep(Timestamp(0)).expect("keeps");
+    assert_eq!(counted(&store), 4);
+    check_against_reference(&store, &[batch], &Filter::All, TimeRange::ALL, 10);
+}

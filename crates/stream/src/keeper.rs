@@ -12,7 +12,7 @@ use heimdall_journal::Journal;
 use heimdall_model::Clock;
 use heimdall_store::{Store, StoreError};
 
-use crate::stream::Shared;
+use crate::stream::{PanicGuard, Shared};
 
 /// Time between rounds of upkeep.
 const UPKEEP_EVERY: Duration = Duration::from_secs(60);
@@ -35,13 +35,15 @@ impl Keeper {
     pub(crate) fn run(self) {
         // The first round comes at once: a server that is restarted often has as much to merge and to forget as any.
         let mut upkeep_due = Instant::now();
+        let _guard = PanicGuard(Arc::clone(&self.shared));
         loop {
             match self.frozen.recv_deadline(upkeep_due) {
                 Ok(()) => self.commit(),
                 Err(RecvTimeoutError::Timeout) => {
-                    self.upkeep();
+                    let merged = self.upkeep();
                     self.publish();
-                    upkeep_due = Instant::now() + UPKEEP_EVERY;
+                    // While there is something to merge, merging goes on; a waiting commit comes first all the same.
+                    upkeep_due = if merged > 0 { Instant::now() } else { Instant::now() + UPKEEP_EVERY };
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -57,6 +59,10 @@ impl Keeper {
             self.shared.set_trouble(Some(error.to_string()));
             if self.shared.is_stopping() {
                 return;
+            }
+            // What retention no longer keeps may be the very space that is missing.
+            if let Err(error) = self.store.retain(self.clock.now()) {
+                tracing::warn!(%error, "retention could not free space");
             }
             std::thread::park_timeout(RETRY_AFTER);
         }
@@ -87,17 +93,24 @@ impl Keeper {
         }
     }
 
-    fn upkeep(&self) {
+    /// One round; returns the segments it merged.
+    fn upkeep(&self) -> usize {
         match self.store.upkeep(self.clock.now()) {
-            Ok(report) if report == heimdall_store::UpkeepReport::default() => {}
-            Ok(report) => tracing::info!(
-                expired = report.expired_segments,
-                shed = report.shed_segments,
-                dropped_rows = report.dropped_rows,
-                merged = report.merged_segments,
-                "store upkeep"
-            ),
-            Err(error) => tracing::error!(%error, "store upkeep failed; it is tried again"),
+            Ok(report) if report == heimdall_store::UpkeepReport::default() => 0,
+            Ok(report) => {
+                tracing::info!(
+                    expired = report.expired_segments,
+                    shed = report.shed_segments,
+                    dropped_rows = report.dropped_rows,
+                    merged = report.merged_segments,
+                    "store upkeep"
+                );
+                report.merged_segments
+            }
+            Err(error) => {
+                tracing::error!(%error, "store upkeep failed; it is tried again");
+                0
+            }
         }
     }
 }

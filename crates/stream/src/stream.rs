@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use heimdall_detect::{DetectConfig, DetectorStatus, Findings, Judge, RuleSet};
 use heimdall_journal::{Frame, Journal, JournalError, Reader};
 use heimdall_model::{Batch, Clock, Position, Tenant, codec};
@@ -98,8 +98,30 @@ impl Shared {
         *self.trouble.lock() = trouble;
     }
 
+    /// Notes why the stream cannot go on; the first reason stays.
+    pub(crate) fn set_stopped(&self, reason: &str) {
+        self.stopped.lock().get_or_insert_with(|| reason.to_owned());
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.lock().is_some()
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Says that a thread of the stream has panicked, when it has.
+pub(crate) struct PanicGuard(pub Arc<Shared>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set_stopped(
+                "a thread of the stream panicked; records are kept in the journal until a restart",
+            );
+        }
     }
 }
 
@@ -215,6 +237,7 @@ struct Consumer {
 
 impl Consumer {
     fn run(mut self) {
+        let _guard = PanicGuard(Arc::clone(&self.shared));
         loop {
             let next = self.parts.reader.next(TICK);
             // After the wait: a change is in force for every frame that was appended after it was accepted.
@@ -227,11 +250,19 @@ impl Consumer {
                 Err(JournalError::Closed) => break,
                 Err(error) => {
                     tracing::error!(%error, "the journal cannot be read; the stream stops");
-                    *self.shared.stopped.lock() = Some(error.to_string());
+                    self.shared.set_stopped(&error.to_string());
                     return;
                 }
             }
             self.flush_when_due();
+            if self.shared.is_stopped() {
+                // The memtable would grow without bound: the journal holds the senders back.
+                return;
+            }
+            if self.shared.is_stopping() && self.parts.store.is_flush_due() {
+                // No room, and nothing will make any: the rest is in the journal.
+                break;
+            }
         }
         self.idle();
         self.wait_for_writer();
@@ -317,6 +348,8 @@ impl Consumer {
         }
         while !self.parts.sink.settle() {
             if self.shared.is_stopping() || !self.parts.store.is_flush_due() {
+                // There is room: ask again after another `flush_age`, not with every frame.
+                self.oldest = Some(Instant::now());
                 return;
             }
             // No room to go on without losing what a restart needs: the journal holds the senders back.
@@ -333,8 +366,11 @@ impl Consumer {
     /// Blocks until nothing is frozen: back-pressure on the journal, which is bounded.
     fn wait_for_writer(&self) {
         while self.parts.store.is_frozen() {
-            if self.committed.recv_timeout(Duration::from_secs(1)).is_err() && self.shared.is_stopping() {
-                return;
+            match self.committed.recv_timeout(Duration::from_secs(1)) {
+                Err(RecvTimeoutError::Timeout) if self.shared.is_stopping() => return,
+                // The keeper has ended, and has said why.
+                Err(RecvTimeoutError::Disconnected) => return,
+                _ => {}
             }
         }
     }

@@ -189,7 +189,7 @@ impl<'b> Body<'b> {
                 continue;
             }
             self.has_room(&reader)?;
-            only_error = self.line(&mut reader, start, line).filter(|_| reader.index() == 1);
+            only_error = self.line(&mut reader, start, line);
         }
         match only_error {
             Some(error) if reader.index() == 1 => Err(error),
@@ -197,19 +197,20 @@ impl<'b> Body<'b> {
         }
     }
 
-    /// Takes one line; what the body's error would be were this its only line.
+    /// Takes one line; what the body's error is when this is its only line so far.
     fn line(&self, reader: &mut RecordReader<'_>, start: usize, line: &[u8]) -> Option<BodyError> {
         match std::str::from_utf8(line) {
             Err(error) => {
                 let byte = error.valid_up_to();
                 reader.reject_unread(RejectKind::Utf8, format!("line is not UTF-8 at byte {byte}"));
-                Some(BodyError::Utf8 { byte: start + byte })
+                (reader.index() == 1).then_some(BodyError::Utf8 { byte: start + byte })
             }
             Ok(text) => {
                 let Syntax { at, detail } = self.line_text(reader, text).err()?;
                 let reason = format!("line is not JSON at byte {at}: {detail}");
                 reader.reject_unread(RejectKind::Syntax, reason);
-                Some(self.syntax(Syntax { at: start + at, detail }))
+                // Counts lines from the body's start: not for every bad line of a long body.
+                (reader.index() == 1).then(|| self.syntax(Syntax { at: start + at, detail }))
             }
         }
     }

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use heimdall_model::schema::{self, Dataset, logs};
+use heimdall_model::schema::{self, logs};
 use heimdall_model::{BatchBuilder, FieldId, FieldType, Level, Timestamp};
 
 use super::members::{Members, push_key};
@@ -23,9 +23,6 @@ use crate::decoded::{Decoded, Mark, Notes, RejectKind, Rejected};
 const PREDICTED_KEYS_MAX: usize = 128;
 /// Fields of a dataset that one `u32` of flags can hold.
 const FIELDS_OF_DATASET_MAX: usize = 32;
-
-/// The schema version records have unless they say otherwise; not stored.
-const DEFAULT_VERSION: i64 = 1;
 
 const DUPLICATE: &str = "occurs more than once: the last value was taken";
 const ODD_TEXT: &str = "has NUL or half a surrogate pair: replaced by U+FFFD";
@@ -579,7 +576,6 @@ impl<'l> RecordReader<'l> {
                 None => return Fit::Unsuitable("is not a level"),
             },
             FieldType::Int => match plain.trim().parse().ok().filter(|_| is_scalar) {
-                Some(DEFAULT_VERSION) if is_version(builder.dataset(), meaning.id) => return Fit::Absent,
                 Some(number) => builder.set_int(meaning.id, number),
                 None => return Fit::Unsuitable("is not a whole number"),
             },
@@ -646,10 +642,6 @@ impl<'l> RecordReader<'l> {
 
 const CLASSES: [&str; 4] = ["public", "internal", "confidential", "restricted"];
 
-fn is_version(dataset: Dataset, id: FieldId) -> bool {
-    dataset == Dataset::Logs && id == logs::VERSION
-}
-
 /// Reads the white space and colon after a key, up to the value.
 #[inline]
 fn colon(scan: &mut Scanner<'_>) -> Result<(), Syntax> {
@@ -662,13 +654,13 @@ fn colon(scan: &mut Scanner<'_>) -> Result<(), Syntax> {
 }
 
 fn time(plain: &str, is_text: bool, now: Timestamp) -> Option<Timestamp> {
-    if is_text {
-        return Timestamp::parse_with(plain, now);
-    }
-    match plain.parse() {
+    let time = match plain.parse() {
+        _ if is_text => Timestamp::parse_with(plain, now),
         Ok(number) => Timestamp::from_epoch_int(number),
         Err(_) => Timestamp::parse(plain).or_else(|| Timestamp::from_epoch_float(plain.parse().ok()?)),
-    }
+    };
+    // The last representable moment is no event time ("never", in many programs), and no time range ends after it.
+    time.filter(|time| time.0 < i64::MAX)
 }
 
 /// Reads `2 N` hex digits that are not all zero.

@@ -107,7 +107,7 @@ fn depth_is_limited_without_recursion() {
 fn names_aliases_and_nested_names_go_to_their_fields() {
     check(
         r#"{"msg":"m","Severity":"WARNING","source":{"service":"s","zone":"z"},"trace":{"traceId":"0AF7651916cd43dd8448eb211c80319c"},"k8s":{"pod":{"name":"p","uid":"u"}},"metrics":{"duration":"1.5"},"user_id":7,"version":1,"security":{"classification":"Internal","piiFields":["a", "b"]}}"#,
-        r#"{"attributes":{"k8s":{"pod":{"uid":"u"}},"source":{"zone":"z"}},"classification":"internal","duration_ms":1.5,"instance":"p","level":"warn","message":"m","pii_fields":["a","b"],"service":"s","trace_id":"0af7651916cd43dd8448eb211c80319c","user_id":"7"}"#,
+        r#"{"attributes":{"k8s":{"pod":{"uid":"u"}},"source":{"zone":"z"}},"classification":"internal","duration_ms":1.5,"instance":"p","level":"warn","message":"m","pii_fields":["a","b"],"service":"s","trace_id":"0af7651916cd43dd8448eb211c80319c","user_id":"7","version":1}"#,
     );
     check(
         r#"{"message":{"raw":"m","template":"t","structured":{"x":1}},"attributes":{"y":2,"level":"l"},"z":null}"#,
