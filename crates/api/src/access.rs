@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use heimdall_guard::{
@@ -34,6 +34,9 @@ const TOKEN_SUBPROTOCOL: &str = "bearer.";
 /// The subprotocol the server chooses when it is offered.
 pub(crate) const SUBPROTOCOL: &str = "heimdall.v1";
 
+/// Headers that proxies add: whoever asked is behind one.
+const FORWARDED_HEADERS: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+
 /// What the gate found out; an extension of every request.
 #[derive(Clone)]
 struct Admitted(Result<Arc<Principal>, Denied>);
@@ -41,7 +44,7 @@ struct Admitted(Result<Arc<Principal>, Denied>);
 /// The gate: finds out who is asking. Routes decide whether that is enough.
 pub(crate) async fn gate(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let ends = request.extensions().get::<Ends>().copied().unwrap_or(NOWHERE);
-    let admitted = admit(&state.guard, ends, request.headers(), request.uri());
+    let admitted = admit(&state.guard, ends, &request);
     if let Err(denied @ (Denied::Host { .. } | Denied::Origin { .. })) = &admitted {
         return problem(denied).into_response();
     }
@@ -55,7 +58,8 @@ const NOWHERE: Ends = Ends {
     local: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
 };
 
-fn admit(guard: &Guard, ends: Ends, headers: &HeaderMap, uri: &Uri) -> Result<Principal, Denied> {
+fn admit(guard: &Guard, ends: Ends, request: &Request) -> Result<Principal, Denied> {
+    let (headers, uri) = (request.headers(), request.uri());
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let offered = offered_token(headers).map(|token| format!("Bearer {token}"));
     guard.admit(&Knock {
@@ -64,7 +68,19 @@ fn admit(guard: &Guard, ends: Ends, headers: &HeaderMap, uri: &Uri) -> Result<Pr
         authorization: text(AUTHORIZATION).or(offered.as_deref()),
         host: text(HOST).or_else(|| uri.authority().map(|authority| authority.as_str())),
         origin: text(ORIGIN),
+        is_forwarded: FORWARDED_HEADERS.iter().any(|name| headers.contains_key(*name)),
+        is_cross_site: is_cross_site(request.method(), uri, headers),
     })
+}
+
+/// Whether a browser says that a page of another site caused the request. Following a link to our page is no matter.
+fn is_cross_site(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+    let says = |name, value: &str| headers.get(name).is_some_and(|said| said == value);
+    let opens_the_page = method == Method::GET
+        && uri.path() == "/"
+        && says("sec-fetch-mode", "navigate")
+        && says("sec-fetch-dest", "document");
+    (says("sec-fetch-site", "cross-site") || says("sec-fetch-site", "same-site")) && !opens_the_page
 }
 
 /// The token among the subprotocols a WebSocket client offers.
@@ -149,6 +165,11 @@ impl Access {
             heimdall_guard::TenantAccess::One(tenant) => Some(tenant),
             heimdall_guard::TenantAccess::Any => None,
         }
+    }
+
+    /// Whether the tenant is settled: the principal is bound to it, or the request names it.
+    pub(crate) fn is_for_one_tenant(&self) -> bool {
+        self.requested.is_some() || self.bound_tenant().is_some()
     }
 
     /// Who is asking.

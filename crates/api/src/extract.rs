@@ -28,10 +28,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let rejected =
-            |rejection: QueryRejection| Problem::bad_request("invalid_parameter", rejection.body_text());
-        Query::from_request_parts(parts, state).await.map(|Query(params)| Params(params)).map_err(rejected)
+        let read = Query::from_request_parts(parts, state).await;
+        read.map(|Query(params)| Params(params)).map_err(|rejection| not_the_parameters(&rejection))
     }
+}
+
+/// Names the parameter at fault, which the reader puts before the reason; empty when it is the whole.
+fn not_the_parameters(rejection: &QueryRejection) -> Problem {
+    let text = rejection.body_text();
+    let fault = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+    let (field, reason) = fault.split_once(": ").unwrap_or(("", fault));
+    let error = FieldError { index: None, field: short(field).into(), reason: reason.to_owned().into() };
+    Problem::bad_request("invalid_parameter", fault.to_owned()).with_errors(vec![error])
 }
 
 /// A part of the path.

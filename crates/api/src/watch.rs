@@ -152,6 +152,8 @@ async fn admit(
         authorization: authorization.as_deref(),
         host: Some("localhost"),
         origin: None,
+        is_forwarded: false,
+        is_cross_site: false,
     })?;
     principal.require(Scope::Watch)?;
     let tenant = principal.tenant(hello.tenant.as_ref())?;

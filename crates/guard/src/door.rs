@@ -4,6 +4,7 @@
 //! - a token, when sent, must be valid, and then decides alone;
 //! - without one, only loopback to a loopback listener enters, when `[auth]` is off, and only with a `Host` that names this
 //!   machine and no `Origin` of another site: a web page must not reach it by DNS rebinding or a cross-site request;
+//! - what a proxy on this machine forwards comes from somewhere else: it needs a token;
 //! - a listener wider than loopback needs `[auth]`.
 
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,10 @@ pub struct Knock<'a> {
     pub host: Option<&'a str>,
     /// The `Origin` header.
     pub origin: Option<&'a str>,
+    /// It carries a header that proxies add, such as `X-Forwarded-For` or `Via`.
+    pub is_forwarded: bool,
+    /// The browser says that a page of another site caused it (`Sec-Fetch-Site`).
+    pub is_cross_site: bool,
 }
 
 /// The door of every HTTP listener.
@@ -57,6 +62,12 @@ impl Guard {
         }
         check_host(knock.host, &[knock.listener])?;
         check_origin(knock.origin, knock.host.unwrap_or_default())?;
+        if knock.is_cross_site {
+            return Err(Denied::Origin { origin: "another site".to_owned() });
+        }
+        if knock.is_forwarded {
+            return Err(Denied::NoToken);
+        }
         Ok(Principal::loopback())
     }
 }
@@ -195,6 +206,8 @@ mod tests {
             authorization: None,
             host: Some("localhost:8000"),
             origin: None,
+            is_forwarded: false,
+            is_cross_site: false,
         };
         let far =
             Knock { peer: "10.0.0.9".parse().unwrap(), listener: "10.0.0.1:8000".parse().unwrap(), ..near };
@@ -211,5 +224,13 @@ mod tests {
         );
         assert_eq!(name(open.admit(&Knock { authorization: Some("Basic eA=="), ..near })), "token_invalid");
         assert_eq!(name(open.admit(&Knock { origin: Some("http://evil.example"), ..near })), "origin_denied");
+        let with_token = Knock { authorization: Some(&header), ..near };
+        for (changed, code) in [
+            (Knock { is_forwarded: true, ..near }, "token_missing"),
+            (Knock { is_cross_site: true, ..near }, "origin_denied"),
+            (Knock { is_forwarded: true, is_cross_site: true, ..with_token }, "night shift"),
+        ] {
+            assert_eq!(name(open.admit(&changed)), code);
+        }
     }
 }

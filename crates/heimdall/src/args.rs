@@ -240,6 +240,9 @@ pub(crate) struct WatchArgs {
     /// Access token; not needed from loopback without auth
     #[arg(long, env = "HEIMDALL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// Tenant whose alerts to hear, where the token may choose
+    #[arg(long, env = "HEIMDALL_TENANT")]
+    pub tenant: Option<String>,
     /// The JSON lines as they come
     #[arg(long)]
     pub json: bool,
@@ -292,6 +295,9 @@ pub(crate) enum TokenCommand {
         /// Time until it expires, such as 12h or 90d; 0 never does
         #[arg(long, default_value = "90d")]
         expires: String,
+        /// It may speak for every tenant; otherwise only for the one of --tenant, or `default`
+        #[arg(long, conflicts_with = "tenant")]
+        all_tenants: bool,
         #[command(flatten)]
         remote: Remote,
     },

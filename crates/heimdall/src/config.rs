@@ -9,11 +9,12 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use heimdall_alert::WebhookUrl;
 use heimdall_detect::{DetectConfig, Period};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
-/// Environment variables with names of their own.
+/// Environment variables with names of their own; an empty one counts as not set.
 const WELL_KNOWN: &[(&str, &str)] = &[("SLACK_WEBHOOK_URL", "alerts.slack_webhook_url")];
 const ENV_PREFIX: &str = "HEIMDALL_";
 /// Variables of that prefix that are for the command line client.
@@ -305,8 +306,9 @@ impl Default for LogConfig {
 pub(crate) enum ConfigError {
     #[error("could not read `{}`", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("`{}` is not TOML: {detail}", path.display())]
-    Syntax { path: PathBuf, detail: String },
+    /// The line itself is not shown: it may hold a secret.
+    #[error("`{}` is not TOML{place}: {detail}", path.display())]
+    Syntax { path: PathBuf, place: String, detail: String },
     #[error("bad configuration ({origins}): {detail}")]
     Invalid { origins: String, detail: String },
 }
@@ -332,19 +334,21 @@ pub(crate) fn load(
     if let Some((path, text)) = read_file(file)? {
         let layer: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
             path: path.clone(),
-            detail: error.to_string(),
+            place: error.span().map(|span| place(&text, span.start)).unwrap_or_default(),
+            detail: error.message().to_owned(),
         })?;
         merge(&mut table, layer, "", &path.display().to_string(), &mut origins);
     }
     for (name, value) in env {
-        if let Some(key) = key_of_env(name) {
+        let is_unset = value.trim().is_empty() && WELL_KNOWN.iter().any(|(well_known, _)| well_known == name);
+        if let Some(key) = key_of_env(name).filter(|_| !is_unset) {
             set(&mut table, &key, parse_env(value), name, &mut origins);
         }
     }
     for (key, value) in flags {
         set(&mut table, key, value, "flag", &mut origins);
     }
-    let config = Config::deserialize(table).map_err(|error| ConfigError::Invalid {
+    let mut config = Config::deserialize(table).map_err(|error| ConfigError::Invalid {
         origins: distinct(&origins),
         detail: error.to_string().trim_end().replace('\n', " "),
     })?;
@@ -352,7 +356,21 @@ pub(crate) fn load(
         origins: distinct(&origins),
         detail: format!("detect.{error}"),
     })?;
+    let webhook = &mut config.alerts.slack_webhook_url;
+    webhook.take_if(|url| url.trim().is_empty());
+    webhook.as_deref().map(WebhookUrl::parse).transpose().map_err(|error| ConfigError::Invalid {
+        origins: origins.get("alerts.slack_webhook_url").cloned().unwrap_or_default(),
+        detail: format!("alerts.slack_webhook_url: {error}"),
+    })?;
     Ok(Loaded { config, origins })
+}
+
+/// Line and column of a byte of a text, both from 1.
+fn place(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!(" at line {line}, column {column}")
 }
 
 fn defaults() -> Table {
@@ -485,6 +503,22 @@ mod tests {
         check("HEIMDALL_STORE__FLUSH_ROW", "1", "flush_row");
         check("HEIMDALL_JOURNAL__BYTES_MAX", "lots", "`lots` is not a size");
         check("HEIMDALL_SERVER__LISTEN", "nowhere", "socket address");
+    }
+
+    #[test]
+    fn an_empty_webhook_is_none_and_a_bad_one_or_a_broken_file_is_refused_without_telling_it() {
+        let webhook = |name: &str, value: &str| load(None, &env(&[(name, value)]), Vec::new());
+        for name in ["SLACK_WEBHOOK_URL", "HEIMDALL_ALERTS__SLACK_WEBHOOK_URL"] {
+            let loaded = webhook(name, "").expect(name);
+            assert_eq!(loaded.config.alerts.slack_webhook_url, None);
+            let error = webhook(name, "hooks.example/secret").expect_err(name).to_string();
+            assert!(error.contains(name) && !error.contains("secret"), "{error}");
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("h.toml");
+        std::fs::write(&file, "[alerts]\nslack_webhook_url = https://secret\n").expect("writes");
+        let error = load(Some(&file), &[], Vec::new()).expect_err("not TOML").to_string();
+        assert!(error.contains("line 2, column ") && !error.contains("secret"), "{error}");
     }
 
     #[test]

@@ -33,9 +33,12 @@ pub(crate) struct TokenRequest {
     /// Any of read, ingest, alerts:write, watch, admin.
     #[serde(default)]
     scopes: Vec<String>,
-    /// The tenant it is bound to; absent: it may choose.
+    /// The tenant it is bound to; absent: the tenant of this request, which `X-Scope-OrgID` names.
     #[serde(default)]
     tenant: Option<String>,
+    /// Bound to no tenant: it may speak for each. Excludes `tenant` and `X-Scope-OrgID`.
+    #[serde(default)]
+    all_tenants: bool,
     /// No longer valid from this time on; absent: never expires.
     #[serde(default)]
     expires_at: Option<String>,
@@ -57,8 +60,8 @@ pub(crate) async fn issue_token(
     access: Access,
     Document(request): Document<TokenRequest>,
 ) -> Result<Response, Problem> {
-    access.require(Scope::Admin)?;
-    let new = new_token(&access, &request, state.clock.now())?;
+    let own = access.require(Scope::Admin)?;
+    let new = new_token(&access, own, &request, state.clock.now())?;
     let issued = blocking(move || {
         let (info, secret) = state.tokens.issue(&new, &access.principal().name)?;
         let tenant = info.tenant.clone();
@@ -71,21 +74,34 @@ pub(crate) async fn issue_token(
     Ok((StatusCode::CREATED, no_store, Json(issued)).into_response())
 }
 
-/// Reads a request for a token; a principal bound to a tenant issues tokens of that tenant only.
-fn new_token(access: &Access, request: &TokenRequest, now: Timestamp) -> Result<NewToken, Problem> {
+/// Reads a request for a token, made for tenant `own`.
+fn new_token(
+    access: &Access,
+    own: Tenant,
+    request: &TokenRequest,
+    now: Timestamp,
+) -> Result<NewToken, Problem> {
     let scopes =
         Scopes::parse(&request.scopes.join(",")).map_err(|error| fault("scopes", error.to_string()))?;
+    let tenants = tenants(access, own, request)?;
+    Ok(NewToken { name: request.name.clone(), tenants, scopes, expires_at: expiry(request, now)? })
+}
+
+/// The tenants of a new token: one, unless all were asked for. A principal bound to a tenant, or a request that names one
+/// in its header, issues tokens of that tenant only.
+fn tenants(access: &Access, own: Tenant, request: &TokenRequest) -> Result<TenantAccess, Problem> {
     let asked = request.tenant.as_deref().map(Tenant::new).transpose();
     let asked = asked.map_err(|error| fault("tenant", error.to_string()))?;
-    let tenant = match (access.bound_tenant(), asked) {
-        (Some(own), None) => Some(own.clone()),
-        (Some(own), Some(asked)) if *own != asked => {
-            return Err(fault("tenant", format!("may only be `{own}`")));
+    let is_fixed = access.is_for_one_tenant();
+    match asked {
+        _ if request.all_tenants && is_fixed => {
+            Err(fault("all_tenants", format!("this request is for the tenant `{own}` only")))
         }
-        (_, asked) => asked,
-    };
-    let tenants = tenant.map_or(TenantAccess::Any, TenantAccess::One);
-    Ok(NewToken { name: request.name.clone(), tenants, scopes, expires_at: expiry(request, now)? })
+        Some(_) if request.all_tenants => Err(fault("all_tenants", "excludes `tenant`")),
+        None if request.all_tenants => Ok(TenantAccess::Any),
+        Some(asked) if is_fixed && asked != own => Err(fault("tenant", format!("may only be `{own}`"))),
+        asked => Ok(TenantAccess::One(asked.unwrap_or(own))),
+    }
 }
 
 fn expiry(request: &TokenRequest, now: Timestamp) -> Result<Option<Timestamp>, Problem> {

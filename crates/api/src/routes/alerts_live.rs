@@ -49,6 +49,7 @@ pub(crate) async fn follow(
     Ok(upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(CLIENT_MESSAGE_BYTES_MAX)
+        .max_frame_size(CLIENT_MESSAGE_BYTES_MAX)
         .on_upgrade(move |socket| serve(state, tenant, socket, life, seat))
         .into_response())
 }

@@ -24,6 +24,7 @@ use crate::{AppState, error};
 const LOGS_DEFAULT: usize = 200;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct LogParams {
     /// Records at most; default 200.

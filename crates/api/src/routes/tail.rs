@@ -35,6 +35,7 @@ use crate::{AppState, error};
 const CLIENT_MESSAGE_BYTES_MAX: usize = 4 * 1024;
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct TailParams {
     /// Search line without pipes; absent: every record.
@@ -66,6 +67,7 @@ pub(crate) async fn tail(
         Ok(upgrade) => upgrade
             .protocols([SUBPROTOCOL])
             .max_message_size(CLIENT_MESSAGE_BYTES_MAX)
+            .max_frame_size(CLIENT_MESSAGE_BYTES_MAX)
             .on_upgrade(move |socket| over_websocket(state, socket, feed, life, seat))
             .into_response(),
         Err(_) => over_sse(&state, feed, life, seat),

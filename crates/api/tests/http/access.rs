@@ -61,6 +61,62 @@ async fn web_pages_elsewhere_cannot_reach_a_loopback_server() {
     let own = server.get("/alerts").header("origin", format!("http://{}", server.http));
     assert_eq!(read(own).await.0, 200);
     assert!(server.socket("/ws/alerts", &[("origin", "https://evil.example")]).await.is_err());
+
+    for site in ["cross-site", "same-site"] {
+        let crossed = |path: &str| {
+            let request = server.get(path).header("sec-fetch-site", site);
+            read(request.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document"))
+        };
+        assert_eq!(crossed("/alerts").await.1["code"], "origin_denied", "{site}");
+        assert_eq!(crossed("/").await.0, 200, "a link to the page works");
+    }
+    for site in ["same-origin", "none"] {
+        assert_eq!(read(server.get("/alerts").header("sec-fetch-site", site)).await.0, 200, "{site}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_proxy_on_this_machine_forwards_needs_a_token() {
+    let server = Server::open().await;
+    let (_, reader) = server.token("read");
+    for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"] {
+        let forwarded = || server.get("/alerts").header(name, "203.0.113.5");
+        let (status, problem) = read(forwarded()).await;
+        assert_eq!((status, &problem["code"]), (401, &json!("token_missing")), "{name}");
+        assert_eq!(read(forwarded().bearer_auth(&reader)).await.0, 200, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_for_one_tenant_unless_all_are_asked_for() {
+    let server = Server::open().await;
+    let issue = async |mut request: Value, header: Option<&str>| {
+        request["name"] = json!("x");
+        request["scopes"] = json!(["read"]);
+        let mut post = server.post("/api/v1/tokens", request.to_string());
+        if let Some(tenant) = header {
+            post = post.header("x-scope-orgid", tenant);
+        }
+        read(post).await
+    };
+    for (request, header, tenant) in [
+        (json!({}), None, json!("default")),
+        (json!({}), Some("acme"), json!("acme")),
+        (json!({ "tenant": "acme" }), None, json!("acme")),
+        (json!({ "tenant": "acme" }), Some("acme"), json!("acme")),
+        (json!({ "all_tenants": true }), None, Value::Null),
+    ] {
+        let (status, issued) = issue(request, header).await;
+        assert_eq!((status, &issued["tenant"]), (201, &tenant), "{issued}");
+    }
+    for (request, header, field) in [
+        (json!({ "tenant": "acme" }), Some("other"), "tenant"),
+        (json!({ "all_tenants": true }), Some("acme"), "all_tenants"),
+        (json!({ "all_tenants": true, "tenant": "acme" }), None, "all_tenants"),
+    ] {
+        let (status, problem) = issue(request, header).await;
+        assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!(field)), "{problem}");
+    }
 }
 
 #[tokio::test]
@@ -95,6 +151,7 @@ async fn a_bound_admin_sees_and_issues_tokens_of_its_tenant_only() {
     let (_, admin) = server.token("admin");
     for (request, field) in [
         (json!({ "name": "x", "scopes": ["read"], "tenant": "other" }), "tenant"),
+        (json!({ "name": "x", "scopes": ["read"], "all_tenants": true }), "all_tenants"),
         (json!({ "name": "", "scopes": ["read"] }), "name"),
         (json!({ "name": "x", "scopes": [] }), "scopes"),
         (json!({ "name": "x", "scopes": ["root"] }), "scopes"),

@@ -21,6 +21,10 @@ async fn answers_carry_safe_headers_and_errors_are_problems() {
 
     let (status, problem) = read(server.get("/nothing/here")).await;
     assert_eq!((status, &problem["code"]), (404, &json!("path_unknown")));
+    for (path, field) in [("/logs?limit=x", "limit"), ("/logs?lmit=1", "lmit"), ("/api/v1/tail?q=x", "q")] {
+        let (status, problem) = read(server.get(path)).await;
+        assert_eq!((status, &problem["errors"][0]["field"]), (400, &json!(field)), "{problem}");
+    }
     let response = server.client.delete(server.url("/alerts")).send().await.unwrap();
     assert_eq!(
         (response.status().as_u16(), response.headers()["allow"].to_str().unwrap()),

@@ -12,12 +12,14 @@ use crate::show;
 
 pub(crate) async fn run(command: TokenCommand) -> Result<()> {
     match command {
-        TokenCommand::Issue { name, scopes, expires, remote } => {
+        TokenCommand::Issue { name, scopes, expires, all_tenants, remote } => {
             let client = Client::new(&remote)?;
             let body = json!({
                 "name": name,
                 "scopes": scopes.split(',').map(str::trim).collect::<Vec<_>>(),
                 "expires_in": lifetime(&expires)?,
+                "tenant": remote.tenant,
+                "all_tenants": all_tenants,
             });
             let issued = client.json(client.request(Method::POST, "/api/v1/tokens").json(&body)).await?;
             say(issued.get("token").and_then(Value::as_str).context("the server sent no token")?);

@@ -20,7 +20,7 @@ pub(crate) async fn run(args: WatchArgs) -> Result<()> {
         .await
         .with_context(|| format!("no answer from {}; is the server running?", args.address))?;
     let (read, mut write) = stream.into_split();
-    let hello = args.token.as_ref().map_or_else(|| json!({}), |token| json!({ "token": token }));
+    let hello = json!({ "token": args.token, "tenant": args.tenant });
     write.write_all(format!("{hello}\n").as_bytes()).await?;
     let colour = show::is_coloured(args.color);
     let mut lines = BufReader::new(read).lines();

@@ -62,6 +62,31 @@ fn a_technician_hears_alerts_until_the_token_is_revoked() {
 }
 
 #[test]
+fn a_token_hears_only_the_tenant_it_was_issued_for() {
+    let server = server().arg("--auth").start();
+    let issued = heimdall(["token", "issue", "acme desk", "--scopes", "read,watch", "--tenant", "acme"])
+        .args(["--url", &server.url("")])
+        .env("HEIMDALL_TOKEN", server.admin_token())
+        .run()
+        .expect(0);
+    let secret = issued.stdout.trim();
+    let ask = |tenant: &str| {
+        let headers = [("Authorization", &*bearer(secret)), ("X-Scope-OrgID", tenant)];
+        server.request("GET", "/alerts", &headers, "").status
+    };
+    assert_eq!((ask("acme"), ask("default")), (200, 403));
+    let address = server.watch().to_string();
+    let watch = |tenant: &str| {
+        heimdall(["watch", "--json", "--address", &address, "--token", secret, "--tenant", tenant])
+    };
+    let refused = watch("other").run().expect(1);
+    assert!(refused.stdout.contains("tenant_denied"), "{}", refused.stdout);
+    let mut console = watch("acme").start();
+    console.wait_for("the snapshot", |console| console.stdout().contains("\"snapshot\"").then_some(()));
+    let _ = console.terminate();
+}
+
+#[test]
 fn strangers_get_no_alerts() {
     let server = server().arg("--auth").start();
     let (_, reader) = issue(&server, "read");
