@@ -118,8 +118,8 @@ impl Default for DetectConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeyLimits {
-    /// Most keys kept; beyond it the key unused for longest is forgotten. The cost of a key is in the detector's
-    /// header. Default 20,000: more services, hosts or attackers than one machine's feed has, in tens of MB.
+    /// Most keys kept; beyond it the tenant with the most keys forgets the one unused for longest. The cost of a key is in
+    /// the detector's header. Default 20,000: more services, hosts or attackers than one machine's feed has, in tens of MB.
     pub keys_max: usize,
     /// A key without records for so long (arrival time) is forgotten. Default `24h`: daily jobs keep their baseline.
     pub idle: Period,
