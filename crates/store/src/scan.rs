@@ -198,6 +198,8 @@ struct Scan<'a> {
     request: &'a ScanRequest,
     control: &'a Control,
     predicate: Predicate,
+    /// Fields the predicate reads.
+    tested: Vec<FieldId>,
     chunks: Vec<Arc<Chunk>>,
     segments: Vec<Arc<Segment>>,
     stats: ScanStats,
@@ -213,13 +215,14 @@ impl Store {
         let matcher = Matcher::compile(&request.filter, request.dataset)?;
         let (store, tenant) = (Arc::clone(self), request.tenant.clone());
         let predicate = Predicate::new(matcher, Box::new(move |id| store.template_text(&tenant, id)));
+        let tested = predicate.fields(request.dataset.attributes());
         let table = TableKey { tenant: request.tenant.clone(), dataset: request.dataset };
         let (mut chunks, mut segments) = self.snapshot(&table);
         let stats = ScanStats { segments_total: segments.len(), ..ScanStats::default() };
         chunks.retain(|chunk| request.range.touches(chunk.min, chunk.max));
         segments.retain(|segment| request.range.touches(segment.meta.min, segment.meta.max));
         let bytes_before = segments.iter().map(|segment| segment.bytes_read()).sum();
-        Ok(Scan { request, control, predicate, chunks, segments, stats, bytes_before })
+        Ok(Scan { request, control, predicate, tested, chunks, segments, stats, bytes_before })
     }
 
     /// Hands every passing row to `each`, in blocks, in no particular order.
@@ -422,11 +425,7 @@ impl Scan<'_> {
     }
 
     fn template_of(&self, id: u32) -> Option<Arc<str>> {
-        if self.predicate.fields(self.request.dataset.attributes()).contains(&logs::TEMPLATE_ID) {
-            self.predicate.template_text(id)
-        } else {
-            None
-        }
+        if self.tested.contains(&logs::TEMPLATE_ID) { self.predicate.template_text(id) } else { None }
     }
 
     fn count(&mut self) -> Result<u64, ScanError> {
@@ -489,7 +488,7 @@ impl Scan<'_> {
     ) -> Result<ControlFlow<()>, ScanError> {
         let candidates = self.candidates(segment, Purpose::Read)?;
         let wanted = self.request.fields.clone();
-        let tested = self.predicate.fields(self.request.dataset.attributes());
+        let tested = self.tested.clone();
         let one_read =
             wanted.as_ref().is_some_and(|fields| fields.iter().all(|field| tested.contains(field)));
         let mut flow = ControlFlow::Continue(());
@@ -531,7 +530,7 @@ impl Scan<'_> {
         ranges: &[Range<usize>],
         each: &mut dyn FnMut(&RowBlock, &[u32]) -> ControlFlow<()>,
     ) -> Result<(), ScanError> {
-        let tested = self.predicate.fields(self.request.dataset.attributes());
+        let tested = self.tested.clone();
         self.read_passing(segment, ranges, Some(&tested), &mut |block, rows| each(&block, rows))
     }
 
