@@ -213,62 +213,6 @@ impl Alerts {
 
     // ---- lifecycle ------------------------------------------------------------------------------------------------
 
-    /// Takes an alert in hand. An alert that already is is returned as it is. `tenant`: whose alert it must be; `None` = anyone's.
-    ///
-    /// # Errors
-    /// As [`Alerts::step`].
-    pub fn acknowledge(
-        &self,
-        tenant: Option<&Tenant>,
-        id: AlertId,
-        by: &str,
-        note: Option<&str>,
-    ) -> Result<Arc<Alert>, AlertError> {
-        self.step(tenant, id, Step::Acknowledge, by, note)
-    }
-
-    /// Keeps an alert quiet: it goes on counting, notifies nobody and does not resolve by itself.
-    ///
-    /// # Errors
-    /// As [`Alerts::step`].
-    pub fn suppress(
-        &self,
-        tenant: Option<&Tenant>,
-        id: AlertId,
-        by: &str,
-        note: Option<&str>,
-    ) -> Result<Arc<Alert>, AlertError> {
-        self.step(tenant, id, Step::Suppress, by, note)
-    }
-
-    /// Declares an alert over: if its finding comes back, a new alert is raised.
-    ///
-    /// # Errors
-    /// As [`Alerts::step`].
-    pub fn resolve(
-        &self,
-        tenant: Option<&Tenant>,
-        id: AlertId,
-        by: &str,
-        note: Option<&str>,
-    ) -> Result<Arc<Alert>, AlertError> {
-        self.step(tenant, id, Step::Resolve, by, note)
-    }
-
-    /// Opens an alert again.
-    ///
-    /// # Errors
-    /// As [`Alerts::step`]; also [`AlertError::Superseded`].
-    pub fn reopen(
-        &self,
-        tenant: Option<&Tenant>,
-        id: AlertId,
-        by: &str,
-        note: Option<&str>,
-    ) -> Result<Arc<Alert>, AlertError> {
-        self.step(tenant, id, Step::Reopen, by, note)
-    }
-
     /// Changes the status of an alert; a step to the status it has changes nothing and is `Ok`.
     ///
     /// # Errors

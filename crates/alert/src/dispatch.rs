@@ -304,7 +304,7 @@ mod tests {
         let bench = Bench::new();
         let alerts = bench.open();
         let quiet = alerts.ingest(vec![verdict("quiet", 1)]).unwrap()[0].alert().id;
-        alerts.suppress(None, quiet, "me", None).unwrap();
+        alerts.step(None, quiet, crate::Step::Suppress, "me", None).unwrap();
         alerts.ingest(vec![verdict("early", 2)]).unwrap();
         alerts.flush().unwrap();
         let mut running = start(&alerts, []);

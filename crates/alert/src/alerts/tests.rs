@@ -64,15 +64,15 @@ fn a_resolved_finding_that_comes_back_is_a_new_alert_that_names_the_old_one() {
     let bench = Bench::new();
     let alerts = bench.open();
     let old = one(&alerts, verdict("10.0.0.1", 1)).alert().id;
-    alerts.resolve(None, old, "me", Some("fixed")).unwrap();
+    alerts.step(None, old, Step::Resolve, "me", Some("fixed")).unwrap();
     assert!(alerts.ingest(vec![verdict("10.0.0.1", 1)]).unwrap().is_empty(), "a replay is not a recurrence");
     let AlertChange::Raised(new) = one(&alerts, verdict("10.0.0.1", 2)) else { panic!("not raised") };
     assert_eq!(new.history[0].note.as_deref(), Some(format!("recurrence of alert {old}").as_str()));
-    let refused = alerts.reopen(None, old, "me", None);
+    let refused = alerts.step(None, old, Step::Reopen, "me", None);
     assert!(matches!(refused, Err(AlertError::Superseded { newer, .. }) if newer == new.id), "{refused:?}");
-    alerts.resolve(None, new.id, "me", None).unwrap();
-    assert!(matches!(alerts.reopen(None, old, "me", None), Err(AlertError::Superseded { .. })));
-    assert_eq!(alerts.reopen(None, new.id, "me", None).unwrap().status, Status::Open);
+    alerts.step(None, new.id, Step::Resolve, "me", None).unwrap();
+    assert!(matches!(alerts.step(None, old, Step::Reopen, "me", None), Err(AlertError::Superseded { .. })));
+    assert_eq!(alerts.step(None, new.id, Step::Reopen, "me", None).unwrap().status, Status::Open);
 }
 
 #[test]
@@ -81,12 +81,15 @@ fn status_changes_are_checked_kept_and_belong_to_their_tenant() {
     let alerts = bench.open();
     let id = one(&alerts, verdict("10.0.0.1", 1)).alert().id;
     let (own, other) = (Tenant::default(), Tenant::new("other").unwrap());
-    assert!(matches!(alerts.acknowledge(Some(&other), id, "eve", None), Err(AlertError::NotFound { .. })));
+    assert!(matches!(
+        alerts.step(Some(&other), id, Step::Acknowledge, "eve", None),
+        Err(AlertError::NotFound { .. })
+    ));
     assert!(matches!(alerts.get(Some(&other), id), Err(AlertError::NotFound { .. })));
-    alerts.acknowledge(Some(&own), id, "ann", Some("mine")).unwrap();
-    let again = alerts.acknowledge(Some(&own), id, "bob", None).unwrap();
+    alerts.step(Some(&own), id, Step::Acknowledge, "ann", Some("mine")).unwrap();
+    let again = alerts.step(Some(&own), id, Step::Acknowledge, "bob", None).unwrap();
     assert_eq!(again.history.len(), 2, "a second acknowledgement changes nothing");
-    alerts.suppress(None, id, "ann", None).unwrap();
+    alerts.step(None, id, Step::Suppress, "ann", None).unwrap();
     drop(alerts);
     let alerts = bench.open();
     one(&alerts, verdict("10.0.0.1", 2));
@@ -94,8 +97,8 @@ fn status_changes_are_checked_kept_and_belong_to_their_tenant() {
     assert_eq!((alert.status, alert.count), (Status::Suppressed, 2), "it keeps quiet and counts");
     let by: Vec<_> = alert.history.iter().map(|step| (step.by.as_str(), step.to.as_str())).collect();
     assert_eq!(by, [("heimdall", "OPEN"), ("ann", "ACKNOWLEDGED"), ("ann", "SUPPRESSED")]);
-    alerts.resolve(None, id, "ann", None).unwrap();
-    assert!(matches!(alerts.suppress(None, id, "ann", None), Err(AlertError::Conflict { .. })));
+    alerts.step(None, id, Step::Resolve, "ann", None).unwrap();
+    assert!(matches!(alerts.step(None, id, Step::Suppress, "ann", None), Err(AlertError::Conflict { .. })));
     let counts = alerts.counts(Some(&own)).unwrap();
     assert_eq!(counts, [AlertCount { status: Status::Resolved, severity: Severity::Warning, count: 1 }]);
 }
@@ -109,7 +112,7 @@ fn quiet_alerts_resolve_but_not_suppressed_ones_nor_because_the_server_was_down(
         one(&alerts, verdict(source, at));
     }
     let suppressed = everything(&alerts).iter().find(|alert| alert.entity.value == "suppressed").unwrap().id;
-    alerts.suppress(None, suppressed, "me", None).unwrap();
+    alerts.step(None, suppressed, Step::Suppress, "me", None).unwrap();
     drop(alerts);
     bench.clock.advance(3 * hour);
     let alerts = bench.open();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use heimdall_model::{Clock, SystemClock};
 use heimdall_simulate::BenchLines;
 use serde_json::{Value, json};
@@ -16,6 +16,8 @@ use crate::child::ChildServer;
 
 /// Seed of the generated lines: every run sends the same ones.
 const SEED: u64 = 42;
+/// Longest wait for the stream after the last acknowledgement.
+const PROCESSED_WITHIN: Duration = Duration::from_secs(120);
 /// Bodies generated ahead.
 const BODIES_AHEAD: usize = 16;
 
@@ -124,7 +126,8 @@ async fn send(plan: &Plan, host: &str) -> Result<(Vec<f64>, u64)> {
 
 /// Waits until the stream has caught up with the journal.
 pub(super) async fn wait_until_processed(host: &str) -> Result<()> {
-    loop {
+    let started = Instant::now();
+    while started.elapsed() < PROCESSED_WITHIN {
         let status: Value = reqwest::get(format!("http://{host}/api/v1/status")).await?.json().await?;
         let seq = |name: &str| status.pointer(&format!("/stream/{name}")).and_then(Value::as_u64);
         if seq("processed_seq") == seq("durable_seq") && seq("durable_seq").is_some() {
@@ -132,6 +135,7 @@ pub(super) async fn wait_until_processed(host: &str) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    bail!("the server had not processed everything after {PROCESSED_WITHIN:?}")
 }
 
 fn folder_bytes(dir: &Path) -> Result<u64> {
