@@ -2,7 +2,8 @@
 //!
 //! - [`store`]: the whole: append, freeze, commit, recover; [`manifest`]: the commit point
 //! - [`memtable`]: rows not yet in a segment; [`segment`]: immutable Parquet files with a [`sidecar`]
-//! - [`block`]: rows in columns; [`eval`]: filters over them; [`prune`]: what a filter rules out unread
+//! - [`block`]: rows in columns; [`eval`]: filters over them; [`prune`], [`candidates`]: what a filter rules out
+//!   unread
 //! - [`scan`]: the one scan operator behind search, aggregation and count
 //! - [`template`]: the template miner and catalog; [`rollup`]: counts per minute, service and level
 //! - [`upkeep`]: retention by time and size, compaction of small segments
@@ -10,6 +11,7 @@
 //! Knows nothing of protocols, languages or alerts. Formats: docs/formats/segment.md, manifest.md, templates.md.
 
 mod block;
+mod candidates;
 mod eval;
 mod manifest;
 mod memtable;

@@ -17,14 +17,13 @@ use std::time::Instant;
 use arrow::array::BooleanArray;
 use arrow::buffer::BooleanBuffer;
 use heimdall_model::matcher::FilterError;
-use heimdall_model::schema::logs;
 use heimdall_model::{Dataset, FieldId, Filter, Level, Matcher, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::block::RowBlock;
+use crate::candidates::{self, Purpose};
 use crate::eval::Predicate;
 use crate::memtable::Chunk;
-use crate::prune::{self, Known, Verdict};
 use crate::rollup::Rollup;
 use crate::segment::{Segment, TableKey};
 use crate::sidecar::PAGE_ROWS;
@@ -50,11 +49,11 @@ impl TimeRange {
     /// All of time.
     pub const ALL: TimeRange = TimeRange { from: Timestamp(i64::MIN), to: Timestamp(i64::MAX) };
 
-    fn covers(self, min: Timestamp, max: Timestamp) -> bool {
+    pub(crate) fn covers(self, min: Timestamp, max: Timestamp) -> bool {
         self.from <= min && max < self.to
     }
 
-    fn touches(self, min: Timestamp, max: Timestamp) -> bool {
+    pub(crate) fn touches(self, min: Timestamp, max: Timestamp) -> bool {
         self.from <= max && min < self.to
     }
 }
@@ -309,7 +308,7 @@ impl Store {
         let (mut rows, mut bytes, mut segments) = (0, 0, 0);
         let mut pages = (0, 0);
         for segment in &scan.segments {
-            let candidates = scan.candidates(segment, Purpose::Read)?;
+            let candidates = candidates::of(segment, &scan.predicate, scan.request.range, Purpose::Read)?;
             let candidate_rows: u64 = candidates.maybe.iter().map(|range| range.len() as u64).sum();
             pages.0 += candidate_rows.div_ceil(PAGE_ROWS as u64);
             pages.1 += segment.meta.rows.div_ceil(PAGE_ROWS as u64);
@@ -339,23 +338,6 @@ impl Store {
     }
 }
 
-/// What candidates are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// Every passing row is wanted.
-    Read,
-    /// Only their number.
-    Count,
-}
-
-/// Rows of a segment a filter may pass, as ranges of row numbers.
-struct Candidates {
-    /// Rows to read and test.
-    maybe: Vec<Range<usize>>,
-    /// Rows that pass for certain, time included.
-    yes: u64,
-}
-
 impl Scan<'_> {
     fn finish(self) -> ScanStats {
         let bytes: u64 = self.segments.iter().map(|segment| segment.bytes_read()).sum();
@@ -382,52 +364,6 @@ impl Scan<'_> {
         self.control.check(&self.stats)
     }
 
-    /// Rows of a segment worth reading, by run and page. For a count, runs that pass for certain are counted unread.
-    fn candidates(&self, segment: &Segment, purpose: Purpose) -> Result<Candidates, ScanError> {
-        let sidecar = segment.sidecar()?;
-        let range = self.request.range;
-        let covered = range.covers(segment.meta.min, segment.meta.max);
-        let mut found = Candidates { maybe: Vec::new(), yes: 0 };
-        for run in &sidecar.runs {
-            let text = self.template_of(run.template);
-            let mut known = Known {
-                dataset: self.request.dataset,
-                service: Some(sidecar.service(run)),
-                template: Some((run.template, text.as_deref())),
-                levels: None,
-            };
-            let verdict = prune::ask(self.predicate.root(), &known);
-            if verdict == Verdict::No {
-                continue;
-            }
-            if verdict == Verdict::Yes && covered && purpose == Purpose::Count {
-                found.yes += u64::from(run.rows.end - run.rows.start);
-                continue;
-            }
-            let (mut at, end) = (run.rows.start as usize, run.rows.end as usize);
-            while at < end {
-                let page = at / PAGE_ROWS;
-                let stop = end.min((page + 1) * PAGE_ROWS);
-                let zone = sidecar.zones[page];
-                known.levels = Some(zone.levels);
-                let wanted = range.touches(Timestamp(zone.min_ns), Timestamp(zone.max_ns))
-                    && (verdict == Verdict::Yes || prune::ask(self.predicate.root(), &known) != Verdict::No);
-                if wanted {
-                    match found.maybe.last_mut() {
-                        Some(last) if last.end == at => last.end = stop,
-                        _ => found.maybe.push(at..stop),
-                    }
-                }
-                at = stop;
-            }
-        }
-        Ok(found)
-    }
-
-    fn template_of(&self, id: u32) -> Option<Arc<str>> {
-        if self.tested.contains(&logs::TEMPLATE_ID) { self.predicate.template_text(id) } else { None }
-    }
-
     fn count(&mut self) -> Result<u64, ScanError> {
         let mut count = 0;
         for chunk in std::mem::take(&mut self.chunks) {
@@ -437,7 +373,7 @@ impl Scan<'_> {
             self.saw(chunk.block.rows(), 0)?;
         }
         for segment in self.segments.clone() {
-            let candidates = self.candidates(&segment, Purpose::Count)?;
+            let candidates = candidates::of(&segment, &self.predicate, self.request.range, Purpose::Count)?;
             count += candidates.yes;
             self.matching(&segment, &candidates.maybe, &mut |_, rows| {
                 count += rows.len() as u64;
@@ -486,7 +422,7 @@ impl Scan<'_> {
         segment: &Segment,
         each: &mut dyn FnMut(&RowBlock) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, ScanError> {
-        let candidates = self.candidates(segment, Purpose::Read)?;
+        let candidates = candidates::of(segment, &self.predicate, self.request.range, Purpose::Read)?;
         let wanted = self.request.fields.clone();
         let tested = self.tested.clone();
         let one_read =
@@ -593,7 +529,7 @@ impl Scan<'_> {
     /// Reads the pages of a segment from the most promising on, until no other page can hold a better row.
     fn search_segment(&mut self, index: usize, segment: &Segment, best: &mut Best) -> Result<(), ScanError> {
         let sidecar = segment.sidecar()?;
-        let candidates = self.candidates(segment, Purpose::Read)?;
+        let candidates = candidates::of(segment, &self.predicate, self.request.range, Purpose::Read)?;
         let mut pages: Vec<Range<usize>> =
             candidates.maybe.iter().flat_map(|range| by_page(range.clone())).collect();
         let zone = |rows: &Range<usize>| sidecar.zones[rows.start / PAGE_ROWS];

@@ -1,0 +1,1 @@
+//! SQL over the datasets of the store, by DataFusion.
