@@ -353,39 +353,10 @@ pub(crate) enum DetectSource {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Send generated lines over loopback HTTP and measure acknowledged throughput
-    Ingest {
-        /// Lines to send
-        #[arg(long, default_value_t = 1_000_000)]
-        lines: u64,
-        /// Lines per request
-        #[arg(long, default_value_t = 5_000)]
-        batch: usize,
-        /// Connections
-        #[arg(long, default_value_t = 4)]
-        connections: usize,
-        /// Days of event time the lines cover
-        #[arg(long, default_value_t = 7.0)]
-        days: f64,
-        /// Folder to fill and keep; a temporary one when left out
-        #[arg(long)]
-        data_dir: Option<PathBuf>,
-        /// Results as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Send generated lines, or those of a file, over loopback HTTP and measure acknowledged throughput
+    Ingest(BenchIngestArgs),
     /// Run a set of queries against a data folder and measure them
-    Query {
-        /// Folder filled by `bench ingest --data-dir`
-        #[arg(long)]
-        data_dir: PathBuf,
-        /// Runs of each query
-        #[arg(long, default_value_t = 7)]
-        runs: usize,
-        /// Results as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Query(BenchQueryArgs),
     /// Post metric samples, each a request of its own, all at once, and check that each is answered and judged
     Flood {
         /// Requests
@@ -395,4 +366,60 @@ pub(crate) enum BenchCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchIngestArgs {
+    /// Lines to send
+    #[arg(long, default_value_t = 1_000_000)]
+    pub lines: u64,
+    /// Lines per request
+    #[arg(long, default_value_t = 5_000)]
+    pub batch: usize,
+    /// Connections
+    #[arg(long, default_value_t = 4)]
+    pub connections: usize,
+    /// Days of event time the lines cover
+    #[arg(long, default_value_t = 7.0)]
+    pub days: f64,
+    /// Send this log file (plain or gzip) instead of generated lines
+    #[arg(long, conflicts_with_all = ["lines", "batch", "days"])]
+    pub file: Option<String>,
+    /// Folder to fill and keep; a temporary one when left out
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Results as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchQueryArgs {
+    /// Folder with records, such as one filled by `bench ingest --data-dir`; no server may be running in it
+    #[arg(long)]
+    pub data_dir: PathBuf,
+    /// Runs of each query [default: until its figures are steady or its time is up]
+    #[arg(long)]
+    pub runs: Option<usize>,
+    /// Only queries whose name holds this text; may be given several times
+    #[arg(long)]
+    pub only: Vec<String>,
+    /// Ask in SQL, the queries that have a form in it
+    #[arg(long, conflicts_with = "clients")]
+    pub sql: bool,
+    /// Instead: this many clients at once ask a random mix of queries, values and time ranges
+    #[arg(long, default_value_t = 0)]
+    pub clients: usize,
+    /// Seconds the clients ask
+    #[arg(long, default_value_t = 10, requires = "clients")]
+    pub seconds: u64,
+    /// Send generated lines at full speed meanwhile; they stay in the folder
+    #[arg(long, requires = "clients")]
+    pub while_ingesting: bool,
+    /// Let the server answer from its result cache where it can
+    #[arg(long)]
+    pub cache: bool,
+    /// Results as JSON
+    #[arg(long)]
+    pub json: bool,
 }

@@ -74,10 +74,19 @@ impl ChildServer {
 
     /// Highest resident memory so far, in bytes.
     pub(crate) fn peak_rss_bytes(&self) -> Result<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// Resident memory now, in bytes.
+    pub(crate) fn rss_bytes(&self) -> Result<u64> {
+        self.status_bytes("VmRSS:")
+    }
+
+    fn status_bytes(&self, name: &str) -> Result<u64> {
         let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-        let kib = line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).context("no VmHWM")?;
-        Ok(kib * 1024)
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        Ok(kib.with_context(|| format!("/proc/<pid>/status has no {name}"))? * 1024)
     }
 
     /// Asks the server to stop and waits until it has.

@@ -33,8 +33,9 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 const TRIES_MAX: u32 = 60;
 
 /// A piece of the input.
-struct Piece {
-    bytes: Vec<u8>,
+pub(super) struct Piece {
+    /// The bytes.
+    pub bytes: Vec<u8>,
     /// Offset of the first byte after it.
     end: u64,
 }
@@ -185,7 +186,7 @@ fn random_key() -> Result<String> {
 }
 
 /// Lines of a file, a gzip file or standard input.
-struct Input {
+pub(super) struct Input {
     reader: Box<dyn BufRead + Send>,
     /// Bytes at the start that were read to find the format.
     peeked: Vec<u8>,
@@ -198,7 +199,7 @@ struct Input {
 }
 
 impl Input {
-    fn open(name: &str) -> Result<Input> {
+    pub(super) fn open(name: &str) -> Result<Input> {
         let plain = |reader: Box<dyn BufRead + Send>, len, seekable| Input {
             reader,
             peeked: Vec::new(),
@@ -221,7 +222,7 @@ impl Input {
     }
 
     /// Finds the format from the first lines, which stay to be sent.
-    fn detect(&mut self) -> Result<Format> {
+    pub(super) fn detect(&mut self) -> Result<Format> {
         let mut lines = 0;
         while lines < SAMPLE_LINES && self.peeked.len() < LINE_BYTES_MAX {
             if self.reader.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut self.peeked)? == 0 {
@@ -261,7 +262,7 @@ impl Input {
     }
 
     /// Whole records of about [`BATCH_BYTES`]: a piece never ends before a continuation line.
-    fn next_piece(&mut self, format: Format) -> Result<Option<Piece>> {
+    pub(super) fn next_piece(&mut self, format: Format) -> Result<Option<Piece>> {
         let mut bytes = std::mem::take(&mut self.held);
         loop {
             let start = bytes.len();

@@ -1,52 +1,139 @@
-//! Acknowledged ingest over loopback HTTP: generated lines, several connections, a server in a process of its own.
+//! Acknowledged ingest over loopback HTTP: generated lines or those of a file, several connections, a server in a
+//! process of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use heimdall_ingest::format::Format;
 use heimdall_model::{Clock, SystemClock};
 use heimdall_simulate::BenchLines;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::http::Connection;
+use super::query::temporary;
 use super::{cores, quantile};
+use crate::args::BenchIngestArgs;
 use crate::child::ChildServer;
+use crate::commands::ingest::Input;
 
 /// Seed of the generated lines: every run sends the same ones.
 const SEED: u64 = 42;
+/// Seed of the lines sent while questions are asked: not those the folder was filled with.
+const SEED_ENDLESS: u64 = 43;
+/// Event time between two of them.
+const ENDLESS_STEP_NS: i64 = 10_000;
+/// More of them than anybody waits for.
+const ENDLESS_LINES: u64 = 1_000_000_000;
 /// Longest wait for the stream after the last acknowledgement.
 const PROCESSED_WITHIN: Duration = Duration::from_secs(120);
-/// Bodies generated ahead.
+/// Bodies made ahead.
 const BODIES_AHEAD: usize = 16;
+/// Where bodies go.
+const PATH: &str = "/api/v1/ingest/logs";
 
-/// What to send.
-pub(super) struct Plan {
-    pub lines: u64,
-    pub batch: usize,
-    pub connections: usize,
-    pub days: f64,
+/// Where lines come from.
+pub(super) enum Source {
+    /// The generator, so many lines a request.
+    Generated {
+        /// The lines, boxed: they carry tables.
+        lines: Box<BenchLines>,
+        /// Lines of each request.
+        batch: usize,
+    },
+    /// A log file.
+    File {
+        /// The file.
+        input: Box<Input>,
+        /// Format of its lines.
+        format: Format,
+    },
 }
 
-pub(super) async fn run(plan: &Plan, data_dir: Option<PathBuf>) -> Result<Value> {
-    ensure!(plan.batch > 0 && plan.connections > 0, "--batch and --connections must be at least 1");
-    let temporary = data_dir.is_none();
-    let dir = data_dir
-        .unwrap_or_else(|| std::env::temp_dir().join(format!("heimdall-bench-{}", std::process::id())));
+/// One request's worth of lines.
+struct Body {
+    bytes: Vec<u8>,
+    /// Records in it, when that is known before the server has read it.
+    records: Option<u64>,
+}
+
+/// What was sent and acknowledged.
+#[derive(Default)]
+pub(super) struct Sent {
+    /// Records the server took.
+    pub records: u64,
+    /// Records it did not take.
+    pub rejected: u64,
+    /// Bytes of lines.
+    pub bytes: u64,
+    /// Time of each acknowledgement, in order of size.
+    pub ack_ms: Vec<f64>,
+}
+
+impl Source {
+    /// What `bench ingest` was told to send.
+    fn of(args: &BenchIngestArgs) -> Result<Source> {
+        if let Some(file) = &args.file {
+            let mut input = Input::open(file)?;
+            let format = input.detect()?;
+            return Ok(Source::File { input: Box::new(input), format });
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "some days in ns")]
+        let span_ns = (args.days * 86_400e9) as i64;
+        let start = SystemClock.now().saturating_add_ns(-span_ns);
+        let lines = Box::new(BenchLines::new(SEED, start.0, span_ns, args.lines));
+        Ok(Source::Generated { lines, batch: args.batch })
+    }
+
+    /// Lines from now on, more than there is time for.
+    pub(super) fn endless(batch: usize) -> Source {
+        let span_ns = ENDLESS_STEP_NS * ENDLESS_LINES.cast_signed();
+        let lines = BenchLines::new(SEED_ENDLESS, SystemClock.now().0, span_ns, ENDLESS_LINES);
+        Source::Generated { lines: Box::new(lines), batch }
+    }
+
+    fn path(&self) -> String {
+        match self {
+            Source::Generated { .. } => PATH.to_owned(),
+            Source::File { format, .. } => format!("{PATH}?format={}", format.as_str()),
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Body>> {
+        match self {
+            Source::Generated { lines, batch } => {
+                let mut bytes = Vec::with_capacity(*batch * 400);
+                let records = lines.fill(*batch, &mut bytes) as u64;
+                Ok((records > 0).then_some(Body { bytes, records: Some(records) }))
+            }
+            Source::File { input, format } => {
+                let piece = input.next_piece(*format)?;
+                Ok(piece.map(|piece| Body { bytes: piece.bytes, records: None }))
+            }
+        }
+    }
+}
+
+pub(super) async fn run(args: &BenchIngestArgs) -> Result<Value> {
+    ensure!(args.batch > 0 && args.connections > 0, "--batch and --connections must be at least 1");
+    let dir = args.data_dir.clone().unwrap_or_else(|| temporary("bench"));
     std::fs::create_dir_all(&dir)?;
-    let outcome = measure(plan, &dir).await;
-    if temporary {
+    let outcome = measure(args, &dir).await;
+    if args.data_dir.is_none() {
         std::fs::remove_dir_all(&dir)?;
     }
     outcome
 }
 
-async fn measure(plan: &Plan, dir: &Path) -> Result<Value> {
+async fn measure(args: &BenchIngestArgs, dir: &Path) -> Result<Value> {
+    let source = Source::of(args)?;
     let server = ChildServer::start(dir).await?;
     let cpu_before = server.cpu_seconds()?;
     let started = Instant::now();
-    let (latencies, bytes) = send(plan, &server.http).await?;
+    let sent = send(source, args.connections, &server.http, &CancellationToken::new()).await?;
     let elapsed = started.elapsed().as_secs_f64();
     wait_until_processed(&server.http).await?;
     let processed = started.elapsed().as_secs_f64();
@@ -54,74 +141,88 @@ async fn measure(plan: &Plan, dir: &Path) -> Result<Value> {
     let cpu = server.cpu_seconds()? - cpu_before;
     server.stop().await?;
     let stored = folder_bytes(&dir.join("store"))?;
+    ensure!(sent.records > 0, "no record was taken");
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let (lines, sent, stored, rss) = (plan.lines as f64, bytes as f64, stored as f64, peak_rss as f64);
+    let (records, bytes, stored, rss) =
+        (sent.records as f64, sent.bytes as f64, stored as f64, peak_rss as f64);
     Ok(json!({
         "cores": cores(),
-        "lines": plan.lines,
-        "bytes_per_line_sent": sent / lines,
-        "connections": plan.connections,
-        "lines_per_request": plan.batch,
-        "lines_per_second_acknowledged": lines / elapsed,
-        "lines_per_second_processed": lines / processed,
-        "server_cpu_seconds_per_million": cpu / lines * 1e6,
-        "ack_ms_p50": quantile(&latencies, 0.50),
-        "ack_ms_p99": quantile(&latencies, 0.99),
+        "lines": sent.records,
+        "lines_rejected": sent.rejected,
+        "bytes_per_line_sent": bytes / records,
+        "connections": args.connections,
+        "requests": sent.ack_ms.len(),
+        "lines_per_second_acknowledged": records / elapsed,
+        "lines_per_second_processed": records / processed,
+        "server_cpu_seconds_per_million": cpu / records * 1e6,
+        "ack_ms_p50": quantile(&sent.ack_ms, 0.50),
+        "ack_ms_p99": quantile(&sent.ack_ms, 0.99),
         "server_peak_rss_mib": rss / f64::from(1 << 20),
-        "stored_bytes_per_line": stored / lines,
+        "stored_bytes_per_line": stored / records,
     }))
 }
 
-/// Sends every line; returns the sorted acknowledgement times in ms, and the bytes sent.
-async fn send(plan: &Plan, host: &str) -> Result<(Vec<f64>, u64)> {
-    let (bodies_tx, bodies) = mpsc::channel::<(usize, Vec<u8>)>(BODIES_AHEAD);
-    let (lines, batch) = (plan.lines, plan.batch);
-    #[expect(clippy::cast_possible_truncation, reason = "some days in ns")]
-    let span_ns = (plan.days * 86_400e9) as i64;
-    let generator = tokio::task::spawn_blocking(move || {
-        let start = SystemClock.now().saturating_add_ns(-span_ns);
-        let mut source = BenchLines::new(SEED, start.0, span_ns, lines);
-        let mut left = lines;
-        while left > 0 {
-            let now = usize::try_from(left).map_or(batch, |left| left.min(batch));
-            let mut body = Vec::with_capacity(now * 400);
-            source.fill(now, &mut body);
-            left -= now as u64;
-            if bodies_tx.blocking_send((now, body)).is_err() {
-                return;
-            }
-        }
-    });
+/// Sends until the source ends or it is enough.
+pub(super) async fn send(
+    source: Source,
+    connections: usize,
+    host: &str,
+    enough: &CancellationToken,
+) -> Result<Sent> {
+    let path = source.path();
+    let (bodies_tx, bodies) = mpsc::channel::<Body>(BODIES_AHEAD);
+    let maker = tokio::task::spawn_blocking(move || make(source, &bodies_tx));
     let bodies = Arc::new(Mutex::new(bodies));
     let mut senders = Vec::new();
-    for _ in 0..plan.connections {
-        let (bodies, mut connection) = (Arc::clone(&bodies), Connection::open(host).await?);
-        senders.push(tokio::spawn(async move {
-            let (mut latencies, mut sent) = (Vec::new(), 0_u64);
-            loop {
-                let Some((lines, body)) = bodies.lock().await.recv().await else { break };
-                let started = Instant::now();
-                let (status, answer) = connection.post("/api/v1/ingest/logs", &body).await?;
-                latencies.push(started.elapsed().as_secs_f64() * 1e3);
-                let answer: Value = serde_json::from_slice(&answer)?;
-                ensure!(
-                    status == 200 && answer["accepted"] == json!(lines),
-                    "the server answered {status}: {answer}"
-                );
-                sent += body.len() as u64;
-            }
-            anyhow::Ok((latencies, sent))
-        }));
+    for _ in 0..connections {
+        let (bodies, path, enough) = (Arc::clone(&bodies), path.clone(), enough.clone());
+        let connection = Connection::open(host).await?;
+        senders.push(tokio::spawn(send_on(connection, path, bodies, enough)));
     }
-    let (mut latencies, mut bytes) = (Vec::new(), 0);
+    let mut all = Sent::default();
     for sender in senders {
-        let (times, sent) = sender.await??;
-        latencies.extend(times);
-        bytes += sent;
+        let sent = sender.await??;
+        all.records += sent.records;
+        all.rejected += sent.rejected;
+        all.bytes += sent.bytes;
+        all.ack_ms.extend(sent.ack_ms);
     }
-    generator.await?;
-    latencies.sort_by(f64::total_cmp);
-    Ok((latencies, bytes))
+    drop(bodies);
+    maker.await??;
+    all.ack_ms.sort_by(f64::total_cmp);
+    Ok(all)
+}
+
+fn make(mut source: Source, bodies: &mpsc::Sender<Body>) -> Result<()> {
+    while let Some(body) = source.next()? {
+        if bodies.blocking_send(body).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn send_on(
+    mut connection: Connection,
+    path: String,
+    bodies: Arc<Mutex<mpsc::Receiver<Body>>>,
+    enough: CancellationToken,
+) -> Result<Sent> {
+    let mut sent = Sent::default();
+    while !enough.is_cancelled() {
+        let Some(body) = bodies.lock().await.recv().await else { break };
+        let started = Instant::now();
+        let (status, answer) = connection.post(&path, &body.bytes).await?;
+        sent.ack_ms.push(started.elapsed().as_secs_f64() * 1e3);
+        let answer: Value = serde_json::from_slice(&answer)?;
+        ensure!(status == 200, "the server answered {status}: {answer}");
+        let accepted = answer["accepted"].as_u64().context("an answer without `accepted`")?;
+        ensure!(body.records.is_none_or(|records| records == accepted), "not every line was taken: {answer}");
+        sent.records += accepted;
+        sent.rejected += answer["rejected_total"].as_u64().unwrap_or(0);
+        sent.bytes += body.bytes.len() as u64;
+    }
+    Ok(sent)
 }
 
 /// Waits until the stream has caught up with the journal.
@@ -141,10 +242,9 @@ pub(super) async fn wait_until_processed(host: &str) -> Result<()> {
 fn folder_bytes(dir: &Path) -> Result<u64> {
     let mut total = 0;
     for entry in std::fs::read_dir(dir)? {
-        let meta = entry?.metadata()?;
-        if meta.is_file() {
-            total += meta.len();
-        }
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        total += if meta.is_dir() { folder_bytes(&entry.path())? } else { meta.len() };
     }
     Ok(total)
 }

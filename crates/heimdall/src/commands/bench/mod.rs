@@ -1,9 +1,13 @@
 //! `heimdall bench`: measures this program on this machine, over loopback, with generated data.
 
+mod ask;
 mod flood;
 mod http;
 mod ingest;
+mod load;
 mod query;
+mod questions;
+mod sample;
 
 use anyhow::Result;
 use serde_json::Value;
@@ -13,16 +17,13 @@ use crate::args::BenchCommand;
 
 pub(crate) async fn run(command: BenchCommand) -> Result<()> {
     match command {
-        BenchCommand::Ingest { lines, batch, connections, days, data_dir, json } => {
-            let plan = ingest::Plan { lines, batch, connections, days };
-            show(&ingest::run(&plan, data_dir).await?, json)
-        }
-        BenchCommand::Query { data_dir, runs, json } => show(&query::run(&data_dir, runs).await?, json),
+        BenchCommand::Ingest(args) => show(&ingest::run(&args).await?, args.json),
+        BenchCommand::Query(args) => show(&query::run(&args).await?, args.json),
         BenchCommand::Flood { requests, json } => show(&flood::run(requests).await?, json),
     }
 }
 
-/// Prints results: as they are, or one figure a line.
+/// Prints results: as they are, or for people, one figure a line and lists as tables.
 fn show(results: &Value, json: bool) -> Result<()> {
     if json {
         say(&serde_json::to_string_pretty(results)?);
@@ -30,7 +31,8 @@ fn show(results: &Value, json: bool) -> Result<()> {
     }
     for (name, value) in results.as_object().into_iter().flatten() {
         match value {
-            Value::Array(rows) => rows.iter().for_each(|row| say(&format!("  {row}"))),
+            Value::Array(rows) => say(query::table(rows).trim_end()),
+            Value::Object(_) if name == "load" => show(value, false)?,
             Value::Number(number) if number.is_f64() => {
                 say(&format!("{name:<32} {:.3}", number.as_f64().unwrap_or_default()));
             }
