@@ -216,6 +216,9 @@ pub(crate) struct StoreConfig {
     pub flush_bytes: Size,
     /// Age of the oldest row in memory at which segments are written. Default `60s`: bounds what a restart replays.
     pub flush_age: Period,
+    /// Bytes of what is known about segments (runs, page bounds, counts) that is kept decoded in memory. Default `256MiB`;
+    /// what does not fit is read again when needed.
+    pub sidecar_cache_bytes: Size,
 }
 
 impl Default for StoreConfig {
@@ -226,6 +229,7 @@ impl Default for StoreConfig {
             flush_rows: 1_000_000,
             flush_bytes: Size(128 << 20),
             flush_age: Period::seconds(60),
+            sidecar_cache_bytes: Size(256 << 20),
         }
     }
 }

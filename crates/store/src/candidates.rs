@@ -38,16 +38,16 @@ pub(crate) fn of(
     range: TimeRange,
     purpose: Purpose,
 ) -> Result<Candidates, StoreError> {
-    let sidecar = segment.sidecar()?;
+    let (directory, zones) = (segment.sidecar().runs()?, segment.sidecar().zones()?);
     let dataset = segment.meta.table.dataset;
     let covered = range.covers(segment.meta.min, segment.meta.max);
     let asks_template = predicate.fields(dataset.attributes()).contains(&logs::TEMPLATE_ID);
     let mut found = Candidates { maybe: Vec::new(), yes: 0 };
-    for run in &sidecar.runs {
+    for run in &directory.runs {
         let text = if asks_template { predicate.template_text(run.template) } else { None };
         let mut known = Known {
             dataset,
-            service: Some(sidecar.service(run)),
+            service: Some(directory.service(run)),
             template: Some((run.template, text.as_deref())),
             levels: None,
         };
@@ -63,7 +63,7 @@ pub(crate) fn of(
         while at < end {
             let page = at / PAGE_ROWS;
             let stop = end.min((page + 1) * PAGE_ROWS);
-            let zone = sidecar.zones[page];
+            let zone = zones.0[page];
             known.levels = Some(zone.levels);
             let wanted = range.touches(Timestamp(zone.min_ns), Timestamp(zone.max_ns))
                 && (verdict == Verdict::Yes || prune::ask(predicate.root(), &known) != Verdict::No);

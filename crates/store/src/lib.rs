@@ -1,7 +1,8 @@
 //! Heimdall's embedded store: keeps records of every dataset, findable from the moment they arrive.
 //!
 //! - [`store`]: the whole: append, freeze, commit, recover; [`manifest`]: the commit point
-//! - [`memtable`]: rows not yet in a segment; [`segment`]: immutable Parquet files with a [`sidecar`]
+//! - [`memtable`]: rows not yet in a segment; [`segment`]: immutable Parquet files with a [`sidecar`], both read by
+//!   range ([`range_file`])
 //! - [`block`]: rows in columns; [`eval`]: filters over them; [`prune`], [`candidates`]: what a filter rules out
 //!   unread
 //! - [`scan`]: the one scan operator behind search, aggregation and count
@@ -16,6 +17,7 @@ mod eval;
 mod manifest;
 mod memtable;
 mod prune;
+mod range_file;
 mod rollup;
 mod scan;
 mod segment;

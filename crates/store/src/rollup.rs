@@ -6,6 +6,7 @@ use foldhash::HashMap;
 use heimdall_model::Timestamp;
 
 use crate::block::RowBlock;
+use crate::sidecar::{Damage, Reader, SidecarBlock, kind, put_count, put_texts};
 
 /// Nanoseconds in a minute.
 pub(crate) const MINUTE_NS: i64 = 60_000_000_000;
@@ -64,6 +65,51 @@ impl Rollup {
     /// Start of a cell's minute.
     pub(crate) fn start(cell: &RollupCell) -> Timestamp {
         Timestamp(cell.minute.saturating_mul(MINUTE_NS))
+    }
+}
+
+impl SidecarBlock for Rollup {
+    const KIND: u32 = kind::MINUTE_ROLLUP;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_texts(out, &self.services);
+        put_count(out, self.cells.len());
+        for cell in &self.cells {
+            out.extend_from_slice(&cell.minute.to_le_bytes());
+            out.extend_from_slice(&cell.service.to_le_bytes());
+            out.push(cell.level);
+            out.extend_from_slice(&cell.count.to_le_bytes());
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damage> {
+        let services = reader.texts()?;
+        let count = reader.count(21)?;
+        let cell = |_| {
+            Ok(RollupCell {
+                minute: reader.i64()?,
+                service: reader.u32()?,
+                level: reader.u8()?,
+                count: reader.u64()?,
+            })
+        };
+        Ok(Rollup { services, cells: (0..count).map(cell).collect::<Result<_, Damage>>()? })
+    }
+
+    fn check(&self, rows: u64) -> Result<(), &'static str> {
+        let counted = self.cells.iter().fold(0_u64, |sum, cell| sum.saturating_add(cell.count));
+        let named =
+            |cell: &RollupCell| cell.service == NO_SERVICE || (cell.service as usize) < self.services.len();
+        match () {
+            () if counted != rows => Err("counts do not sum to the rows the manifest says"),
+            () if !self.cells.iter().all(named) => Err("a count has an unknown service"),
+            () => Ok(()),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let services = self.services.iter().map(|name| name.len() + 32).sum::<usize>();
+        self.cells.capacity() * size_of::<RollupCell>() + services
     }
 }
 

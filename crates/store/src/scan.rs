@@ -293,7 +293,7 @@ impl Store {
         };
         chunks.iter().for_each(|chunk| feed(&chunk.rollup));
         for segment in segments.iter().filter(|s| range.touches(s.meta.min, s.meta.max)) {
-            feed(&segment.sidecar()?.rollup);
+            feed(segment.sidecar().rollup()?.as_ref());
         }
         Ok(())
     }
@@ -528,11 +528,11 @@ impl Scan<'_> {
 
     /// Reads the pages of a segment from the most promising on, until no other page can hold a better row.
     fn search_segment(&mut self, index: usize, segment: &Segment, best: &mut Best) -> Result<(), ScanError> {
-        let sidecar = segment.sidecar()?;
+        let zones = segment.sidecar().zones()?;
         let candidates = candidates::of(segment, &self.predicate, self.request.range, Purpose::Read)?;
         let mut pages: Vec<Range<usize>> =
             candidates.maybe.iter().flat_map(|range| by_page(range.clone())).collect();
-        let zone = |rows: &Range<usize>| sidecar.zones[rows.start / PAGE_ROWS];
+        let zone = |rows: &Range<usize>| zones.0[rows.start / PAGE_ROWS];
         match best.order {
             Order::NewestFirst => pages.sort_by_key(|rows| std::cmp::Reverse(zone(rows).max_ns)),
             Order::OldestFirst => pages.sort_by_key(|rows| zone(rows).min_ns),

@@ -7,15 +7,14 @@
 //! - the files of a segment stay until its last reader is gone.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema};
-use bytes::{Buf, Bytes};
 use foldhash::{HashMap, HashSet};
-use heimdall_journal::disk::{Disk, DiskFile};
+use heimdall_journal::disk::Disk;
 use heimdall_model::schema::{self, logs, metrics};
 use heimdall_model::{Dataset, FieldId, FieldType, Tenant, Timestamp};
 use parquet::arrow::arrow_reader::{
@@ -26,14 +25,14 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, PageIndexPolicy};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
-use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
 use crate::block::{Cells, RowBlock, arrow_type};
 use crate::memtable::Chunk;
+use crate::range_file::RangeFile;
 use crate::rollup::Rollup;
-use crate::sidecar::{PAGE_ROWS, Sidecar, SidecarBuilder};
+use crate::sidecar::{BlockCache, LayoutBuilder, PAGE_ROWS, SidecarFile, SidecarWriter};
 use crate::store::StoreError;
 
 /// Rows of one row group, and the most rows of one segment.
@@ -93,12 +92,10 @@ impl SegmentMeta {
 /// A segment that can be read.
 pub(crate) struct Segment {
     pub meta: SegmentMeta,
-    path: PathBuf,
-    sidecar_path: PathBuf,
-    file: FileChunks,
+    file: RangeFile,
+    sidecar: SidecarFile,
     disk: Arc<dyn Disk>,
     footer: OnceLock<ArrowReaderMetadata>,
-    sidecar: OnceLock<Arc<Sidecar>>,
     retired: AtomicBool,
 }
 
@@ -108,7 +105,7 @@ impl Drop for Segment {
         if !*self.retired.get_mut() {
             return;
         }
-        for path in [&self.path, &self.sidecar_path] {
+        for path in [self.file.path(), self.sidecar.path()] {
             if let Err(error) = self.disk.remove(path) {
                 tracing::warn!(file = %path.display(), %error, "could not remove a segment's file");
             }
@@ -124,26 +121,17 @@ impl std::fmt::Debug for Segment {
 
 impl Segment {
     /// Opens the file of a segment that the manifest names; footer and sidecar are read when first needed.
-    pub(crate) fn open(disk: &Arc<dyn Disk>, dir: &Path, meta: SegmentMeta) -> Result<Segment, StoreError> {
-        let path = dir.join(meta.parquet_name());
-        let sidecar_path = dir.join(meta.sidecar_name());
-        let file = disk.open_read(&path).map_err(|source| StoreError::io(&path, source))?;
-        let len = file.len().map_err(|source| StoreError::io(&path, source))?;
-        if len != meta.bytes {
-            let detail = format!("is {len} bytes long, the manifest says {}", meta.bytes);
-            return Err(StoreError::Corrupt { path, detail });
-        }
-        let file = FileChunks { file: Arc::from(file), len, read: Arc::default() };
-        Ok(Segment {
-            meta,
-            path,
-            sidecar_path,
-            file,
-            disk: Arc::clone(disk),
-            footer: OnceLock::new(),
-            sidecar: OnceLock::new(),
-            retired: AtomicBool::new(false),
-        })
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        meta: SegmentMeta,
+        cache: &Arc<BlockCache>,
+    ) -> Result<Segment, StoreError> {
+        let file = RangeFile::open(disk.as_ref(), &dir.join(meta.parquet_name()), meta.bytes)?;
+        let path = dir.join(meta.sidecar_name());
+        let sidecar = SidecarFile::new(disk, path, meta.sidecar_bytes, meta.rows, cache);
+        let disk = Arc::clone(disk);
+        Ok(Segment { meta, file, sidecar, disk, footer: OnceLock::new(), retired: AtomicBool::new(false) })
     }
 
     /// Lets the files go with the last reader: no manifest names the segment any more.
@@ -151,8 +139,8 @@ impl Segment {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    fn corrupt(&self, path: &Path, detail: &dyn std::fmt::Display) -> StoreError {
-        StoreError::Corrupt { path: path.to_owned(), detail: detail.to_string() }
+    fn corrupt(&self, detail: &dyn std::fmt::Display) -> StoreError {
+        StoreError::Corrupt { path: self.file.path().to_owned(), detail: detail.to_string() }
     }
 
     fn footer(&self) -> Result<&ArrowReaderMetadata, StoreError> {
@@ -162,29 +150,18 @@ impl Segment {
         let options = ArrowReaderOptions::new()
             .with_offset_index_policy(PageIndexPolicy::Required)
             .with_column_index_policy(PageIndexPolicy::Skip);
-        let footer = ArrowReaderMetadata::load(&self.file, options)
-            .map_err(|error| self.corrupt(&self.path, &error))?;
+        let footer = ArrowReaderMetadata::load(&self.file, options).map_err(|error| self.corrupt(&error))?;
         Ok(self.footer.get_or_init(|| footer))
     }
 
-    /// The sidecar, read once.
-    pub(crate) fn sidecar(&self) -> Result<Arc<Sidecar>, StoreError> {
-        if let Some(sidecar) = self.sidecar.get() {
-            return Ok(Arc::clone(sidecar));
-        }
-        let bytes = read_whole(self.disk.as_ref(), &self.sidecar_path)?;
-        let sidecar = Sidecar::decode(&bytes).map_err(|error| self.corrupt(&self.sidecar_path, &error))?;
-        if sidecar.runs.last().map_or(0, |run| u64::from(run.rows.end)) != self.meta.rows
-            || sidecar.zones.len() != usize::try_from(self.meta.rows).unwrap_or(0).div_ceil(PAGE_ROWS)
-        {
-            return Err(self.corrupt(&self.sidecar_path, &"rows differ from the manifest"));
-        }
-        Ok(Arc::clone(self.sidecar.get_or_init(|| Arc::new(sidecar))))
+    /// What is known of the rows without reading them.
+    pub(crate) fn sidecar(&self) -> &SidecarFile {
+        &self.sidecar
     }
 
-    /// Bytes read from the Parquet file since it was opened.
+    /// Bytes read from both files since they were opened.
     pub(crate) fn bytes_read(&self) -> u64 {
-        self.file.read.load(Ordering::Relaxed)
+        self.file.bytes_read() + self.sidecar.bytes_read()
     }
 
     /// Reads `fields` (and timestamps and positions) of the rows in `ranges`, in row order. `each` gets every block
@@ -217,17 +194,17 @@ impl Segment {
             .with_projection(mask)
             .with_row_selection(selection)
             .build()
-            .map_err(|error| self.corrupt(&self.path, &error))?;
+            .map_err(|error| self.corrupt(&error))?;
         let mut numbers = ranges.iter().cloned().flatten();
         let mut rows_of = Vec::with_capacity(READ_ROWS);
         for batch in reader {
-            let batch = batch.map_err(|error| self.corrupt(&self.path, &error))?;
+            let batch = batch.map_err(|error| self.corrupt(&error))?;
             rows_of.clear();
             rows_of.extend(
                 numbers.by_ref().take(batch.num_rows()).map(|n| u32::try_from(n).expect("rows fit 32 bits")),
             );
-            let block = block_of(dataset, &batch)
-                .ok_or_else(|| self.corrupt(&self.path, &"a column has an unexpected type"))?;
+            let block =
+                block_of(dataset, &batch).ok_or_else(|| self.corrupt(&"a column has an unexpected type"))?;
             if each(block, &rows_of).is_break() {
                 break;
             }
@@ -269,41 +246,6 @@ pub(crate) fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<
     written.map_err(io)
 }
 
-/// Positional reads of one open file; clones share it safely.
-#[derive(Clone)]
-struct FileChunks {
-    file: Arc<dyn DiskFile>,
-    len: u64,
-    read: Arc<AtomicU64>,
-}
-
-impl Length for FileChunks {
-    fn len(&self) -> u64 {
-        self.len
-    }
-}
-
-impl ChunkReader for FileChunks {
-    type T = bytes::buf::Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        // Asked for page headers only, which are far smaller than this.
-        const HEADER_BYTES: u64 = 64 << 10;
-        let length = HEADER_BYTES.min(self.len.saturating_sub(start));
-        Ok(self.get_bytes(start, usize::try_from(length).unwrap_or(0))?.reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let mut buffer = vec![0; length];
-        let read = self.file.read_at(&mut buffer, start)?;
-        self.read.fetch_add(read as u64, Ordering::Relaxed);
-        if read < length {
-            return Err(ParquetError::EOF(format!("{read} of {length} bytes at {start}")));
-        }
-        Ok(buffer.into())
-    }
-}
-
 /// The bytes of a segment's two files, and what the manifest will say of it.
 pub(crate) struct Encoded {
     pub meta: SegmentMeta,
@@ -325,15 +267,18 @@ pub(crate) fn encode(id: u64, table: &TableKey, chunks: &[Arc<Chunk>]) -> Result
     let failed = |error: ParquetError| StoreError::Encode { detail: error.to_string() };
     let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties(table.dataset)))
         .map_err(failed)?;
-    let mut sidecar = SidecarBuilder::default();
+    let mut layout = LayoutBuilder::default();
     for slice in picks.chunks(SLICE_ROWS) {
         let block = RowBlock::interleave(&blocks, slice);
-        sidecar.add(&block);
+        layout.add(&block);
         writer.write(&record_batch(&block, &columns, &schema)?).map_err(failed)?;
     }
     let parquet = writer.into_inner().map_err(failed)?;
-    let rollup = Rollup::merge(chunks.iter().map(|chunk| &chunk.rollup));
-    let sidecar = sidecar.finish(rollup).encode();
+    let mut sidecar = SidecarWriter::default();
+    sidecar.put(&layout.runs);
+    sidecar.put(&layout.zones);
+    sidecar.put(&Rollup::merge(chunks.iter().map(|chunk| &chunk.rollup)));
+    let sidecar = sidecar.finish();
     let meta = SegmentMeta {
         id,
         table: table.clone(),

@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::manifest::{CatalogFile, Manifest, NamedFile};
 use crate::memtable::{Chunk, Memtable};
 use crate::segment::{self, SEGMENT_ROWS_MAX, Segment, SegmentMeta, TableKey};
+use crate::sidecar::BlockCache;
 use crate::template::{Miner, MinerConfig, TemplateId};
 
 /// Limits of the store.
@@ -41,6 +42,8 @@ pub struct StoreConfig {
     pub compact_below_rows: u64,
     /// Most bytes of rows in memory merged at once: a compaction holds them decoded.
     pub compact_bytes_max: u64,
+    /// Most bytes of decoded sidecar blocks kept in memory, over all segments.
+    pub sidecar_cache_bytes: usize,
 }
 
 impl Default for StoreConfig {
@@ -53,6 +56,7 @@ impl Default for StoreConfig {
             retention_bytes: 0,
             compact_below_rows: 500_000,
             compact_bytes_max: 256 << 20,
+            sidecar_cache_bytes: 256 << 20,
         }
     }
 }
@@ -141,6 +145,8 @@ pub struct Store {
     pub(crate) config: StoreConfig,
     pub(crate) state: RwLock<State>,
     pub(crate) manifest: Mutex<Manifest>,
+    /// Decoded blocks of all sidecars.
+    blocks: Arc<BlockCache>,
     catalogs: Mutex<BTreeMap<Tenant, Miner>>,
 }
 
@@ -160,9 +166,10 @@ impl Store {
         disk.create_dir_all(root).map_err(|source| StoreError::io(root, source))?;
         let manifest = Manifest::load(disk.as_ref(), root)?;
         remove_orphans(disk.as_ref(), root, &manifest)?;
+        let blocks = Arc::new(BlockCache::new(config.sidecar_cache_bytes));
         let mut state = State::default();
         for meta in &manifest.segments {
-            let segment = Segment::open(&disk, root, meta.clone())?;
+            let segment = Segment::open(&disk, root, meta.clone(), &blocks)?;
             state.segments.entry(meta.table.clone()).or_default().push(Arc::new(segment));
         }
         let mut catalogs = BTreeMap::new();
@@ -180,6 +187,7 @@ impl Store {
             config,
             state: RwLock::new(state),
             manifest: Mutex::new(manifest),
+            blocks,
             catalogs: Mutex::new(catalogs),
         })
     }
@@ -330,7 +338,7 @@ impl Store {
         let disk = self.disk.as_ref();
         segment::write_whole(disk, &self.root.join(encoded.meta.parquet_name()), &encoded.parquet)?;
         segment::write_whole(disk, &self.root.join(encoded.meta.sidecar_name()), &encoded.sidecar)?;
-        Ok(Arc::new(Segment::open(&self.disk, &self.root, encoded.meta)?))
+        Ok(Arc::new(Segment::open(&self.disk, &self.root, encoded.meta, &self.blocks)?))
     }
 
     fn write_catalogs(&self, manifest: &mut Manifest, frozen: &Frozen) -> Result<(), StoreError> {

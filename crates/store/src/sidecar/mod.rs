@@ -1,0 +1,405 @@
+//! What a segment knows beside its Parquet file: a container of blocks, each fetched by range when first needed.
+//! Format: docs/formats/segment.md.
+//!
+//! - [`runs`]: run directory and page zones; [`cache`]: decoded blocks, bounded; [`codec`]: bytes in and out
+//!
+//! Invariants:
+//! - a block is checked by CRC-32C before it is used, one in cells cell by cell; damage is an error naming file and byte;
+//! - a block of unknown kind is never read, so that later versions can add kinds;
+//! - decoded blocks live in the store's [`BlockCache`]: a segment itself keeps the directory only.
+//!
+//! To add a kind: a number in [`kind`], [`SidecarBlock`] for the type, [`SidecarWriter::put`] where segments are
+//! encoded, [`SidecarFile::block`] where it is used.
+
+mod cache;
+mod codec;
+mod runs;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use heimdall_journal::disk::Disk;
+
+pub(crate) use cache::BlockCache;
+pub(crate) use codec::{Damage, Reader, put_count, put_texts};
+pub(crate) use runs::{LayoutBuilder, RunDirectory, Zones};
+
+use crate::range_file::RangeFile;
+use crate::rollup::Rollup;
+use crate::store::StoreError;
+
+/// Rows of one page: the unit of pruning, in every column of a segment.
+pub(crate) const PAGE_ROWS: usize = 4096;
+
+/// Numbers of the kinds of blocks; none is ever used for something else.
+pub(crate) mod kind {
+    /// Services and runs.
+    pub(crate) const RUNS: u32 = 1;
+    /// Bounds of each page.
+    pub(crate) const ZONES: u32 = 2;
+    /// Counts per minute, service and level.
+    pub(crate) const MINUTE_ROLLUP: u32 = 3;
+}
+
+const MAGIC: &[u8; 8] = b"HIDX0002";
+/// Magic, number of blocks.
+const HEAD_BYTES: usize = 12;
+const ENTRY_BYTES: usize = 32;
+/// The directory is within the first so many bytes: one read finds it.
+const DIRECTORY_BYTES_MAX: usize = 4096;
+const BLOCKS_MAX: usize = (DIRECTORY_BYTES_MAX - HEAD_BYTES - 4) / ENTRY_BYTES;
+/// Largest content of a block that is read as a whole.
+const CONTENT_BYTES_MAX: usize = 1 << 30;
+/// Bodies begin at a multiple of this, blocks in cells at a multiple of [`CELL_BYTES`].
+const BODY_ALIGN: usize = 64;
+
+/// Bytes of one cell: the data and its checksum.
+pub(crate) const CELL_BYTES: usize = 4096;
+/// Bytes of data in one cell.
+pub(crate) const CELL_DATA_BYTES: usize = CELL_BYTES - 4;
+
+/// Something that is kept as a block of its own.
+pub(crate) trait SidecarBlock: Sized + Send + Sync + 'static {
+    /// One of [`kind`].
+    const KIND: u32;
+
+    /// Appends the content.
+    fn encode(&self, out: &mut Vec<u8>);
+
+    /// Reads the content back.
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damage>;
+
+    /// Says what does not fit a segment of so many rows.
+    fn check(&self, rows: u64) -> Result<(), &'static str>;
+
+    /// Bytes it takes in memory: what the cache counts.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// How a body is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As it is.
+    Raw,
+    /// One zstd frame.
+    Zstd,
+    /// Cells, each with its own checksum.
+    Cells,
+}
+
+impl Form {
+    const ALL: [Form; 3] = [Form::Raw, Form::Zstd, Form::Cells];
+
+    fn code(self) -> u32 {
+        match self {
+            Form::Raw => 0,
+            Form::Zstd => 1,
+            Form::Cells => 2,
+        }
+    }
+}
+
+/// One block in the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    kind: u32,
+    form: Form,
+    /// Where the body is in the file.
+    offset: u64,
+    body_bytes: usize,
+    content_bytes: usize,
+    /// Of the body; 0 for cells.
+    crc: u32,
+}
+
+/// Puts a sidecar together, block by block.
+#[derive(Default)]
+pub(crate) struct SidecarWriter {
+    blocks: Vec<(Entry, Vec<u8>)>,
+}
+
+impl SidecarWriter {
+    /// Adds a block, compressed where that helps.
+    pub(crate) fn put<B: SidecarBlock>(&mut self, block: &B) {
+        let mut content = Vec::new();
+        block.encode(&mut content);
+        let content_bytes = content.len();
+        let packed = zstd::bulk::compress(&content, 1).expect("compressing into memory cannot fail");
+        let (form, body) =
+            if packed.len() < content_bytes { (Form::Zstd, packed) } else { (Form::Raw, content) };
+        let crc = crc32c::crc32c(&body);
+        self.add(Entry { kind: B::KIND, form, offset: 0, body_bytes: body.len(), content_bytes, crc }, body);
+    }
+
+    /// Adds a block of cells: `content` is cut every [`CELL_DATA_BYTES`], the last cell filled up with zeros.
+    #[cfg_attr(not(test), expect(dead_code, reason = "signatures come next"))]
+    pub(crate) fn put_cells(&mut self, kind: u32, content: &[u8]) {
+        let mut body = Vec::with_capacity(content.len().div_ceil(CELL_DATA_BYTES) * CELL_BYTES);
+        for (number, data) in (0_u32..).zip(content.chunks(CELL_DATA_BYTES)) {
+            let start = body.len();
+            body.extend_from_slice(data);
+            body.resize(start + CELL_DATA_BYTES, 0);
+            body.extend_from_slice(&cell_crc(number, &body[start..]).to_le_bytes());
+        }
+        let content_bytes = content.len();
+        let form = Form::Cells;
+        self.add(Entry { kind, form, offset: 0, body_bytes: body.len(), content_bytes, crc: 0 }, body);
+    }
+
+    fn add(&mut self, entry: Entry, body: Vec<u8>) {
+        debug_assert!(self.blocks.len() < BLOCKS_MAX);
+        debug_assert!(self.blocks.iter().all(|(other, _)| other.kind != entry.kind));
+        self.blocks.push((entry, body));
+    }
+
+    /// The bytes of the file.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        let mut end = HEAD_BYTES + self.blocks.len() * ENTRY_BYTES + 4;
+        for (entry, body) in &mut self.blocks {
+            let align = if entry.form == Form::Cells { CELL_BYTES } else { BODY_ALIGN };
+            let start = end.next_multiple_of(align);
+            entry.offset = start as u64;
+            end = start + body.len();
+        }
+        let mut out = Vec::with_capacity(end);
+        out.extend_from_slice(MAGIC);
+        put_count(&mut out, self.blocks.len());
+        for (entry, _) in &self.blocks {
+            out.extend_from_slice(&entry.kind.to_le_bytes());
+            out.extend_from_slice(&entry.form.code().to_le_bytes());
+            out.extend_from_slice(&entry.offset.to_le_bytes());
+            out.extend_from_slice(&(entry.body_bytes as u64).to_le_bytes());
+            put_count(&mut out, entry.content_bytes);
+            out.extend_from_slice(&entry.crc.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        for (entry, body) in &self.blocks {
+            out.resize(usize::try_from(entry.offset).expect("it was a length in memory"), 0);
+            out.extend_from_slice(body);
+        }
+        out
+    }
+}
+
+/// A cell's checksum covers its number too: a cell in another's place is damage.
+fn cell_crc(number: u32, data: &[u8]) -> u32 {
+    crc32c::crc32c_append(number, data)
+}
+
+/// The sidecar of one segment, opened and read as it is needed.
+pub(crate) struct SidecarFile {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// What the manifest says: bytes of the file, rows of the segment.
+    bytes: u64,
+    rows: u64,
+    cache: Arc<BlockCache>,
+    /// Number in the cache.
+    number: u64,
+    open: OnceLock<Open>,
+}
+
+struct Open {
+    file: RangeFile,
+    directory: Vec<Entry>,
+}
+
+impl Drop for SidecarFile {
+    fn drop(&mut self) {
+        self.cache.forget(self.number);
+    }
+}
+
+impl SidecarFile {
+    /// The sidecar at `path`, which is looked at when first needed.
+    pub(crate) fn new(
+        disk: &Arc<dyn Disk>,
+        path: PathBuf,
+        bytes: u64,
+        rows: u64,
+        cache: &Arc<BlockCache>,
+    ) -> SidecarFile {
+        let (cache, number) = (Arc::clone(cache), cache.register());
+        SidecarFile { disk: Arc::clone(disk), path, bytes, rows, cache, number, open: OnceLock::new() }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes read from it since it was opened.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.open.get().map_or(0, |open| open.file.bytes_read())
+    }
+
+    /// The run directory.
+    pub(crate) fn runs(&self) -> Result<Arc<RunDirectory>, StoreError> {
+        self.required()
+    }
+
+    /// The bounds of each page.
+    pub(crate) fn zones(&self) -> Result<Arc<Zones>, StoreError> {
+        self.required()
+    }
+
+    /// The counts per minute, service and level.
+    pub(crate) fn rollup(&self) -> Result<Arc<Rollup>, StoreError> {
+        self.required()
+    }
+
+    fn required<B: SidecarBlock>(&self) -> Result<Arc<B>, StoreError> {
+        self.block()?.ok_or_else(|| self.corrupt(0, &format_args!("it has no block of kind {}", B::KIND)))
+    }
+
+    /// The block of this type, from the cache or the file; `None` when the file has none.
+    pub(crate) fn block<B: SidecarBlock>(&self) -> Result<Option<Arc<B>>, StoreError> {
+        if let Some(block) = self.cache.get(self.number, B::KIND) {
+            return Ok(Some(block));
+        }
+        let open = self.open()?;
+        let Some(entry) = open.directory.iter().find(|entry| entry.kind == B::KIND) else { return Ok(None) };
+        let content = self.content(open, entry)?;
+        let fail = |damage: &dyn std::fmt::Display| {
+            self.corrupt(entry.offset, &format_args!("block of kind {}: {damage}", B::KIND))
+        };
+        let mut reader = Reader::new(&content);
+        let block = B::decode(&mut reader).and_then(|block| reader.end().map(|()| block));
+        let block = Arc::new(block.map_err(|damage| fail(&damage))?);
+        block.check(self.rows).map_err(|detail| fail(&detail))?;
+        self.cache.put(self.number, B::KIND, Arc::clone(&block), block.memory_bytes());
+        Ok(Some(block))
+    }
+
+    /// The block of cells of this kind; `None` when the file has none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "signatures come next"))]
+    pub(crate) fn cells(&self, kind: u32) -> Result<Option<Cells<'_>>, StoreError> {
+        let open = self.open()?;
+        let Some(entry) = open.directory.iter().find(|entry| entry.kind == kind) else { return Ok(None) };
+        if entry.form != Form::Cells {
+            return Err(self.corrupt(entry.offset, &format_args!("block of kind {kind} is not in cells")));
+        }
+        Ok(Some(Cells { sidecar: self, file: &open.file, entry: *entry }))
+    }
+
+    fn corrupt(&self, offset: u64, detail: &dyn std::fmt::Display) -> StoreError {
+        StoreError::Corrupt { path: self.path.clone(), detail: format!("at byte {offset}: {detail}") }
+    }
+
+    /// An error of reading: a file cut short is damage, anything else the system's trouble.
+    fn failed(&self, offset: u64, source: std::io::Error) -> StoreError {
+        match source.kind() {
+            std::io::ErrorKind::UnexpectedEof => self.corrupt(offset, &"the file ends early"),
+            _ => StoreError::io(&self.path, source),
+        }
+    }
+
+    fn open(&self) -> Result<&Open, StoreError> {
+        if let Some(open) = self.open.get() {
+            return Ok(open);
+        }
+        let file = RangeFile::open(self.disk.as_ref(), &self.path, self.bytes)?;
+        let length = usize::try_from(self.bytes).unwrap_or(usize::MAX).min(DIRECTORY_BYTES_MAX);
+        let head = file.read(0, length).map_err(|error| self.failed(0, error))?;
+        let directory =
+            directory(&head, self.bytes).map_err(|damage| self.corrupt(damage.at as u64, &damage.detail))?;
+        Ok(self.open.get_or_init(|| Open { file, directory }))
+    }
+
+    fn content(&self, open: &Open, entry: &Entry) -> Result<Bytes, StoreError> {
+        let fail = |detail: &str| {
+            self.corrupt(entry.offset, &format_args!("block of kind {}: {detail}", entry.kind))
+        };
+        let body = open
+            .file
+            .read(entry.offset, entry.body_bytes)
+            .map_err(|error| self.failed(entry.offset, error))?;
+        if entry.form != Form::Cells && crc32c::crc32c(&body) != entry.crc {
+            return Err(fail("checksum differs"));
+        }
+        match entry.form {
+            Form::Raw => Ok(body),
+            Form::Zstd => match zstd::bulk::decompress(&body, entry.content_bytes) {
+                Ok(content) if content.len() == entry.content_bytes => Ok(content.into()),
+                _ => Err(fail("does not decompress to its length")),
+            },
+            Form::Cells => Err(fail("is in cells")),
+        }
+    }
+}
+
+/// Reads the directory from the first bytes of a file that is `file_bytes` long.
+fn directory(head: &[u8], file_bytes: u64) -> Result<Vec<Entry>, Damage> {
+    let mut reader = Reader::new(head);
+    if reader.take(MAGIC.len())? != MAGIC {
+        return Err(Damage { at: 0, detail: "unknown magic or version" });
+    }
+    let count = reader.count(ENTRY_BYTES)?;
+    let entries = (0..count).map(|_| entry(&mut reader, file_bytes)).collect::<Result<Vec<_>, Damage>>();
+    let end = HEAD_BYTES + count * ENTRY_BYTES;
+    let crc = Reader::new(&head[end..])
+        .u32()
+        .map_err(|_| Damage { at: end, detail: "the directory ends early" })?;
+    if crc != crc32c::crc32c(&head[..end]) {
+        return Err(Damage { at: end, detail: "the directory's checksum differs" });
+    }
+    Ok(entries?.into_iter().flatten().collect())
+}
+
+/// The next entry; `None` when its form is of a later version, which is like an unknown kind.
+fn entry(reader: &mut Reader<'_>, file_bytes: u64) -> Result<Option<Entry>, Damage> {
+    let (kind, form) = (reader.u32()?, reader.u32()?);
+    let (offset, body_bytes) = (reader.u64()?, reader.u64()?);
+    let (content_bytes, crc) = (reader.u32()? as usize, reader.u32()?);
+    if offset.checked_add(body_bytes).is_none_or(|end| end > file_bytes) {
+        return Err(reader.damage("a block ends beyond the file"));
+    }
+    if content_bytes > CONTENT_BYTES_MAX {
+        return Err(reader.damage("a block is too large"));
+    }
+    let Some(form) = Form::ALL.into_iter().find(|known| known.code() == form) else { return Ok(None) };
+    let body_bytes = usize::try_from(body_bytes).map_err(|_| reader.damage("a block is too large"))?;
+    Ok(Some(Entry { kind, form, offset, body_bytes, content_bytes, crc }))
+}
+
+/// A block that is read cell by cell.
+pub(crate) struct Cells<'a> {
+    sidecar: &'a SidecarFile,
+    file: &'a RangeFile,
+    entry: Entry,
+}
+
+impl Cells<'_> {
+    /// Bytes of the content over all cells.
+    #[cfg_attr(not(test), expect(dead_code, reason = "signatures come next"))]
+    pub(crate) fn content_bytes(&self) -> usize {
+        self.entry.content_bytes
+    }
+
+    /// Reads one cell into `buffer` and checks it; gives its data.
+    #[cfg_attr(not(test), expect(dead_code, reason = "signatures come next"))]
+    pub(crate) fn read<'b>(
+        &self,
+        number: u32,
+        buffer: &'b mut [u8; CELL_BYTES],
+    ) -> Result<&'b [u8], StoreError> {
+        let start = u64::from(number) * CELL_BYTES as u64;
+        let offset = self.entry.offset + start;
+        if start + CELL_BYTES as u64 > self.entry.body_bytes as u64 {
+            let detail = format_args!("block of kind {} has no cell {number}", self.entry.kind);
+            return Err(self.sidecar.corrupt(offset, &detail));
+        }
+        self.file.read_into(buffer, offset).map_err(|error| self.sidecar.failed(offset, error))?;
+        let (data, crc) = buffer.split_at(CELL_DATA_BYTES);
+        if cell_crc(number, data).to_le_bytes() != crc {
+            let detail = format_args!("cell {number} of kind {}: checksum differs", self.entry.kind);
+            return Err(self.sidecar.corrupt(offset, &detail));
+        }
+        Ok(data)
+    }
+}
+
+#[cfg(test)]
+mod tests;

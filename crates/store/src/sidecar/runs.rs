@@ -1,0 +1,178 @@
+//! The run directory and the page zones: where each service and template stands, and what each page spans.
+//!
+//! Invariants:
+//! - runs follow one another from row 0 without gaps, and cover the segment;
+//! - there is one zone per page of [`PAGE_ROWS`] rows.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::codec::{Damage, Reader, put_count, put_texts};
+use super::{PAGE_ROWS, SidecarBlock, kind};
+use crate::block::RowBlock;
+
+/// Rows of one service and template that stand together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Index into the services; `u32::MAX` for none.
+    pub service: u32,
+    /// Template id; 0 for none.
+    pub template: u32,
+    /// Row numbers within the segment.
+    pub rows: Range<u32>,
+}
+
+/// The runs of a segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RunDirectory {
+    /// In the order in which they stand in the segment.
+    pub services: Vec<Arc<str>>,
+    pub runs: Vec<Run>,
+}
+
+impl RunDirectory {
+    /// The service of a run.
+    pub(crate) fn service(&self, run: &Run) -> Option<&str> {
+        self.services.get(run.service as usize).map(AsRef::as_ref)
+    }
+
+    /// Adds the next row.
+    pub(super) fn push(&mut self, service: Option<&str>, template: u32) {
+        let code = match service {
+            None => u32::MAX,
+            Some(name) => {
+                if self.services.last().is_none_or(|last| last.as_ref() != name) {
+                    self.services.push(name.into());
+                }
+                u32::try_from(self.services.len() - 1).expect("fewer services than rows")
+            }
+        };
+        let next = self.runs.last().map_or(0, |run| run.rows.end);
+        match self.runs.last_mut() {
+            Some(run) if run.service == code && run.template == template => run.rows.end += 1,
+            _ => self.runs.push(Run { service: code, template, rows: next..next + 1 }),
+        }
+    }
+}
+
+impl SidecarBlock for RunDirectory {
+    const KIND: u32 = kind::RUNS;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_texts(out, &self.services);
+        put_count(out, self.runs.len());
+        for run in &self.runs {
+            for n in [run.service, run.template, run.rows.end - run.rows.start] {
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damage> {
+        let services = reader.texts()?;
+        let count = reader.count(12)?;
+        let mut start = 0_u32;
+        let runs = (0..count)
+            .map(|_| {
+                let (service, template, rows) = (reader.u32()?, reader.u32()?, reader.u32()?);
+                let end = start.checked_add(rows).ok_or_else(|| reader.damage("too many rows"))?;
+                Ok(Run { service, template, rows: std::mem::replace(&mut start, end)..end })
+            })
+            .collect::<Result<_, Damage>>()?;
+        Ok(RunDirectory { services, runs })
+    }
+
+    fn check(&self, rows: u64) -> Result<(), &'static str> {
+        let covered = self.runs.last().map_or(0, |run| u64::from(run.rows.end));
+        let named = |run: &Run| run.service == u32::MAX || (run.service as usize) < self.services.len();
+        match () {
+            () if covered != rows => Err("runs do not cover the rows the manifest says"),
+            () if !self.runs.iter().all(named) => Err("a run has an unknown service"),
+            () => Ok(()),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.runs.capacity() * size_of::<Run>()
+            + self.services.iter().map(|name| name.len() + 32).sum::<usize>()
+    }
+}
+
+/// Bounds of one page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Zone {
+    pub min_ns: i64,
+    pub max_ns: i64,
+    /// Bit `c` set: some row has level code `c`; bit 0: some row has none.
+    pub levels: u8,
+}
+
+/// The zones of a segment's pages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Zones(pub Vec<Zone>);
+
+impl Zones {
+    /// Adds row number `row`.
+    pub(super) fn push(&mut self, row: usize, ns: i64, level: u8) {
+        let fresh = Zone { min_ns: ns, max_ns: ns, levels: 1 << level };
+        match self.0.last_mut() {
+            Some(zone) if !row.is_multiple_of(PAGE_ROWS) => {
+                zone.min_ns = zone.min_ns.min(ns);
+                zone.max_ns = zone.max_ns.max(ns);
+                zone.levels |= 1 << level;
+            }
+            _ => self.0.push(fresh),
+        }
+    }
+}
+
+impl SidecarBlock for Zones {
+    const KIND: u32 = kind::ZONES;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_count(out, self.0.len());
+        for zone in &self.0 {
+            out.extend_from_slice(&zone.min_ns.to_le_bytes());
+            out.extend_from_slice(&zone.max_ns.to_le_bytes());
+            out.push(zone.levels);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damage> {
+        let count = reader.count(17)?;
+        let zone = |_| Ok(Zone { min_ns: reader.i64()?, max_ns: reader.i64()?, levels: reader.u8()? });
+        (0..count).map(zone).collect::<Result<_, Damage>>().map(Zones)
+    }
+
+    fn check(&self, rows: u64) -> Result<(), &'static str> {
+        if self.0.len() as u64 == rows.div_ceil(PAGE_ROWS as u64) {
+            Ok(())
+        } else {
+            Err("there is not one zone per page")
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<Zone>()
+    }
+}
+
+/// Gathers runs and zones while a segment's sorted rows are written.
+#[derive(Default)]
+pub(crate) struct LayoutBuilder {
+    pub runs: RunDirectory,
+    pub zones: Zones,
+    rows: usize,
+}
+
+impl LayoutBuilder {
+    /// Adds the next rows of the segment, in order.
+    pub(crate) fn add(&mut self, block: &RowBlock) {
+        for row in 0..block.rows() {
+            self.runs.push(block.service(row), block.template_id(row).unwrap_or(0));
+            let level = block.level(row).map_or(0, heimdall_model::Level::code);
+            self.zones.push(self.rows, block.timestamp(row).0, level);
+            self.rows += 1;
+        }
+    }
+}
