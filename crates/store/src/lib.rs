@@ -2,7 +2,7 @@
 //!
 //! - [`store`]: the whole: append, freeze, commit, recover; [`manifest`]: the commit point
 //! - [`memtable`]: rows not yet in a segment; [`segment`]: immutable Parquet files with a [`sidecar`], both read by
-//!   range ([`range_file`])
+//!   range ([`files`]); [`merge`]: several into one
 //! - [`block`]: rows in columns; [`eval`]: filters over them; [`prune`], [`candidates`]: what a filter rules out
 //!   unread
 //! - [`scan`]: the one scan operator behind search, aggregation and count
@@ -14,10 +14,11 @@
 mod block;
 mod candidates;
 mod eval;
+mod files;
 mod manifest;
 mod memtable;
+mod merge;
 mod prune;
-mod range_file;
 mod rollup;
 mod scan;
 mod segment;
@@ -32,4 +33,4 @@ pub use scan::{
     TimeRange,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreStatus};
-pub use upkeep::UpkeepReport;
+pub use upkeep::{Pace, UpkeepReport};

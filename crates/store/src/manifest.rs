@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::segment::{SegmentMeta, read_whole, write_whole};
 use crate::store::StoreError;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Manifests kept besides the current one, for a person to look at.
 const KEPT: u64 = 1;
 
@@ -42,10 +42,11 @@ pub(crate) struct Manifest {
     pub number: u64,
     pub journal_seq: u64,
     pub next_segment_id: u64,
-    pub segments: Vec<SegmentMeta>,
     pub catalogs: Vec<CatalogFile>,
     /// Detector state as of `journal_seq`.
     pub judgement: Option<NamedFile>,
+    // Last, so that it can be written a line each.
+    pub segments: Vec<SegmentMeta>,
 }
 
 impl Default for Manifest {
@@ -95,8 +96,7 @@ impl Manifest {
 
     /// Makes this the manifest of `root`. On return it is durable.
     pub(crate) fn commit(&self, disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
-        let body = serde_json::to_string_pretty(self)
-            .map_err(|error| StoreError::Encode { detail: error.to_string() })?;
+        let body = self.to_json().map_err(|error| StoreError::Encode { detail: error.to_string() })?;
         let text = format!("{body}\n{}\n", checksum_line(&body));
         let new = root.join("manifest.new");
         let path = path_of(root, self.number);
@@ -105,10 +105,29 @@ impl Manifest {
         disk.sync_dir(root).map_err(|source| StoreError::io(root, source))
     }
 
-    /// Gives up the numbers of an attempt that failed: it may have become visible, so no file of it is written again.
+    /// The manifest as JSON, a line per segment: for `grep` and `jq` alike.
+    fn to_json(&self) -> serde_json::Result<String> {
+        const SEGMENT_BYTES: usize = 400;
+        let mut json = String::with_capacity(1024 + self.segments.len() * SEGMENT_BYTES);
+        let head = Manifest {
+            segments: Vec::new(),
+            catalogs: self.catalogs.clone(),
+            judgement: self.judgement.clone(),
+            ..*self
+        };
+        let head = serde_json::to_string(&head)?;
+        json.push_str(head.strip_suffix("]}").expect("an object that ends with an empty list"));
+        for (index, segment) in self.segments.iter().enumerate() {
+            json.push_str(if index == 0 { "\n" } else { ",\n" });
+            json.push_str(&serde_json::to_string(segment)?);
+        }
+        json.push_str("\n]}");
+        Ok(json)
+    }
+
+    /// Gives up the number of an attempt that failed: it may have become visible, so no file of it is written again.
     pub(crate) fn burn(&mut self, attempt: &Manifest) {
         self.number = attempt.number;
-        self.next_segment_id = attempt.next_segment_id;
     }
 
     /// Removes manifests older than the kept ones.
@@ -126,11 +145,31 @@ impl Manifest {
     /// Names of the files, besides manifests, that the manifest refers to.
     pub(crate) fn files(&self) -> impl Iterator<Item = String> {
         let segments = self.segments.iter().flat_map(|meta| [meta.parquet_name(), meta.sidecar_name()]);
-        let catalogs = self.catalogs.iter().map(|catalog| catalog.file.file.clone());
-        segments.chain(catalogs).chain(self.judgement.iter().map(|file| file.file.clone()))
+        segments.chain(self.named_files().map(|file| file.file.clone()))
+    }
+
+    /// Files it refers to that are not of a segment.
+    pub(crate) fn named_files(&self) -> impl Iterator<Item = &NamedFile> {
+        self.catalogs.iter().map(|catalog| &catalog.file).chain(&self.judgement)
     }
 }
 
 fn checksum_line(body: &str) -> String {
     format!("crc32c {:08x}", crc32c::crc32c(body.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heimdall_journal::disk::ForgetfulDisk;
+
+    #[test]
+    fn ten_thousand_segments_round_trip() {
+        let segments = (0..10_000).map(SegmentMeta::sample).collect();
+        let manifest = Manifest { number: 7, next_segment_id: 10_001, segments, ..Manifest::default() };
+        let (disk, root) = (ForgetfulDisk::default(), Path::new("/data"));
+        disk.create_dir_all(root).expect("creates");
+        manifest.commit(&disk, root).expect("commits");
+        assert_eq!(Manifest::load(&disk, root).expect("loads"), manifest);
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use heimdall_model::{Batch, Timestamp, schema};
+use heimdall_model::{Batch, Timestamp};
 use parking_lot::Mutex;
 
 use crate::block::RowBlock;
@@ -21,8 +21,6 @@ pub(crate) struct Chunk {
     pub block: RowBlock,
     pub min: Timestamp,
     pub max: Timestamp,
-    /// Latest arrival.
-    pub arrived: Timestamp,
     pub rollup: Rollup,
     pub bytes: usize,
 }
@@ -31,9 +29,7 @@ impl Chunk {
     pub(crate) fn new(block: RowBlock) -> Chunk {
         let times = || (0..block.rows()).map(|row| block.timestamp(row));
         let (min, max) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
-        let arrivals = (0..block.rows()).filter_map(|row| block.int(schema::OBSERVED, row));
-        let arrived = Timestamp(arrivals.max().unwrap_or(max.0));
-        Chunk { min, max, arrived, rollup: Rollup::of(&block), bytes: block.byte_size(), block }
+        Chunk { min, max, rollup: Rollup::of(&block), bytes: block.byte_size(), block }
     }
 }
 

@@ -37,22 +37,11 @@ pub(crate) struct Rollup {
 impl Rollup {
     /// Counts the rows of a block.
     pub(crate) fn of(block: &RowBlock) -> Rollup {
-        let mut counter = Counter::default();
+        let mut counter = RollupCounter::default();
         for row in 0..block.rows() {
             let minute = block.timestamp(row).0.div_euclid(MINUTE_NS);
             let level = block.level(row).map_or(0, heimdall_model::Level::code);
-            counter.add(minute, block.service(row), level, 1);
-        }
-        counter.finish()
-    }
-
-    /// The sum of several.
-    pub(crate) fn merge<'a>(parts: impl Iterator<Item = &'a Rollup>) -> Rollup {
-        let mut counter = Counter::default();
-        for part in parts {
-            for cell in &part.cells {
-                counter.add(cell.minute, part.service(cell), cell.level, cell.count);
-            }
+            counter.count(minute, block.service(row), level, 1);
         }
         counter.finish()
     }
@@ -113,16 +102,24 @@ impl SidecarBlock for Rollup {
     }
 }
 
+/// Adds counts up.
 #[derive(Default)]
-struct Counter {
+pub(crate) struct RollupCounter {
     services: Vec<Arc<str>>,
     codes: HashMap<Arc<str>, u32>,
     counts: HashMap<(i64, u32, u8), u64>,
     last: Option<u32>,
 }
 
-impl Counter {
-    fn add(&mut self, minute: i64, service: Option<&str>, level: u8, count: u64) {
+impl RollupCounter {
+    /// Adds all counts of a rollup.
+    pub(crate) fn add(&mut self, rollup: &Rollup) {
+        for cell in &rollup.cells {
+            self.count(cell.minute, rollup.service(cell), cell.level, cell.count);
+        }
+    }
+
+    fn count(&mut self, minute: i64, service: Option<&str>, level: u8, count: u64) {
         let code = self.code(service);
         *self.counts.entry((minute, code, level)).or_default() += count;
     }
@@ -148,7 +145,8 @@ impl Counter {
         code
     }
 
-    fn finish(self) -> Rollup {
+    /// The sum.
+    pub(crate) fn finish(self) -> Rollup {
         let mut cells: Vec<RollupCell> = self
             .counts
             .into_iter()

@@ -6,6 +6,7 @@
 //! - both files are whole and synced before a manifest names them;
 //! - the files of a segment stay until its last reader is gone.
 
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +14,15 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema};
+use arrow::error::ArrowError;
 use foldhash::{HashMap, HashSet};
-use heimdall_journal::disk::Disk;
+use heimdall_journal::disk::{Disk, DiskFile};
 use heimdall_model::schema::{self, logs, metrics};
 use heimdall_model::{Dataset, FieldId, FieldType, Tenant, Timestamp};
+use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelection,
 };
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -29,19 +33,25 @@ use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
 use crate::block::{Cells, RowBlock, arrow_type};
+use crate::files::{Files, RangeFile};
 use crate::memtable::Chunk;
-use crate::range_file::RangeFile;
-use crate::rollup::Rollup;
-use crate::sidecar::{BlockCache, LayoutBuilder, PAGE_ROWS, SidecarFile, SidecarWriter};
+use crate::rollup::{Rollup, RollupCounter};
+use crate::sidecar::{LayoutBuilder, PAGE_ROWS, SidecarFile, SidecarWriter};
 use crate::store::StoreError;
 
-/// Rows of one row group, and the most rows of one segment.
+/// Rows of one row group, and the most rows of a segment written from memory.
 pub(crate) const SEGMENT_ROWS_MAX: usize = 1 << 20;
+/// Most rows of a segment that is the merge of others.
+pub(crate) const COMPACTED_ROWS_MAX: usize = 4 * SEGMENT_ROWS_MAX;
 /// Rows written, and read, at a time.
-const SLICE_ROWS: usize = 16_384;
+pub(crate) const SLICE_ROWS: usize = 16_384;
+/// Bytes gathered before they are handed to the file.
+const WRITE_BYTES: usize = 1 << 20;
 const READ_ROWS: usize = 8_192;
 /// Pages are cut by rows; this only has to be out of the way.
 const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Nanoseconds in a day.
+pub(crate) const DAY_NS: i64 = 86_400_000_000_000;
 /// Name of the column that holds journal positions.
 const POSITION: &str = "_position";
 
@@ -65,13 +75,60 @@ pub(crate) struct SegmentMeta {
     pub arrived: Timestamp,
     /// Bytes of the Parquet file.
     pub bytes: u64,
+    /// CRC-32C of the Parquet file.
+    pub crc32c: u32,
     /// Bytes of the sidecar.
     pub sidecar_bytes: u64,
+    /// CRC-32C of the sidecar.
+    pub sidecar_crc32c: u32,
     /// Bytes of the rows in memory, when they were written.
     pub memory_bytes: u64,
+    /// UTC day in the names of the files, in days since the epoch: that of the earliest row.
+    pub day: i64,
+}
+
+/// Days since the epoch, in UTC.
+pub(crate) fn day_of(time: Timestamp) -> i64 {
+    time.0.div_euclid(DAY_NS)
 }
 
 impl SegmentMeta {
+    fn new(id: u64, table: TableKey, first: Timestamp) -> SegmentMeta {
+        SegmentMeta {
+            id,
+            table,
+            rows: 0,
+            min: Timestamp(i64::MAX),
+            max: Timestamp(i64::MIN),
+            arrived: Timestamp(i64::MIN),
+            bytes: 0,
+            crc32c: 0,
+            sidecar_bytes: 0,
+            sidecar_crc32c: 0,
+            memory_bytes: 0,
+            day: day_of(first),
+        }
+    }
+
+    /// Something to test with.
+    #[cfg(test)]
+    pub(crate) fn sample(id: u64) -> SegmentMeta {
+        let table = TableKey { tenant: Tenant::default(), dataset: Dataset::Logs };
+        SegmentMeta { rows: id, bytes: id * 60, ..SegmentMeta::new(id, table, Timestamp(0)) }
+    }
+
+    /// Takes rows into account.
+    fn include(&mut self, block: &RowBlock) {
+        self.rows += block.rows() as u64;
+        self.memory_bytes += block.byte_size() as u64;
+        for row in 0..block.rows() {
+            let time = block.timestamp(row);
+            (self.min, self.max) = (self.min.min(time), self.max.max(time));
+            let arrived = block.int(schema::OBSERVED, row).map_or(time, Timestamp);
+            self.arrived = self.arrived.max(arrived);
+        }
+    }
+
     /// File name of the Parquet file: tenant, dataset, day and id, so that `acme.logs.2026-02-*.parquet` means what it says.
     pub(crate) fn parquet_name(&self) -> String {
         format!("{}.parquet", self.stem())
@@ -83,7 +140,7 @@ impl SegmentMeta {
     }
 
     fn stem(&self) -> String {
-        let time = self.min.to_string();
+        let time = Timestamp(self.day.saturating_mul(DAY_NS)).to_string();
         let day = time.get(..10).unwrap_or("0000-00-00");
         format!("{}.{}.{day}.{:016x}", self.table.tenant, self.table.dataset, self.id)
     }
@@ -92,9 +149,9 @@ impl SegmentMeta {
 /// A segment that can be read.
 pub(crate) struct Segment {
     pub meta: SegmentMeta,
-    file: RangeFile,
+    parquet: RangeFile,
     sidecar: SidecarFile,
-    disk: Arc<dyn Disk>,
+    files: Arc<Files>,
     footer: OnceLock<ArrowReaderMetadata>,
     retired: AtomicBool,
 }
@@ -102,13 +159,17 @@ pub(crate) struct Segment {
 impl Drop for Segment {
     /// The last reader of a segment that no manifest names removes its files; after a crash the next start does.
     fn drop(&mut self) {
-        if !*self.retired.get_mut() {
-            return;
+        if *self.retired.get_mut() {
+            remove_files(&self.files, &self.meta);
         }
-        for path in [self.file.path(), self.sidecar.path()] {
-            if let Err(error) = self.disk.remove(path) {
-                tracing::warn!(file = %path.display(), %error, "could not remove a segment's file");
-            }
+    }
+}
+
+/// Removes the files of a segment that no manifest names; what cannot be removed now is removed at the next start.
+pub(crate) fn remove_files(files: &Files, meta: &SegmentMeta) {
+    for name in [meta.parquet_name(), meta.sidecar_name()] {
+        if let Err(error) = files.remove(&name) {
+            tracing::warn!(file = name, %error, "could not remove a segment's file");
         }
     }
 }
@@ -120,18 +181,20 @@ impl std::fmt::Debug for Segment {
 }
 
 impl Segment {
-    /// Opens the file of a segment that the manifest names; footer and sidecar are read when first needed.
-    pub(crate) fn open(
-        disk: &Arc<dyn Disk>,
-        dir: &Path,
-        meta: SegmentMeta,
-        cache: &Arc<BlockCache>,
-    ) -> Result<Segment, StoreError> {
-        let file = RangeFile::open(disk.as_ref(), &dir.join(meta.parquet_name()), meta.bytes)?;
-        let path = dir.join(meta.sidecar_name());
-        let sidecar = SidecarFile::new(disk, path, meta.sidecar_bytes, meta.rows, cache);
-        let disk = Arc::clone(disk);
-        Ok(Segment { meta, file, sidecar, disk, footer: OnceLock::new(), retired: AtomicBool::new(false) })
+    /// A segment that the manifest names. Nothing is opened or read before it is needed.
+    pub(crate) fn new(files: &Arc<Files>, meta: SegmentMeta) -> Segment {
+        Segment {
+            parquet: files.file(meta.parquet_name(), meta.bytes),
+            sidecar: SidecarFile::new(
+                files.file(meta.sidecar_name(), meta.sidecar_bytes),
+                meta.rows,
+                &files.blocks,
+            ),
+            meta,
+            files: Arc::clone(files),
+            footer: OnceLock::new(),
+            retired: AtomicBool::new(false),
+        }
     }
 
     /// Lets the files go with the last reader: no manifest names the segment any more.
@@ -139,8 +202,12 @@ impl Segment {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    fn corrupt(&self, detail: &dyn std::fmt::Display) -> StoreError {
-        StoreError::Corrupt { path: self.file.path().to_owned(), detail: detail.to_string() }
+    /// What a reader of the Parquet file complains about: the file could not be read, or it is not what it should be.
+    fn failed(&self, error: &dyn std::fmt::Display) -> StoreError {
+        match self.parquet.take_failure() {
+            Some(source) => self.parquet.failed(0, source),
+            None => self.parquet.corrupt(error),
+        }
     }
 
     fn footer(&self) -> Result<&ArrowReaderMetadata, StoreError> {
@@ -150,7 +217,11 @@ impl Segment {
         let options = ArrowReaderOptions::new()
             .with_offset_index_policy(PageIndexPolicy::Required)
             .with_column_index_policy(PageIndexPolicy::Skip);
-        let footer = ArrowReaderMetadata::load(&self.file, options).map_err(|error| self.corrupt(&error))?;
+        let footer =
+            ArrowReaderMetadata::load(&self.parquet, options).map_err(|error| self.failed(&error))?;
+        if u64::try_from(footer.metadata().file_metadata().num_rows()) != Ok(self.meta.rows) {
+            return Err(self.failed(&"rows differ from the manifest"));
+        }
         Ok(self.footer.get_or_init(|| footer))
     }
 
@@ -161,7 +232,29 @@ impl Segment {
 
     /// Bytes read from both files since they were opened.
     pub(crate) fn bytes_read(&self) -> u64 {
-        self.file.bytes_read() + self.sidecar.bytes_read()
+        self.parquet.bytes_read() + self.sidecar.bytes_read()
+    }
+
+    /// The error of a file whose rows are not in their order.
+    pub(crate) fn out_of_order(&self) -> StoreError {
+        self.failed(&"rows are out of order")
+    }
+
+    /// Columns in which some row may have a value.
+    pub(crate) fn columns(&self) -> Result<Vec<FieldId>, StoreError> {
+        let schema = self.footer()?.schema();
+        let fields = (0_u8..).map(FieldId).zip(self.meta.table.dataset.fields());
+        Ok(fields.filter(|(_, field)| schema.index_of(field.name).is_ok()).map(|(id, _)| id).collect())
+    }
+
+    /// All rows in their order, in blocks of at most `block_rows`.
+    pub(crate) fn blocks(&self, block_rows: usize) -> Result<SegmentBlocks<'_>, StoreError> {
+        let footer = self.footer()?.clone();
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.parquet.clone(), footer)
+            .with_batch_size(block_rows)
+            .build()
+            .map_err(|error| self.failed(&error))?;
+        Ok(SegmentBlocks { segment: self, reader })
     }
 
     /// Reads `fields` (and timestamps and positions) of the rows in `ranges`, in row order. `each` gets every block
@@ -189,27 +282,43 @@ impl Segment {
             .collect();
         let mask = ProjectionMask::columns(footer.parquet_schema(), names.iter().copied());
         let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), rows);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), footer.clone())
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.parquet.clone(), footer.clone())
             .with_batch_size(READ_ROWS)
             .with_projection(mask)
             .with_row_selection(selection)
             .build()
-            .map_err(|error| self.corrupt(&error))?;
+            .map_err(|error| self.failed(&error))?;
         let mut numbers = ranges.iter().cloned().flatten();
         let mut rows_of = Vec::with_capacity(READ_ROWS);
         for batch in reader {
-            let batch = batch.map_err(|error| self.corrupt(&error))?;
+            let batch = batch.map_err(|error| self.failed(&error))?;
             rows_of.clear();
             rows_of.extend(
                 numbers.by_ref().take(batch.num_rows()).map(|n| u32::try_from(n).expect("rows fit 32 bits")),
             );
             let block =
-                block_of(dataset, &batch).ok_or_else(|| self.corrupt(&"a column has an unexpected type"))?;
+                block_of(dataset, &batch).ok_or_else(|| self.failed(&"a column has an unexpected type"))?;
             if each(block, &rows_of).is_break() {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+/// Reads a segment from its first row to its last.
+pub(crate) struct SegmentBlocks<'a> {
+    segment: &'a Segment,
+    reader: ParquetRecordBatchReader,
+}
+
+impl Iterator for SegmentBlocks<'_> {
+    type Item = Result<RowBlock, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?.map_err(|error: ArrowError| self.segment.failed(&error));
+        let wrong_type = || self.segment.failed(&"a column has an unexpected type");
+        Some(batch.and_then(|batch| block_of(self.segment.meta.table.dataset, &batch).ok_or_else(wrong_type)))
     }
 }
 
@@ -246,15 +355,152 @@ pub(crate) fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<
     written.map_err(io)
 }
 
-/// The bytes of a segment's two files, and what the manifest will say of it.
-pub(crate) struct Encoded {
-    pub meta: SegmentMeta,
-    pub parquet: Vec<u8>,
-    pub sidecar: Vec<u8>,
+/// Appends to a file while its bytes are made; counts and sums them.
+struct DiskSink {
+    file: Box<dyn DiskFile>,
+    buffer: Vec<u8>,
+    len: u64,
+    crc32c: u32,
+    /// Why a write failed: the encoder on top turns the reason into words.
+    failed: Arc<Mutex<Option<io::Error>>>,
 }
 
-/// Sorts the rows of some chunks and encodes them as one segment.
-pub(crate) fn encode(id: u64, table: &TableKey, chunks: &[Arc<Chunk>]) -> Result<Encoded, StoreError> {
+impl DiskSink {
+    fn flush_buffer(&mut self) -> io::Result<()> {
+        let written = self.file.append(&[&self.buffer]);
+        self.buffer.clear();
+        written.inspect_err(|error| {
+            *self.failed.lock() = Some(io::Error::new(error.kind(), error.to_string()));
+        })
+    }
+}
+
+impl Write for DiskSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
+        self.len += bytes.len() as u64;
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= WRITE_BYTES {
+            self.flush_buffer()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes one segment: sorted rows in; two synced files, and what the manifest will say of them, out. Rows go to the
+/// file as row groups fill, so memory holds one of them, encoded.
+pub(crate) struct SegmentWriter {
+    files: Arc<Files>,
+    meta: SegmentMeta,
+    columns: Vec<FieldId>,
+    schema: Arc<Schema>,
+    parquet: ArrowWriter<DiskSink>,
+    failed: Arc<Mutex<Option<io::Error>>>,
+    layout: LayoutBuilder,
+    rollup: RollupCounter,
+    is_whole: bool,
+}
+
+impl Drop for SegmentWriter {
+    /// Files that did not become whole go.
+    fn drop(&mut self) {
+        if !self.is_whole {
+            remove_files(&self.files, &self.meta);
+        }
+    }
+}
+
+impl SegmentWriter {
+    /// Begins the files of segment `id`; a leftover of the same name is replaced. `columns` are all those in which a
+    /// row may have a value.
+    pub(crate) fn create(
+        files: &Arc<Files>,
+        id: u64,
+        table: &TableKey,
+        columns: Vec<FieldId>,
+        first: Timestamp,
+    ) -> Result<SegmentWriter, StoreError> {
+        let meta = SegmentMeta::new(id, table.clone(), first);
+        let path = files.path(&meta.parquet_name());
+        let io = |source| StoreError::io(&path, source);
+        files.disk.remove(&path).map_err(io)?;
+        let failed = Arc::default();
+        let sink = DiskSink {
+            file: files.disk.create(&path).map_err(io)?,
+            buffer: Vec::new(),
+            len: 0,
+            crc32c: 0,
+            failed: Arc::clone(&failed),
+        };
+        let schema = arrow_schema(table.dataset, &columns);
+        let parquet = ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties(table.dataset)))
+            .map_err(|error| StoreError::Encode { detail: error.to_string() })?;
+        Ok(SegmentWriter {
+            files: Arc::clone(files),
+            meta,
+            columns,
+            schema,
+            parquet,
+            failed,
+            layout: LayoutBuilder::default(),
+            rollup: RollupCounter::default(),
+            is_whole: false,
+        })
+    }
+
+    /// Adds the next rows, in the order of a segment.
+    pub(crate) fn write(&mut self, block: &RowBlock) -> Result<(), StoreError> {
+        self.layout.add(block);
+        self.meta.include(block);
+        let batch = record_batch(block, &self.columns, &self.schema)?;
+        self.parquet.write(&batch).map_err(|error| self.failure(&error))
+    }
+
+    /// Counts rows that are, or will be, written.
+    pub(crate) fn count(&mut self, rollup: &Rollup) {
+        self.rollup.add(rollup);
+    }
+
+    /// Ends and syncs both files.
+    pub(crate) fn finish(mut self) -> Result<SegmentMeta, StoreError> {
+        self.parquet.finish().map_err(|error| self.failure(&error))?;
+        let path = self.files.path(&self.meta.parquet_name());
+        let sink = self.parquet.inner_mut();
+        sink.flush_buffer()
+            .and_then(|()| sink.file.sync())
+            .map_err(|source| StoreError::io(&path, source))?;
+        (self.meta.bytes, self.meta.crc32c) = (sink.len, sink.crc32c);
+        let mut sidecar = SidecarWriter::default();
+        sidecar.put(&self.layout.runs);
+        sidecar.put(&self.layout.zones);
+        sidecar.put(&std::mem::take(&mut self.rollup).finish());
+        let sidecar = sidecar.finish();
+        (self.meta.sidecar_bytes, self.meta.sidecar_crc32c) =
+            (sidecar.len() as u64, crc32c::crc32c(&sidecar));
+        write_whole(self.files.disk.as_ref(), &self.files.path(&self.meta.sidecar_name()), &sidecar)?;
+        self.is_whole = true;
+        Ok(self.meta.clone())
+    }
+
+    fn failure(&self, error: &ParquetError) -> StoreError {
+        match self.failed.lock().take() {
+            Some(source) => StoreError::Io { path: self.files.path(&self.meta.parquet_name()), source },
+            None => StoreError::Encode { detail: error.to_string() },
+        }
+    }
+}
+
+/// Sorts the rows of some chunks and writes them as one segment.
+pub(crate) fn write_chunks(
+    files: &Arc<Files>,
+    id: u64,
+    table: &TableKey,
+    chunks: &[Arc<Chunk>],
+) -> Result<SegmentMeta, StoreError> {
     let blocks: Vec<&RowBlock> = chunks.iter().map(|chunk| &chunk.block).collect();
     let picks = sorted(&blocks);
     debug_assert!(picks.len() <= SEGMENT_ROWS_MAX);
@@ -263,34 +509,13 @@ pub(crate) fn encode(id: u64, table: &TableKey, chunks: &[Arc<Chunk>]) -> Result
         .take(table.dataset.fields().len())
         .filter(|id| blocks.iter().any(|block| block.cells(*id).is_some()))
         .collect();
-    let schema = arrow_schema(table.dataset, &columns);
-    let failed = |error: ParquetError| StoreError::Encode { detail: error.to_string() };
-    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties(table.dataset)))
-        .map_err(failed)?;
-    let mut layout = LayoutBuilder::default();
+    let first = chunks.iter().map(|chunk| chunk.min).min().unwrap_or_default();
+    let mut writer = SegmentWriter::create(files, id, table, columns, first)?;
     for slice in picks.chunks(SLICE_ROWS) {
-        let block = RowBlock::interleave(&blocks, slice);
-        layout.add(&block);
-        writer.write(&record_batch(&block, &columns, &schema)?).map_err(failed)?;
+        writer.write(&RowBlock::interleave(&blocks, slice))?;
     }
-    let parquet = writer.into_inner().map_err(failed)?;
-    let mut sidecar = SidecarWriter::default();
-    sidecar.put(&layout.runs);
-    sidecar.put(&layout.zones);
-    sidecar.put(&Rollup::merge(chunks.iter().map(|chunk| &chunk.rollup)));
-    let sidecar = sidecar.finish();
-    let meta = SegmentMeta {
-        id,
-        table: table.clone(),
-        rows: picks.len() as u64,
-        min: chunks.iter().map(|chunk| chunk.min).min().unwrap_or_default(),
-        max: chunks.iter().map(|chunk| chunk.max).max().unwrap_or_default(),
-        arrived: chunks.iter().map(|chunk| chunk.arrived).max().unwrap_or_default(),
-        bytes: parquet.len() as u64,
-        sidecar_bytes: sidecar.len() as u64,
-        memory_bytes: chunks.iter().map(|chunk| chunk.bytes as u64).sum(),
-    };
-    Ok(Encoded { meta, parquet, sidecar })
+    chunks.iter().for_each(|chunk| writer.count(&chunk.rollup));
+    writer.finish()
 }
 
 /// Every row of the blocks, ordered by service, template, time and position.

@@ -19,10 +19,10 @@ use heimdall_model::{Batch, Dataset, Tenant};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 
+use crate::files::Files;
 use crate::manifest::{CatalogFile, Manifest, NamedFile};
 use crate::memtable::{Chunk, Memtable};
 use crate::segment::{self, SEGMENT_ROWS_MAX, Segment, SegmentMeta, TableKey};
-use crate::sidecar::BlockCache;
 use crate::template::{Miner, MinerConfig, TemplateId};
 
 /// Limits of the store.
@@ -38,10 +38,10 @@ pub struct StoreConfig {
     pub retention: Duration,
     /// Bytes of all segments above which the oldest are dropped; zero is no limit.
     pub retention_bytes: u64,
-    /// Segments smaller than this are merged.
-    pub compact_below_rows: u64,
-    /// Most bytes of rows in memory merged at once: a compaction holds them decoded.
-    pub compact_bytes_max: u64,
+    /// Bytes of decoded rows a merge of segments may hold.
+    pub compact_memory_bytes: u64,
+    /// Time without arrivals after which what is left of a day is merged for good, and large segments are.
+    pub settle_age: Duration,
     /// Most bytes of decoded sidecar blocks kept in memory, over all segments.
     pub sidecar_cache_bytes: usize,
 }
@@ -54,8 +54,8 @@ impl Default for StoreConfig {
             flush_age: Duration::from_secs(60),
             retention: Duration::from_secs(30 * 86_400),
             retention_bytes: 0,
-            compact_below_rows: 500_000,
-            compact_bytes_max: 256 << 20,
+            compact_memory_bytes: 64 << 20,
+            settle_age: Duration::from_secs(5 * 60),
             sidecar_cache_bytes: 256 << 20,
         }
     }
@@ -138,21 +138,27 @@ pub(crate) struct State {
     pub segments: BTreeMap<TableKey, Vec<Arc<Segment>>>,
 }
 
+/// The templates of a tenant.
+struct Catalog {
+    miner: Miner,
+    /// Whether it differs from the last one set aside to be written.
+    changed: bool,
+}
+
 /// The embedded store of every tenant and dataset.
 pub struct Store {
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) root: PathBuf,
+    pub(crate) files: Arc<Files>,
     pub(crate) config: StoreConfig,
     pub(crate) state: RwLock<State>,
     pub(crate) manifest: Mutex<Manifest>,
-    /// Decoded blocks of all sidecars.
-    blocks: Arc<BlockCache>,
-    catalogs: Mutex<BTreeMap<Tenant, Miner>>,
+    /// Held by whoever replaces segments: merges, retention. Flushes only add some.
+    pub(crate) upkeep: Mutex<()>,
+    catalogs: Mutex<BTreeMap<Tenant, Catalog>>,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("root", &self.root).finish_non_exhaustive()
+        f.debug_struct("Store").field("root", &self.files.root).finish_non_exhaustive()
     }
 }
 
@@ -165,29 +171,31 @@ impl Store {
     pub fn open(disk: Arc<dyn Disk>, root: &Path, config: StoreConfig) -> Result<Store, StoreError> {
         disk.create_dir_all(root).map_err(|source| StoreError::io(root, source))?;
         let manifest = Manifest::load(disk.as_ref(), root)?;
-        remove_orphans(disk.as_ref(), root, &manifest)?;
-        let blocks = Arc::new(BlockCache::new(config.sidecar_cache_bytes));
+        let present = remove_orphans(disk.as_ref(), root, &manifest)?;
+        if let Some(missing) = manifest.files().find(|name| !present.contains(name)) {
+            return Err(StoreError::io(&root.join(missing), std::io::ErrorKind::NotFound.into()));
+        }
+        let files = Arc::new(Files::new(disk, root, config.sidecar_cache_bytes));
         let mut state = State::default();
         for meta in &manifest.segments {
-            let segment = Segment::open(&disk, root, meta.clone(), &blocks)?;
-            state.segments.entry(meta.table.clone()).or_default().push(Arc::new(segment));
+            let segment = Arc::new(Segment::new(&files, meta.clone()));
+            state.segments.entry(meta.table.clone()).or_default().push(segment);
         }
         let mut catalogs = BTreeMap::new();
         for catalog in &manifest.catalogs {
-            let bytes = read_named(disk.as_ref(), root, &catalog.file)?;
+            let bytes = read_named(files.disk.as_ref(), root, &catalog.file)?;
             let miner = Miner::decode(&bytes).map_err(|error| StoreError::Corrupt {
                 path: root.join(&catalog.file.file),
                 detail: error.to_string(),
             })?;
-            catalogs.insert(catalog.tenant.clone(), miner);
+            catalogs.insert(catalog.tenant.clone(), Catalog { miner, changed: false });
         }
         Ok(Store {
-            disk,
-            root: root.to_owned(),
+            files,
             config,
             state: RwLock::new(state),
             manifest: Mutex::new(manifest),
-            blocks,
+            upkeep: Mutex::default(),
             catalogs: Mutex::new(catalogs),
         })
     }
@@ -204,7 +212,8 @@ impl Store {
     /// The file is missing or damaged.
     pub fn judgement(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let file = self.manifest.lock().judgement.clone();
-        file.map(|file| read_named(self.disk.as_ref(), &self.root, &file)).transpose()
+        let Files { disk, root, .. } = self.files.as_ref();
+        file.map(|file| read_named(disk.as_ref(), root, &file)).transpose()
     }
 
     /// Assigns each log record its template. Call it for every batch, in journal order, before [`Store::append`].
@@ -213,7 +222,9 @@ impl Store {
             return;
         }
         let mut catalogs = self.catalogs.lock();
-        let miner = catalogs.entry(tenant.clone()).or_insert_with(|| Miner::new(MinerConfig::default()));
+        let fresh = || Catalog { miner: Miner::new(MinerConfig::default()), changed: true };
+        let Catalog { miner, changed } = catalogs.entry(tenant.clone()).or_insert_with(fresh);
+        *changed = true;
         let ids: Vec<i64> = batch
             .iter()
             .map(|row| row.text(logs::MESSAGE).map_or(0, |message| i64::from(miner.assign(message).0)))
@@ -227,13 +238,13 @@ impl Store {
     #[must_use]
     pub fn template_text(&self, tenant: &Tenant, id: u32) -> Option<Arc<str>> {
         let catalogs = self.catalogs.lock();
-        let miner = catalogs.get(tenant)?;
+        let miner = &catalogs.get(tenant)?.miner;
         miner.template(miner.canonical(TemplateId(id))).map(|template| Arc::from(template.text()))
     }
 
     /// Runs `read` over the template catalog of a tenant, when it has one.
     pub fn with_templates<T>(&self, tenant: &Tenant, read: impl FnOnce(&Miner) -> T) -> Option<T> {
-        self.catalogs.lock().get(tenant).map(read)
+        self.catalogs.lock().get(tenant).map(|catalog| read(&catalog.miner))
     }
 
     /// Adds a batch whose base position is set. It is searchable on return.
@@ -273,14 +284,22 @@ impl Store {
             return false;
         }
         let judgement = judgement();
-        let catalogs =
-            self.catalogs.lock().iter().map(|(tenant, miner)| (tenant.clone(), miner.encode())).collect();
+        let catalogs = self.changed_catalogs();
         let mut state = self.state.write();
         let live = std::mem::take(&mut state.live);
         let rows = live.values().map(|table| table.rows).sum();
         let tables = live.into_iter().map(|(key, table)| (key, table.into_chunks())).collect();
         state.frozen = Some(Arc::new(Frozen { seq, tables, catalogs, judgement, rows }));
         true
+    }
+
+    /// Catalogs that have changed since they were last set aside, encoded.
+    fn changed_catalogs(&self) -> Vec<(Tenant, Vec<u8>)> {
+        let mut catalogs = self.catalogs.lock();
+        let encode = |(tenant, catalog): (&Tenant, &mut Catalog)| {
+            std::mem::take(&mut catalog.changed).then(|| (tenant.clone(), catalog.miner.encode()))
+        };
+        catalogs.iter_mut().filter_map(encode).collect()
     }
 
     /// Writes the frozen tables as segments and commits them; returns the journal frame now covered. On an error the
@@ -290,86 +309,56 @@ impl Store {
     /// A file could not be written; see [`StoreError::is_transient`].
     pub fn commit_frozen(&self) -> Result<Option<u64>, StoreError> {
         let Some(frozen) = self.state.read().frozen.clone() else { return Ok(None) };
-        let mut current = self.manifest.lock();
-        let mut next = Manifest { number: current.number + 1, journal_seq: frozen.seq, ..current.clone() };
-        let written = self.write_frozen(&mut next, &frozen);
-        let fresh = written.inspect_err(|_| self.give_up(&mut current, &next))?;
-        next.commit(self.disk.as_ref(), &self.root).inspect_err(|_| current.burn(&next))?;
-        {
-            let mut state = self.state.write();
-            for segment in fresh {
-                state.segments.entry(segment.meta.table.clone()).or_default().push(segment);
+        let mut attempt = Attempt::new(self);
+        for (table, chunks) in &frozen.tables {
+            for part in split(chunks) {
+                let meta = segment::write_chunks(&self.files, self.new_segment_id(), table, &part)?;
+                attempt.segments.push(meta);
             }
-            state.frozen = None;
         }
-        let old = std::mem::replace(&mut *current, next);
-        self.remove_unnamed(&old, &current);
+        attempt.catalogs = Some(&frozen);
+        attempt.commit(&HashSet::new())?;
         Ok(Some(frozen.seq))
     }
 
-    /// Gives up an attempt before its manifest was begun: its files go, so that a full disk is not filled by retries.
-    pub(crate) fn give_up(&self, current: &mut Manifest, attempt: &Manifest) {
-        self.remove_unnamed(attempt, current);
-        current.burn(attempt);
-    }
-
-    /// Writes everything frozen as files that `next` names.
-    fn write_frozen(&self, next: &mut Manifest, frozen: &Frozen) -> Result<Vec<Arc<Segment>>, StoreError> {
-        let mut fresh = Vec::new();
-        for (table, chunks) in &frozen.tables {
-            for part in split(chunks) {
-                fresh.push(self.write_segment(next, table, &part)?);
-            }
-        }
-        self.write_catalogs(next, frozen)?;
-        Ok(fresh)
-    }
-
-    /// Encodes, writes and syncs one segment, and adds it to `manifest`.
-    pub(crate) fn write_segment(
-        &self,
-        manifest: &mut Manifest,
-        table: &TableKey,
-        chunks: &[Arc<Chunk>],
-    ) -> Result<Arc<Segment>, StoreError> {
-        let encoded = segment::encode(manifest.next_segment_id, table, chunks)?;
+    /// An id that no segment had before.
+    pub(crate) fn new_segment_id(&self) -> u64 {
+        let mut manifest = self.manifest.lock();
+        let id = manifest.next_segment_id;
         manifest.next_segment_id += 1;
-        manifest.segments.push(encoded.meta.clone());
-        let disk = self.disk.as_ref();
-        segment::write_whole(disk, &self.root.join(encoded.meta.parquet_name()), &encoded.parquet)?;
-        segment::write_whole(disk, &self.root.join(encoded.meta.sidecar_name()), &encoded.sidecar)?;
-        Ok(Arc::new(Segment::open(&self.disk, &self.root, encoded.meta, &self.blocks)?))
+        id
     }
 
-    fn write_catalogs(&self, manifest: &mut Manifest, frozen: &Frozen) -> Result<(), StoreError> {
-        let number = manifest.number;
-        manifest.catalogs.clear();
+    /// Writes what is frozen besides rows as files that `next` names.
+    fn write_catalogs(&self, next: &mut Manifest, frozen: &Frozen) -> Result<(), StoreError> {
+        let number = next.number;
         for (tenant, bytes) in &frozen.catalogs {
-            let name = format!("{tenant}.templates.{number:012}.bin");
-            let file = named(name, bytes);
-            manifest.catalogs.push(CatalogFile { tenant: tenant.clone(), file });
-            self.write_named(&manifest.catalogs.last().expect("just pushed").file.file, bytes)?;
+            let file = named(format!("{tenant}.templates.{number:012}.bin"), bytes);
+            self.write_named(&file, bytes)?;
+            next.catalogs.retain(|catalog| catalog.tenant != *tenant);
+            next.catalogs.push(CatalogFile { tenant: tenant.clone(), file });
         }
-        let judgement = format!("judgement.{number:012}.bin");
-        self.write_named(&judgement, &frozen.judgement)?;
-        manifest.judgement = Some(named(judgement, &frozen.judgement));
+        let file = named(format!("judgement.{number:012}.bin"), &frozen.judgement);
+        self.write_named(&file, &frozen.judgement)?;
+        next.judgement = Some(file);
+        next.journal_seq = frozen.seq;
         Ok(())
     }
 
-    fn write_named(&self, file: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        segment::write_whole(self.disk.as_ref(), &self.root.join(file), bytes)
+    fn write_named(&self, file: &NamedFile, bytes: &[u8]) -> Result<(), StoreError> {
+        segment::write_whole(self.files.disk.as_ref(), &self.files.path(&file.file), bytes)
     }
 
-    /// Removes files the old manifest named and the new one does not. What cannot be removed now is removed at the
-    /// next start.
-    pub(crate) fn remove_unnamed(&self, old: &Manifest, new: &Manifest) {
-        let kept: HashSet<String> = new.files().collect();
-        for name in old.files().filter(|name| !kept.contains(name)) {
-            if let Err(error) = self.disk.remove(&self.root.join(&name)) {
-                tracing::warn!(file = name, %error, "could not remove a file no longer needed");
+    /// Removes the catalogs and detector states that only the older manifest named, and manifests before it. What
+    /// cannot be removed now is removed at the next start. Segments go with their last reader.
+    fn remove_unnamed(&self, old: &Manifest, new: &Manifest) {
+        let kept: HashSet<&str> = new.named_files().map(|file| file.file.as_str()).collect();
+        for NamedFile { file, .. } in old.named_files().filter(|file| !kept.contains(file.file.as_str())) {
+            if let Err(error) = self.files.remove(file) {
+                tracing::warn!(file, %error, "could not remove a file no longer needed");
             }
         }
-        if let Err(error) = new.forget_older(self.disk.as_ref(), &self.root) {
+        if let Err(error) = new.forget_older(self.files.disk.as_ref(), &self.files.root) {
             tracing::warn!(%error, "could not remove an old manifest");
         }
     }
@@ -387,7 +376,7 @@ impl Store {
         let (segments, segment_rows) = (metas().count(), metas().map(|meta| meta.rows).sum());
         let segment_bytes = metas().map(|meta| meta.bytes + meta.sidecar_bytes).sum();
         drop(state);
-        let templates = self.catalogs.lock().values().map(|miner| miner.templates().len()).sum();
+        let templates = self.catalogs.lock().values().map(|catalog| catalog.miner.templates().len()).sum();
         let manifest = self.manifest.lock();
         StoreStatus {
             segments,
@@ -426,6 +415,73 @@ impl Store {
     /// Metas of all live segments.
     pub(crate) fn metas(&self) -> Vec<SegmentMeta> {
         self.manifest.lock().segments.clone()
+    }
+}
+
+/// Files written for a manifest that is not yet committed. Dropped before it is, they go: a full disk is not filled by
+/// retries.
+pub(crate) struct Attempt<'a> {
+    store: &'a Store,
+    /// Segments whose files are written.
+    pub segments: Vec<SegmentMeta>,
+    /// What else becomes durable with them.
+    catalogs: Option<&'a Frozen>,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.segments.iter().for_each(|meta| segment::remove_files(&self.store.files, meta));
+    }
+}
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn new(store: &'a Store) -> Attempt<'a> {
+        Attempt { store, segments: Vec::new(), catalogs: None }
+    }
+
+    /// Makes the segments live in place of those in `dropped`: for the manifest, and then for readers, at once. The
+    /// files of the dropped ones go with their last reader.
+    pub(crate) fn commit(mut self, dropped: &HashSet<u64>) -> Result<(), StoreError> {
+        let store = self.store;
+        let mut current = store.manifest.lock();
+        let mut next = Manifest { number: current.number + 1, ..current.clone() };
+        next.segments.retain(|meta| !dropped.contains(&meta.id));
+        next.segments.extend(self.segments.iter().cloned());
+        if let Some(frozen) = self.catalogs
+            && let Err(error) = store.write_catalogs(&mut next, frozen)
+        {
+            store.remove_unnamed(&next, &current);
+            current.burn(&next);
+            return Err(error);
+        }
+        let committed = next.commit(store.files.disk.as_ref(), &store.files.root);
+        // From here on a restart may find this manifest, whatever the answer: its files stay.
+        let fresh = std::mem::take(&mut self.segments);
+        committed.inspect_err(|_| current.burn(&next))?;
+        store.install(dropped, fresh, self.catalogs.is_some());
+        let old = std::mem::replace(&mut *current, next);
+        store.remove_unnamed(&old, &current);
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Shows readers what a manifest has made live.
+    fn install(&self, dropped: &HashSet<u64>, fresh: Vec<SegmentMeta>, thawed: bool) {
+        let mut removed = Vec::new();
+        let mut state = self.state.write();
+        for segments in state.segments.values_mut().filter(|_| !dropped.is_empty()) {
+            removed.extend(segments.extract_if(.., |segment| dropped.contains(&segment.meta.id)));
+        }
+        for meta in fresh {
+            let segment = Arc::new(Segment::new(&self.files, meta));
+            state.segments.entry(segment.meta.table.clone()).or_default().push(segment);
+        }
+        if thawed {
+            state.frozen = None;
+        }
+        drop(state);
+        removed.iter().for_each(|segment| segment.retire());
     }
 }
 
@@ -472,16 +528,16 @@ fn read_named(disk: &dyn Disk, root: &Path, file: &NamedFile) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
-/// Removes what a crash left behind: files no manifest names.
-fn remove_orphans(disk: &dyn Disk, root: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+/// Removes what a crash left behind: files no manifest names. Returns the names of the others, from one listing.
+fn remove_orphans(disk: &dyn Disk, root: &Path, manifest: &Manifest) -> Result<HashSet<String>, StoreError> {
     let named: HashSet<String> = manifest.files().collect();
-    for name in disk.list(root).map_err(|source| StoreError::io(root, source))? {
-        let ours = [".parquet", ".hidx", ".bin", ".new"].iter().any(|end| name.ends_with(end));
-        if ours && !named.contains(&name) {
-            let path = root.join(&name);
-            disk.remove(&path).map_err(|source| StoreError::io(&path, source))?;
-            tracing::info!(file = name, "removed a file that no manifest names");
-        }
+    let mut present: HashSet<String> =
+        disk.list(root).map_err(|source| StoreError::io(root, source))?.into_iter().collect();
+    let is_ours = |name: &str| [".parquet", ".hidx", ".bin", ".new"].iter().any(|end| name.ends_with(end));
+    for name in present.extract_if(|name| is_ours(name) && !named.contains(name)) {
+        let path = root.join(&name);
+        disk.remove(&path).map_err(|source| StoreError::io(&path, source))?;
+        tracing::info!(file = name, "removed a file that no manifest names");
     }
-    Ok(())
+    Ok(present)
 }

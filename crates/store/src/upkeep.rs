@@ -3,23 +3,32 @@
 //! Invariants:
 //! - a record is kept for the retention time from its event time or its arrival, whichever is later;
 //! - nothing is removed before the manifest that no longer names it is durable;
-//! - a merge changes which files hold rows, never which rows there are.
+//! - a merge changes which files hold rows, never which rows there are;
+//! - one at a time replaces segments (`Store::upkeep`); flushes go on meanwhile.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use heimdall_model::Timestamp;
+use heimdall_model::{FieldId, Timestamp};
 use serde::Serialize;
 
-use crate::manifest::Manifest;
-use crate::memtable::Chunk;
-use crate::segment::{SEGMENT_ROWS_MAX, Segment, SegmentMeta, TableKey};
-use crate::store::{Store, StoreError};
+use crate::block::RowBlock;
+use crate::merge::merge;
+use crate::rollup::Rollup;
+use crate::segment::{COMPACTED_ROWS_MAX, DAY_NS, Segment, SegmentMeta, SegmentWriter, TableKey, day_of};
+use crate::store::{Attempt, Store, StoreError};
 
-/// Fewest small segments of a day worth merging.
+/// Segments of a level that are merged while more may come.
 const MERGE_SEGMENTS_MIN: usize = 4;
-const DAY_NS: i64 = 86_400_000_000_000;
+/// Most segments merged at once: each is read at the same time.
+const MERGE_SEGMENTS_MAX: usize = 64;
+/// Rows from which on a segment is of the next level. Only segments of one level are merged, so a row is written again
+/// about once a level; those of the last one stay as they are.
+const LEVEL_ROWS: [u64; 4] = [16_384, 65_536, 262_144, 2_097_152];
+
+/// Asked between slices of a merge: it may wait, to let more urgent work pass, or break the merge off.
+pub type Pace<'a> = dyn Fn() -> ControlFlow<()> + 'a;
 
 /// What one round of upkeep did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -40,22 +49,31 @@ fn newest(meta: &SegmentMeta) -> Timestamp {
     meta.arrived.max(meta.max.min(meta.arrived.saturating_add_ns(DAY_NS)))
 }
 
+fn level(meta: &SegmentMeta) -> usize {
+    LEVEL_ROWS.iter().take_while(|rows| meta.rows >= **rows).count()
+}
+
 impl Store {
-    /// Drops what retention no longer keeps, then merges small segments of one table and day, one group a call.
+    /// Drops what retention no longer keeps, then merges segments of one table, day and level: one group a call.
     ///
     /// # Errors
     /// A file could not be read or written; nothing has changed then.
-    pub fn upkeep(&self, now: Timestamp) -> Result<UpkeepReport, StoreError> {
-        let mut report = self.retain(now)?;
-        report.merged_segments = self.compact()?;
+    pub fn upkeep(&self, now: Timestamp, pace: &Pace<'_>) -> Result<UpkeepReport, StoreError> {
+        let _alone = self.upkeep.lock();
+        let mut report = self.drop_expired(now)?;
+        report.merged_segments = self.compact(now, pace)?;
         Ok(report)
     }
 
-    /// Drops what retention no longer keeps.
+    /// Drops what retention no longer keeps; nothing while other upkeep is under way, which does it anyhow.
     ///
     /// # Errors
     /// The manifest could not be written; nothing has changed then.
     pub fn retain(&self, now: Timestamp) -> Result<UpkeepReport, StoreError> {
+        self.upkeep.try_lock().map_or_else(|| Ok(UpkeepReport::default()), |_alone| self.drop_expired(now))
+    }
+
+    fn drop_expired(&self, now: Timestamp) -> Result<UpkeepReport, StoreError> {
         let mut report = UpkeepReport::default();
         let metas = self.metas();
         let expired = |meta: &&SegmentMeta| {
@@ -82,78 +100,113 @@ impl Store {
         if !dropped.is_empty() {
             report.dropped_rows =
                 metas.iter().filter(|meta| dropped.contains(&meta.id)).map(|meta| meta.rows).sum();
-            self.replace(&dropped, |_| Ok(Vec::new()))?;
+            Attempt::new(self).commit(&dropped)?;
             metrics::counter!("store_rows_dropped_total", "reason" => "retention")
                 .increment(report.dropped_rows);
         }
         Ok(report)
     }
 
-    fn compact(&self) -> Result<usize, StoreError> {
-        let Some((table, sources)) = self.mergeable() else { return Ok(0) };
-        let ids: HashSet<u64> = sources.iter().map(|segment| segment.meta.id).collect();
-        let mut chunks = Vec::new();
-        for segment in &sources {
-            let rows = usize::try_from(segment.meta.rows).unwrap_or(0);
-            segment.read(std::slice::from_ref(&(0..rows)), None, &mut |block, _| {
-                chunks.push(Arc::new(Chunk::new(block)));
-                ControlFlow::Continue(())
-            })?;
-        }
-        self.replace(&ids, |manifest| Ok(vec![self.write_segment(manifest, &table, &chunks)?]))?;
-        Ok(sources.len())
+    fn compact(&self, now: Timestamp, pace: &Pace<'_>) -> Result<usize, StoreError> {
+        let Some((table, sources)) = self.mergeable(now) else { return Ok(0) };
+        let is_done = self.rewrite(&table, &sources, &mut |block| Some(block), pace)?;
+        Ok(if is_done { sources.len() } else { 0 })
     }
 
-    /// The largest group of small segments of one table and day that is worth a merge.
-    fn mergeable(&self) -> Option<(TableKey, Vec<Arc<Segment>>)> {
-        let state = self.state.read();
-        let mut largest: Option<(TableKey, Vec<Arc<Segment>>)> = None;
-        for (table, segments) in &state.segments {
-            let mut by_day: BTreeMap<i64, Vec<Arc<Segment>>> = BTreeMap::new();
-            for segment in segments.iter().filter(|s| s.meta.rows < self.config.compact_below_rows) {
-                let day = segment.meta.min.0.div_euclid(DAY_NS);
-                by_day.entry(day).or_default().push(Arc::clone(segment));
+    /// Replaces segments by one that holds what `keep` leaves of their rows. `false` when it was broken off: nothing has
+    /// changed then.
+    fn rewrite(
+        &self,
+        table: &TableKey,
+        sources: &[Arc<Segment>],
+        keep: &mut dyn FnMut(RowBlock) -> Option<RowBlock>,
+        pace: &Pace<'_>,
+    ) -> Result<bool, StoreError> {
+        let mut columns: Vec<FieldId> = Vec::new();
+        for source in sources {
+            columns.extend(source.columns()?);
+        }
+        columns.sort_unstable();
+        columns.dedup();
+        let first = sources.iter().map(|source| source.meta.min).min().unwrap_or_default();
+        let mut attempt = Attempt::new(self);
+        let mut writer: Option<SegmentWriter> = None;
+        let mut is_broken_off = false;
+        merge(sources, self.config.compact_memory_bytes, &mut |block| {
+            if pace().is_break() {
+                is_broken_off = true;
+                return Ok(ControlFlow::Break(()));
             }
-            for mut group in by_day.into_values() {
-                group.sort_by_key(|segment| segment.meta.rows);
-                let (mut rows, mut bytes) = (0, 0);
-                group.retain(|segment| {
-                    rows += segment.meta.rows;
-                    bytes += segment.meta.memory_bytes;
-                    rows <= SEGMENT_ROWS_MAX as u64 && bytes <= self.config.compact_bytes_max
-                });
-                let beats = |(_, best): &(TableKey, Vec<Arc<Segment>>)| group.len() > best.len();
-                if group.len() >= MERGE_SEGMENTS_MIN && largest.as_ref().is_none_or(beats) {
-                    largest = Some((table.clone(), group));
+            let Some(block) = keep(block).filter(|block| block.rows() > 0) else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            if writer.is_none() {
+                let id = self.new_segment_id();
+                writer = Some(SegmentWriter::create(&self.files, id, table, columns.clone(), first)?);
+            }
+            if let Some(writer) = &mut writer {
+                writer.count(&Rollup::of(&block));
+                writer.write(&block)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if is_broken_off {
+            return Ok(false);
+        }
+        if let Some(writer) = writer {
+            attempt.segments.push(writer.finish()?);
+        }
+        let dropped = sources.iter().map(|source| source.meta.id).collect();
+        attempt.commit(&dropped)?;
+        Ok(true)
+    }
+
+    /// The group of segments whose merge is due first: the smallest first, as they are the most.
+    fn mergeable(&self, now: Timestamp) -> Option<(TableKey, Vec<Arc<Segment>>)> {
+        let state = self.state.read();
+        let mut best: Option<(usize, TableKey, Vec<Arc<Segment>>)> = None;
+        for (table, segments) in &state.segments {
+            let mut groups: BTreeMap<(usize, i64), Vec<Arc<Segment>>> = BTreeMap::new();
+            for segment in segments.iter().filter(|segment| level(&segment.meta) < LEVEL_ROWS.len()) {
+                let key = (level(&segment.meta), day_of(segment.meta.min));
+                groups.entry(key).or_default().push(Arc::clone(segment));
+            }
+            for ((level, _), group) in groups {
+                let Some(group) = self.worth_merging(level, group, now) else { continue };
+                let beats = |(best_level, _, best): &(usize, TableKey, Vec<Arc<Segment>>)| {
+                    (level, usize::MAX - group.len()) < (*best_level, usize::MAX - best.len())
+                };
+                if best.as_ref().is_none_or(beats) {
+                    best = Some((level, table.clone(), group));
                 }
             }
         }
-        largest
+        best.map(|(_, table, group)| (table, group))
     }
 
-    /// Commits a manifest without some segments and with what `make` writes, then drops their files.
-    fn replace(
+    /// What of a level's segments of one day is to be merged now, if anything.
+    fn worth_merging(
         &self,
-        dropped: &HashSet<u64>,
-        make: impl FnOnce(&mut Manifest) -> Result<Vec<Arc<Segment>>, StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut current = self.manifest.lock();
-        let mut next = Manifest { number: current.number + 1, ..current.clone() };
-        next.segments.retain(|meta| !dropped.contains(&meta.id));
-        let fresh = make(&mut next).inspect_err(|_| self.give_up(&mut current, &next))?;
-        next.commit(self.disk.as_ref(), &self.root).inspect_err(|_| current.burn(&next))?;
-        let mut removed = Vec::new();
-        {
-            let mut state = self.state.write();
-            for segments in state.segments.values_mut() {
-                removed.extend(segments.extract_if(.., |segment| dropped.contains(&segment.meta.id)));
-            }
-            for segment in fresh {
-                state.segments.entry(segment.meta.table.clone()).or_default().push(segment);
-            }
-        }
-        removed.iter().for_each(|segment| segment.retire());
-        *current = next;
-        Ok(())
+        level: usize,
+        mut group: Vec<Arc<Segment>>,
+        now: Timestamp,
+    ) -> Option<Vec<Arc<Segment>>> {
+        let settle_ns = i64::try_from(self.config.settle_age.as_nanos()).unwrap_or(i64::MAX);
+        let is_settled = |segment: &Arc<Segment>| now.0.saturating_sub(segment.meta.arrived.0) >= settle_ns;
+        let is_largest = level + 1 == LEVEL_ROWS.len();
+        let all_settled = group.iter().all(is_settled);
+        // The largest are the dearest to merge, and a burst that writes many of them needs the machine for itself.
+        group.retain(|segment| !is_largest || is_settled(segment));
+        group.sort_by_key(|segment| segment.meta.id);
+        group.truncate(MERGE_SEGMENTS_MAX);
+        let mut rows = 0;
+        group.retain(|segment| {
+            let fits = rows + segment.meta.rows <= COMPACTED_ROWS_MAX as u64;
+            rows += if fits { segment.meta.rows } else { 0 };
+            fits
+        });
+        let is_full = rows > COMPACTED_ROWS_MAX as u64 / 2;
+        let is_worth = group.len() >= MERGE_SEGMENTS_MIN || (group.len() > 1 && (all_settled || is_full));
+        is_worth.then_some(group)
     }
 }

@@ -23,7 +23,8 @@ fn tenant() -> Tenant {
 }
 
 fn config() -> StoreConfig {
-    StoreConfig { retention: Duration::ZERO, compact_below_rows: 1_000_000, ..StoreConfig::default() }
+    // So little memory that a merge reads a segment in many blocks.
+    StoreConfig { retention: Duration::ZERO, compact_memory_bytes: 1, ..StoreConfig::default() }
 }
 
 /// Rows decided by `seed`: sparse fields, equal timestamps, several services and templates.
@@ -182,7 +183,7 @@ proptest! {
                 store.commit_frozen().expect("commits");
             }
         }
-        store.upkeep(Timestamp(0)).expect("keeps");
+        store.upkeep(Timestamp(0), &|| ControlFlow::Continue(())).expect("keeps");
         let span = TimeRange {
             from: Timestamp(bounds.0.min(bounds.1) * 1_000_000_000),
             to: Timestamp(bounds.0.max(bounds.1) * 1_000_000_000),
@@ -215,7 +216,7 @@ fn a_crash_at_any_step_of_flush_and_merge_loses_and_doubles_nothing() {
             store.freeze(batch.base.seq(), || b"state".to_vec());
             store.commit_frozen()?;
         }
-        store.upkeep(Timestamp(0))?;
+        store.upkeep(Timestamp(0), &|| ControlFlow::Continue(()))?;
         Ok(())
     };
     let whole = ForgetfulDisk::default();
@@ -254,7 +255,8 @@ fn retention_drops_whole_segments_by_age_then_by_size() {
         store.freeze(seq, Vec::new);
         store.commit_frozen().expect("commits");
     }
-    let report = store.upkeep(Timestamp(2 * 3_600_000_000_000 + 1)).expect("keeps");
+    let report =
+        store.upkeep(Timestamp(2 * 3_600_000_000_000 + 1), &|| ControlFlow::Continue(())).expect("keeps");
     assert_eq!((report.expired_segments, report.dropped_rows), (1, 1));
     assert_eq!(store.status().segment_rows, 1);
 }
@@ -320,7 +322,7 @@ fn records_at_the_ends_of_time_are_counted_like_others() {
     assert_eq!(counted(&store), 4);
     store.freeze(1, Vec::new);
     store.commit_frozen().expect("commits");
-    store.upkeep(Timestamp(0)).expect("keeps");
+    store.upkeep(Timestamp(0), &|| ControlFlow::Continue(())).expect("keeps");
     assert_eq!(counted(&store), 4);
     check_against_reference(&store, &[batch], &Filter::All, TimeRange::ALL, 10);
 }

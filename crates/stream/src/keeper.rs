@@ -1,9 +1,11 @@
-//! Writes frozen memtables as segments, lets the journal forget what they cover, and does upkeep.
+//! Writes frozen memtables as segments and lets the journal forget what they cover; beside that, does upkeep.
 //!
 //! Invariants:
 //! - the journal forgets a frame only after a manifest that covers it is durable;
-//! - a failed write changes nothing and is tried again; meanwhile the rows stay searchable and journalled.
+//! - a failed write changes nothing and is tried again; meanwhile the rows stay searchable and journalled;
+//! - upkeep makes room for ingest: it waits while a memtable is full, and stops when the stream does.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,10 @@ use crate::stream::{PanicGuard, Shared};
 const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 /// Wait before a failed write is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Wait of upkeep before it looks again whether ingest still needs the machine, and the longest it waits at a time: a
+/// burst that does not end must not keep small segments for ever.
+const YIELD_FOR: Duration = Duration::from_millis(5);
+const YIELD_MAX: Duration = Duration::from_millis(500);
 
 pub(crate) struct Keeper {
     pub store: Arc<Store>,
@@ -33,20 +39,9 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Serves until the stream drops its end and everything frozen is written.
     pub(crate) fn run(self) {
-        // The first round comes at once: a server that is restarted often has as much to merge and to forget as any.
-        let mut upkeep_due = Instant::now();
         let _guard = PanicGuard(Arc::clone(&self.shared));
-        loop {
-            match self.frozen.recv_deadline(upkeep_due) {
-                Ok(()) => self.commit(),
-                Err(RecvTimeoutError::Timeout) => {
-                    let merged = self.upkeep();
-                    self.publish();
-                    // While there is something to merge, merging goes on; a waiting commit comes first all the same.
-                    upkeep_due = if merged > 0 { Instant::now() } else { Instant::now() + UPKEEP_EVERY };
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
+        while self.frozen.recv().is_ok() {
+            self.commit();
         }
     }
 
@@ -83,19 +78,57 @@ impl Keeper {
     }
 
     fn publish(&self) {
-        let status = self.store.status();
-        #[expect(clippy::cast_precision_loss, reason = "gauges are f64")]
-        {
-            metrics::gauge!("store_segments").set(status.segments as f64);
-            metrics::gauge!("store_segment_bytes").set(status.segment_bytes as f64);
-            metrics::gauge!("store_segment_rows").set(status.segment_rows as f64);
-            metrics::gauge!("store_templates").set(status.templates as f64);
+        publish(&self.store);
+    }
+}
+
+fn publish(store: &Store) {
+    let status = store.status();
+    #[expect(clippy::cast_precision_loss, reason = "gauges are f64")]
+    {
+        metrics::gauge!("store_segments").set(status.segments as f64);
+        metrics::gauge!("store_segment_bytes").set(status.segment_bytes as f64);
+        metrics::gauge!("store_segment_rows").set(status.segment_rows as f64);
+        metrics::gauge!("store_templates").set(status.templates as f64);
+    }
+}
+
+/// Does upkeep until the stream ends.
+pub(crate) struct Upkeep {
+    pub store: Arc<Store>,
+    pub clock: Arc<dyn Clock>,
+    pub shared: Arc<Shared>,
+    /// Closed when the stream ends.
+    pub ended: Receiver<()>,
+}
+
+impl Upkeep {
+    pub(crate) fn run(self) {
+        let _guard = PanicGuard(Arc::clone(&self.shared));
+        // The first round comes at once: a server that is restarted often has as much to merge and to forget as any.
+        let mut wait = Duration::ZERO;
+        while self.ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+            // While there is something to merge, merging goes on.
+            wait = if self.round() > 0 { Duration::ZERO } else { UPKEEP_EVERY };
+            publish(&self.store);
         }
     }
 
+    /// Lets ingest pass when it is behind; breaks off when the stream ends.
+    fn pace(&self) -> ControlFlow<()> {
+        let until = Instant::now() + YIELD_MAX;
+        while self.store.is_frozen() && self.store.is_flush_due() && Instant::now() < until {
+            if self.shared.is_stopping() {
+                break;
+            }
+            std::thread::park_timeout(YIELD_FOR);
+        }
+        if self.shared.is_stopping() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
     /// One round; returns the segments it merged.
-    fn upkeep(&self) -> usize {
-        match self.store.upkeep(self.clock.now()) {
+    fn round(&self) -> usize {
+        match self.store.upkeep(self.clock.now(), &|| self.pace()) {
             Ok(report) if report == heimdall_store::UpkeepReport::default() => 0,
             Ok(report) => {
                 tracing::info!(

@@ -19,7 +19,7 @@ use heimdall_model::{Batch, Clock, Position, Tenant, codec};
 use heimdall_store::{Store, StoreError};
 use parking_lot::Mutex;
 
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, Upkeep};
 use crate::tail::Tail;
 
 /// Wait for a frame before timers are looked at.
@@ -176,6 +176,13 @@ impl Stream {
             frozen,
             committed: committed_tx,
         };
+        let (running, ended) = bounded(0);
+        let upkeep = Upkeep {
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+            shared: Arc::clone(&shared),
+            ended,
+        };
         let replay_until = parts.journal.status().durable_seq;
         let consumer = Consumer {
             parts,
@@ -186,11 +193,13 @@ impl Stream {
             committed,
             oldest: None,
             replay_until,
+            _running: running,
         };
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let keeper = named("store-keeper").spawn(move || keeper.run())?;
+        let upkeep = named("store-upkeep").spawn(move || upkeep.run())?;
         let consumer = named("stream").spawn(move || consumer.run())?;
-        Ok(Stream { shared, commands: commands_tx, threads: Mutex::new(vec![consumer, keeper]) })
+        Ok(Stream { shared, commands: commands_tx, threads: Mutex::new(vec![consumer, keeper, upkeep]) })
     }
 
     /// Changes the detectors from the next batch on; `false` when too many changes are waiting already.
@@ -233,6 +242,8 @@ struct Consumer {
     oldest: Option<Instant>,
     /// Frames up to here were in the journal before this process started.
     replay_until: u64,
+    /// Tells the upkeep, by its drop, that the stream has ended.
+    _running: Sender<()>,
 }
 
 impl Consumer {

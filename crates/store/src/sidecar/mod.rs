@@ -15,17 +15,16 @@ mod cache;
 mod codec;
 mod runs;
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use heimdall_journal::disk::Disk;
+use parquet::file::reader::Length;
 
 pub(crate) use cache::BlockCache;
 pub(crate) use codec::{Damage, Reader, put_count, put_texts};
 pub(crate) use runs::{LayoutBuilder, RunDirectory, Zones};
 
-use crate::range_file::RangeFile;
+use crate::files::RangeFile;
 use crate::rollup::Rollup;
 use crate::store::StoreError;
 
@@ -190,20 +189,13 @@ fn cell_crc(number: u32, data: &[u8]) -> u32 {
 
 /// The sidecar of one segment, opened and read as it is needed.
 pub(crate) struct SidecarFile {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-    /// What the manifest says: bytes of the file, rows of the segment.
-    bytes: u64,
+    file: RangeFile,
+    /// What the manifest says.
     rows: u64,
     cache: Arc<BlockCache>,
     /// Number in the cache.
     number: u64,
-    open: OnceLock<Open>,
-}
-
-struct Open {
-    file: RangeFile,
-    directory: Vec<Entry>,
+    directory: OnceLock<Vec<Entry>>,
 }
 
 impl Drop for SidecarFile {
@@ -213,26 +205,15 @@ impl Drop for SidecarFile {
 }
 
 impl SidecarFile {
-    /// The sidecar at `path`, which is looked at when first needed.
-    pub(crate) fn new(
-        disk: &Arc<dyn Disk>,
-        path: PathBuf,
-        bytes: u64,
-        rows: u64,
-        cache: &Arc<BlockCache>,
-    ) -> SidecarFile {
+    /// The sidecar in `file`, which is looked at when first needed.
+    pub(crate) fn new(file: RangeFile, rows: u64, cache: &Arc<BlockCache>) -> SidecarFile {
         let (cache, number) = (Arc::clone(cache), cache.register());
-        SidecarFile { disk: Arc::clone(disk), path, bytes, rows, cache, number, open: OnceLock::new() }
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+        SidecarFile { file, rows, cache, number, directory: OnceLock::new() }
     }
 
     /// Bytes read from it since it was opened.
     pub(crate) fn bytes_read(&self) -> u64 {
-        self.open.get().map_or(0, |open| open.file.bytes_read())
+        self.file.bytes_read()
     }
 
     /// The run directory.
@@ -259,9 +240,8 @@ impl SidecarFile {
         if let Some(block) = self.cache.get(self.number, B::KIND) {
             return Ok(Some(block));
         }
-        let open = self.open()?;
-        let Some(entry) = open.directory.iter().find(|entry| entry.kind == B::KIND) else { return Ok(None) };
-        let content = self.content(open, entry)?;
+        let Some(entry) = self.entry(B::KIND)? else { return Ok(None) };
+        let content = self.content(entry)?;
         let fail = |damage: &dyn std::fmt::Display| {
             self.corrupt(entry.offset, &format_args!("block of kind {}: {damage}", B::KIND))
         };
@@ -276,46 +256,41 @@ impl SidecarFile {
     /// The block of cells of this kind; `None` when the file has none.
     #[cfg_attr(not(test), expect(dead_code, reason = "signatures come next"))]
     pub(crate) fn cells(&self, kind: u32) -> Result<Option<Cells<'_>>, StoreError> {
-        let open = self.open()?;
-        let Some(entry) = open.directory.iter().find(|entry| entry.kind == kind) else { return Ok(None) };
+        let Some(entry) = self.entry(kind)? else { return Ok(None) };
         if entry.form != Form::Cells {
             return Err(self.corrupt(entry.offset, &format_args!("block of kind {kind} is not in cells")));
         }
-        Ok(Some(Cells { sidecar: self, file: &open.file, entry: *entry }))
+        Ok(Some(Cells { sidecar: self, entry: *entry }))
     }
 
     fn corrupt(&self, offset: u64, detail: &dyn std::fmt::Display) -> StoreError {
-        StoreError::Corrupt { path: self.path.clone(), detail: format!("at byte {offset}: {detail}") }
+        self.file.corrupt(&format_args!("at byte {offset}: {detail}"))
     }
 
-    /// An error of reading: a file cut short is damage, anything else the system's trouble.
-    fn failed(&self, offset: u64, source: std::io::Error) -> StoreError {
-        match source.kind() {
-            std::io::ErrorKind::UnexpectedEof => self.corrupt(offset, &"the file ends early"),
-            _ => StoreError::io(&self.path, source),
-        }
+    fn entry(&self, kind: u32) -> Result<Option<&Entry>, StoreError> {
+        Ok(self.directory()?.iter().find(|entry| entry.kind == kind))
     }
 
-    fn open(&self) -> Result<&Open, StoreError> {
-        if let Some(open) = self.open.get() {
-            return Ok(open);
+    fn directory(&self) -> Result<&[Entry], StoreError> {
+        if let Some(directory) = self.directory.get() {
+            return Ok(directory);
         }
-        let file = RangeFile::open(self.disk.as_ref(), &self.path, self.bytes)?;
-        let length = usize::try_from(self.bytes).unwrap_or(usize::MAX).min(DIRECTORY_BYTES_MAX);
-        let head = file.read(0, length).map_err(|error| self.failed(0, error))?;
+        let bytes = self.file.len();
+        let length = usize::try_from(bytes).unwrap_or(usize::MAX).min(DIRECTORY_BYTES_MAX);
+        let head = self.file.read(0, length).map_err(|error| self.file.failed(0, error))?;
         let directory =
-            directory(&head, self.bytes).map_err(|damage| self.corrupt(damage.at as u64, &damage.detail))?;
-        Ok(self.open.get_or_init(|| Open { file, directory }))
+            directory(&head, bytes).map_err(|damage| self.corrupt(damage.at as u64, &damage.detail))?;
+        Ok(self.directory.get_or_init(|| directory))
     }
 
-    fn content(&self, open: &Open, entry: &Entry) -> Result<Bytes, StoreError> {
+    fn content(&self, entry: &Entry) -> Result<Bytes, StoreError> {
         let fail = |detail: &str| {
             self.corrupt(entry.offset, &format_args!("block of kind {}: {detail}", entry.kind))
         };
-        let body = open
+        let body = self
             .file
             .read(entry.offset, entry.body_bytes)
-            .map_err(|error| self.failed(entry.offset, error))?;
+            .map_err(|error| self.file.failed(entry.offset, error))?;
         if entry.form != Form::Cells && crc32c::crc32c(&body) != entry.crc {
             return Err(fail("checksum differs"));
         }
@@ -367,7 +342,6 @@ fn entry(reader: &mut Reader<'_>, file_bytes: u64) -> Result<Option<Entry>, Dama
 /// A block that is read cell by cell.
 pub(crate) struct Cells<'a> {
     sidecar: &'a SidecarFile,
-    file: &'a RangeFile,
     entry: Entry,
 }
 
@@ -391,7 +365,8 @@ impl Cells<'_> {
             let detail = format_args!("block of kind {} has no cell {number}", self.entry.kind);
             return Err(self.sidecar.corrupt(offset, &detail));
         }
-        self.file.read_into(buffer, offset).map_err(|error| self.sidecar.failed(offset, error))?;
+        let file = &self.sidecar.file;
+        file.read_into(buffer, offset).map_err(|error| file.failed(offset, error))?;
         let (data, crc) = buffer.split_at(CELL_DATA_BYTES);
         if cell_crc(number, data).to_le_bytes() != crc {
             let detail = format_args!("cell {number} of kind {}: checksum differs", self.entry.kind);

@@ -1,8 +1,10 @@
 use super::*;
+use crate::files::Files;
 use crate::rollup::RollupCell;
-use heimdall_journal::disk::ForgetfulDisk;
+use heimdall_journal::disk::{Disk, ForgetfulDisk};
 use proptest::prelude::*;
 use runs::{Run, Zone};
+use std::path::Path;
 
 const ROWS: u64 = 12;
 const CELLS: u32 = 1_000;
@@ -44,8 +46,8 @@ fn open(bytes: &[u8], len: usize) -> SidecarFile {
     disk.create_dir_all(Path::new("/s")).expect("creates");
     let path = Path::new("/s/x.hidx");
     crate::segment::write_whole(disk.as_ref(), path, bytes).expect("writes");
-    let cache = Arc::new(BlockCache::new(1 << 20));
-    SidecarFile::new(&disk, path.to_owned(), len as u64, ROWS, &cache)
+    let files = Arc::new(Files::new(disk, Path::new("/s"), 1 << 20));
+    SidecarFile::new(files.file("x.hidx".to_owned(), len as u64), ROWS, &files.blocks)
 }
 
 /// Everything a sidecar says, as text.

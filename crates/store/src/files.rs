@@ -1,0 +1,199 @@
+//! Positional reads of the store's files, a bounded number of them open at once.
+//!
+//! Invariants:
+//! - nothing is opened before it is read: a start does not depend on how many files there are;
+//! - a read gives exactly the bytes asked for or an error; of a file that has not the length the manifest says, an error;
+//! - at most [`OPEN_FILES_MAX`] files are open besides those a read is using at that moment.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Buf, Bytes};
+use foldhash::HashMap;
+use heimdall_journal::disk::{Disk, DiskFile};
+use parking_lot::Mutex;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+
+use crate::sidecar::BlockCache;
+use crate::store::StoreError;
+
+/// Files kept open; beyond, the one not used for longest is closed.
+pub(crate) const OPEN_FILES_MAX: usize = 512;
+
+/// The folder of a store and its open files.
+pub(crate) struct Files {
+    pub disk: Arc<dyn Disk>,
+    pub root: PathBuf,
+    /// Decoded blocks of all sidecars.
+    pub blocks: Arc<BlockCache>,
+    open: Mutex<OpenFiles>,
+}
+
+#[derive(Default)]
+struct OpenFiles {
+    by_name: HashMap<Arc<str>, Open>,
+    clock: u64,
+}
+
+struct Open {
+    file: Arc<dyn DiskFile>,
+    used: u64,
+}
+
+impl Files {
+    pub(crate) fn new(disk: Arc<dyn Disk>, root: &Path, sidecar_cache_bytes: usize) -> Files {
+        let blocks = Arc::new(BlockCache::new(sidecar_cache_bytes));
+        Files { disk, root: root.to_owned(), blocks, open: Mutex::default() }
+    }
+
+    /// Path of a file of the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// A file of the folder that is read by range.
+    pub(crate) fn file(self: &Arc<Self>, name: String, len: u64) -> RangeFile {
+        RangeFile {
+            files: Arc::clone(self),
+            name: name.into(),
+            len,
+            read: Arc::default(),
+            failed: Arc::default(),
+        }
+    }
+
+    /// Removes a file; one that is being read can still be read.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        self.open.lock().by_name.remove(name);
+        self.disk.remove(&self.path(name))
+    }
+
+    fn open(&self, name: &Arc<str>, len: u64) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.open.lock().get(name) {
+            return Ok(file);
+        }
+        let file: Arc<dyn DiskFile> = Arc::from(self.disk.open_read(&self.path(name))?);
+        let found = file.len()?;
+        if found != len {
+            let detail = format!("is {found} bytes long, the manifest says {len}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
+        }
+        self.open.lock().put(Arc::clone(name), Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+impl OpenFiles {
+    fn get(&mut self, name: &str) -> Option<Arc<dyn DiskFile>> {
+        self.clock += 1;
+        let open = self.by_name.get_mut(name)?;
+        open.used = self.clock;
+        Some(Arc::clone(&open.file))
+    }
+
+    fn put(&mut self, name: Arc<str>, file: Arc<dyn DiskFile>) {
+        if self.by_name.len() >= OPEN_FILES_MAX {
+            let oldest =
+                self.by_name.iter().min_by_key(|(_, open)| open.used).map(|(name, _)| Arc::clone(name));
+            oldest.and_then(|name| self.by_name.remove(&name));
+        }
+        self.by_name.insert(name, Open { file, used: self.clock });
+    }
+}
+
+/// One file of a store; clones share it and its counters.
+#[derive(Clone)]
+pub(crate) struct RangeFile {
+    files: Arc<Files>,
+    name: Arc<str>,
+    len: u64,
+    read: Arc<AtomicU64>,
+    failed: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl RangeFile {
+    /// Where it is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.files.path(&self.name)
+    }
+
+    /// Bytes read of it so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Why the last read failed, if it did: a reader on top of this one may have turned the reason into words.
+    pub(crate) fn take_failure(&self) -> Option<io::Error> {
+        self.failed.lock().take()
+    }
+
+    /// An error of reading: a file of another length is damage, anything else the system's trouble.
+    pub(crate) fn failed(&self, offset: u64, source: io::Error) -> StoreError {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                self.corrupt(&format_args!("at byte {offset}: the file ends early"))
+            }
+            io::ErrorKind::InvalidData => self.corrupt(&source),
+            _ => StoreError::Io { path: self.path(), source },
+        }
+    }
+
+    /// The file is not what it should be.
+    pub(crate) fn corrupt(&self, detail: &dyn std::fmt::Display) -> StoreError {
+        StoreError::Corrupt { path: self.path(), detail: detail.to_string() }
+    }
+
+    /// The `length` bytes at `offset`. Errors: `UnexpectedEof` when the file ends before.
+    pub(crate) fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        if offset.checked_add(length as u64).is_none_or(|end| end > self.len) {
+            let detail = format!("{length} bytes at byte {offset} of {}", self.len);
+            return self.noted(Err(io::Error::new(io::ErrorKind::UnexpectedEof, detail)));
+        }
+        let mut buffer = vec![0; length];
+        self.read_into(&mut buffer, offset)?;
+        Ok(buffer.into())
+    }
+
+    /// Fills `buffer` from `offset` on. Errors: `UnexpectedEof` when the file ends before.
+    pub(crate) fn read_into(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.noted(self.try_read_into(buffer, offset))
+    }
+
+    fn try_read_into(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let read = self.files.open(&self.name, self.len)?.read_at(buffer, offset)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        if read < buffer.len() {
+            let detail = format!("{read} of {} bytes at byte {offset}", buffer.len());
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, detail));
+        }
+        Ok(())
+    }
+
+    fn noted<T>(&self, read: io::Result<T>) -> io::Result<T> {
+        read.inspect_err(|error| *self.failed.lock() = Some(io::Error::new(error.kind(), error.to_string())))
+    }
+}
+
+impl Length for RangeFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl ChunkReader for RangeFile {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        // Asked for page headers only, which are far smaller than this.
+        const HEADER_BYTES: u64 = 64 << 10;
+        let length = HEADER_BYTES.min(self.len.saturating_sub(start));
+        Ok(self.get_bytes(start, usize::try_from(length).unwrap_or(0))?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        Ok(self.read(start, length)?)
+    }
+}
