@@ -2,6 +2,7 @@
 //!
 //! Invariants: `parent(id) <= id`, so parents cannot form a cycle and the root of a cluster is its oldest id; id 0 is the catch-all.
 
+use super::texts::Texts;
 use super::tokens::{Token, TokenKind, mix, mix_bytes};
 
 /// Dense id of a template within one tenant; only grows. 0 means "no template" ([`TemplateId::CATCH_ALL`]).
@@ -34,6 +35,7 @@ pub struct Template {
     pub(super) layout: Box<[Layout]>,
     pub(super) count: u64,
     pub(super) parent: TemplateId,
+    pub(super) texts: Texts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +53,14 @@ impl Template {
             slot: t.kind == TokenKind::Slot,
         });
         let (constants, layout) = pack(parts);
-        Self { constants, layout, count: 0, parent: id }
+        let texts = Texts::none(&layout);
+        Self { constants, layout, count: 0, parent: id, texts }
     }
 
     /// The template that matches everything.
     pub(super) fn catch_all() -> Self {
         let (constants, layout) = pack([TemplateToken { gap: false, constant: "", slot: true }].into_iter());
-        Self { constants, layout, count: 0, parent: TemplateId::CATCH_ALL }
+        Self { constants, layout, count: 0, parent: TemplateId::CATCH_ALL, texts: Texts::unknown() }
     }
 
     /// Returns the template as text: `<*>` for a slot, one space for a gap.
@@ -97,8 +100,12 @@ impl Template {
 
     /// Makes the template general enough for `other` too: constants that differ become slots.
     ///
-    /// Both must have the same number of tokens.
-    pub(super) fn generalise<'a>(&mut self, other: impl Iterator<Item = TemplateToken<'a>>) {
+    /// Both must have the same number of tokens. `budget` counts the bytes of all slot values of the tenant.
+    pub(super) fn generalise<'a>(
+        &mut self,
+        other: impl Iterator<Item = TemplateToken<'a>>,
+        budget: &mut usize,
+    ) {
         let mut changed = false;
         let parts: Vec<_> =
             self.tokens().zip(other).map(|(mine, other)| joined(mine, other, &mut changed)).collect();
@@ -109,7 +116,13 @@ impl Template {
         );
         if changed {
             let (constants, layout) = pack(parts.into_iter());
-            (self.constants, self.layout) = (constants, layout);
+            let old = Self {
+                constants: std::mem::replace(&mut self.constants, constants),
+                layout: std::mem::replace(&mut self.layout, layout),
+                texts: Texts::unknown(),
+                ..*self
+            };
+            self.widen_texts(old.tokens(), budget);
         }
     }
 
@@ -122,7 +135,10 @@ impl Template {
 
     /// Heap and inline bytes, for memory accounting.
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.constants.len() + self.layout.len() * size_of::<Layout>()
+        size_of::<Self>()
+            + self.constants.len()
+            + self.layout.len() * size_of::<Layout>()
+            + self.texts.memory_bytes()
     }
 }
 

@@ -4,8 +4,10 @@
 //! Format: docs/formats/templates.md.
 
 use super::catalog::{Layout, Template, TemplateId};
-use super::limits::ENCODED_BYTES_MAX;
-use super::miner::{Family, HashKeyMap, Member, Miner, MinerConfig, ShapeMap};
+use super::limits::{ENCODED_BYTES_MAX, SLOT_VALUES_MAX, VALUES_BYTES_MAX};
+use super::miner::{Family, HashKeyMap, Member, Miner, MinerConfig, Shape, ShapeMap};
+use super::slot::Slot;
+use super::texts::Texts;
 
 const MAGIC: [u8; 8] = *b"HDLTMPL1";
 const VERSION: u32 = 1;
@@ -21,6 +23,13 @@ const SECTION_FAMILIES: u8 = 6;
 const SECTION_MEMBERS: u8 = 7;
 /// From here on a reader skips sections it does not know.
 const SECTION_OPTIONAL: u8 = 128;
+const SECTION_TEXTS: u8 = 128;
+
+/// Forms of a slot.
+const FORM_ANYTHING: u8 = 0;
+const FORM_VALUES: u8 = 1;
+const FORM_ASCII: u8 = 2;
+const FORM_BEYOND_ASCII: u8 = 3;
 
 const FLAG_GAP: u64 = 1;
 const FLAG_SLOT: u64 = 2;
@@ -66,11 +75,14 @@ impl Miner {
         let mut payload = Vec::new();
         section(&mut payload, SECTION_CONFIG, |out| self.put_config(out));
         section(&mut payload, SECTION_TEMPLATES, |out| self.put_templates(out));
-        section(&mut payload, SECTION_SHAPES_YOUNG, |out| put_ids(out, &self.shapes.young));
-        section(&mut payload, SECTION_SHAPES_OLD, |out| put_ids(out, &self.shapes.old));
-        section(&mut payload, SECTION_SKELETONS, |out| put_ids(out, &self.skeletons));
+        section(&mut payload, SECTION_SHAPES_YOUNG, |out| put_ids(out, shape_ids(&self.shapes.young)));
+        section(&mut payload, SECTION_SHAPES_OLD, |out| put_ids(out, shape_ids(&self.shapes.old)));
+        section(&mut payload, SECTION_SKELETONS, |out| {
+            put_ids(out, self.skeletons.iter().map(|(hash, id)| (*hash, *id)).collect());
+        });
         section(&mut payload, SECTION_FAMILIES, |out| self.put_families(out));
         section(&mut payload, SECTION_MEMBERS, |out| self.put_members(out));
+        section(&mut payload, SECTION_TEXTS, |out| self.put_texts(out));
         let body = zstd::bulk::compress(&payload, ZSTD_LEVEL)
             .expect("compression into memory fails only without memory");
         let mut file = Vec::with_capacity(HEADER_BYTES + body.len());
@@ -109,12 +121,13 @@ impl Miner {
         match tag {
             SECTION_CONFIG => self.read_config(body),
             SECTION_TEMPLATES => self.read_templates(body),
-            SECTION_SHAPES_YOUNG => body.ids().map(|ids| self.shapes.young = ids),
-            SECTION_SHAPES_OLD => body.ids().map(|ids| self.shapes.old = ids),
+            SECTION_SHAPES_YOUNG => body.shapes().map(|shapes| self.shapes.young = shapes),
+            SECTION_SHAPES_OLD => body.shapes().map(|shapes| self.shapes.old = shapes),
             SECTION_SKELETONS => body.ids().map(|ids| self.skeletons = ids),
             SECTION_FAMILIES => self.read_families(body),
             SECTION_MEMBERS => self.read_members(body),
-            SECTION_OPTIONAL.. => Ok(()),
+            SECTION_TEXTS => self.read_texts(body),
+            tag if tag >= SECTION_OPTIONAL => Ok(()),
             _ => Err(corrupt("unknown section")),
         }
     }
@@ -161,7 +174,7 @@ impl Miner {
             self.shapes_of.push(u16::try_from(body.varint()?).map_err(|_| corrupt("too many shapes"))?);
             let layout = (0..body.size()?).map(|_| body.layout()).collect::<Result<Box<[_]>, _>>()?;
             let constants = body.text(&layout)?;
-            self.templates.push(Template { constants, layout, count, parent });
+            self.templates.push(Template { constants, layout, count, parent, texts: Texts::unknown() });
         }
         self.shapes_of.remove(0); // the one of `Miner::new`
         Ok(())
@@ -212,10 +225,40 @@ impl Miner {
         Ok(())
     }
 
+    fn put_texts(&self, out: &mut Vec<u8>) {
+        put(out, self.changes);
+        put(out, self.templates.len() as u64);
+        for texts in self.templates.iter().map(|template| &template.texts) {
+            put(out, texts.changed_at << 1 | u64::from(texts.anything));
+            texts.slots.iter().for_each(|slot| put_slot(out, slot));
+            put(out, texts.spaces.len() as u64);
+            for (token, slot) in &texts.spaces {
+                put(out, u64::from(*token));
+                put_slot(out, slot);
+            }
+        }
+    }
+
+    fn read_texts(&mut self, body: &mut Reader<'_>) -> Result<(), TemplateError> {
+        self.changes = body.varint()?;
+        if body.size()? != self.templates.len() {
+            return Err(corrupt("slot statistics are of other templates"));
+        }
+        for template in &mut self.templates {
+            template.texts = body.texts(&template.layout)?;
+        }
+        self.value_bytes = self.templates.iter().map(|template| template.texts.weight()).sum();
+        if self.value_bytes > VALUES_BYTES_MAX || !body.0.is_empty() {
+            return Err(corrupt("slot statistics are larger than they can be"));
+        }
+        Ok(())
+    }
+
     /// Checks the references between the sections, so that no later call can go out of bounds or round in circles.
     fn validate(&self) -> Result<(), TemplateError> {
         let known = |id: &TemplateId| (id.0 as usize) < self.templates.len();
-        let ids = [&self.shapes.young, &self.shapes.old, &self.skeletons];
+        let shapes = [&self.shapes.young, &self.shapes.old];
+        let mut ids = shapes.into_iter().flat_map(|map| map.values().map(|shape| shape.id));
         let member = |at: u32| (at as usize) < self.members.len();
         let rules = [
             (
@@ -231,7 +274,14 @@ impl Miner {
                 self.templates.iter().all(|t| self.same_form_as_parent(t)),
                 "a parent has another form than its child",
             ),
-            (ids.iter().all(|map| map.values().all(known)), "a map names an unknown template"),
+            (
+                ids.all(|id| known(&id)) && self.skeletons.values().all(known),
+                "a map names an unknown template",
+            ),
+            (
+                self.templates.iter().all(|t| t.texts.changed_at <= self.changes),
+                "slot statistics changed in the future",
+            ),
             (self.members.iter().all(|m| known(&m.cluster)), "a member names an unknown template"),
             (
                 self.members
@@ -300,14 +350,36 @@ fn section(out: &mut Vec<u8>, tag: u8, write: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(&body);
 }
 
-fn put_ids(out: &mut Vec<u8>, ids: &HashKeyMap<TemplateId>) {
-    let mut ids: Vec<_> = ids.iter().collect();
-    ids.sort_unstable_by_key(|(key, _)| **key);
+fn shape_ids(shapes: &HashKeyMap<Shape>) -> Vec<(u64, TemplateId)> {
+    shapes.iter().map(|(hash, shape)| (*hash, shape.id)).collect()
+}
+
+fn put_ids(out: &mut Vec<u8>, mut ids: Vec<(u64, TemplateId)>) {
+    ids.sort_unstable_by_key(|(key, _)| *key);
     put(out, ids.len() as u64);
     for (key, id) in ids {
         out.extend_from_slice(&key.to_le_bytes());
         put(out, u64::from(id.0));
     }
+}
+
+fn put_slot(out: &mut Vec<u8>, slot: &Slot) {
+    if slot.anything {
+        return out.push(FORM_ANYTHING);
+    }
+    if let Some(values) = &slot.values {
+        out.push(FORM_VALUES);
+        put(out, values.iter().len() as u64);
+        for value in values.iter() {
+            put(out, value.len() as u64);
+            out.extend_from_slice(value);
+        }
+        return;
+    }
+    out.push(if slot.beyond_ascii { FORM_BEYOND_ASCII } else { FORM_ASCII });
+    slot.ascii.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+    put(out, u64::from(slot.shortest));
+    put(out, u64::from(slot.longest));
 }
 
 /// Appends an unsigned LEB128 number.
@@ -365,6 +437,55 @@ impl<'a> Reader<'a> {
         (0..self.size()?).map(|_| Ok((self.u64()?, self.id()?))).collect()
     }
 
+    fn shapes(&mut self) -> Result<HashKeyMap<Shape>, TemplateError> {
+        (0..self.size()?).map(|_| Ok((self.u64()?, Shape::unplanned(self.id()?)))).collect()
+    }
+
+    /// The description of the messages of a template with this layout.
+    fn texts(&mut self, layout: &[Layout]) -> Result<Texts, TemplateError> {
+        let head = self.varint()?;
+        let anything = head & 1 == 1;
+        let slots = if anything { 0 } else { layout.iter().filter(|part| part.slot).count() };
+        let slots = (0..slots).map(|_| self.slot()).collect::<Result<_, _>>()?;
+        let mut spaces: Vec<(u16, Slot)> = Vec::new();
+        for _ in 0..self.size()? {
+            let token =
+                u16::try_from(self.varint()?).ok().filter(|token| usize::from(*token) <= layout.len());
+            let token = token.ok_or_else(|| corrupt("white space before no token"))?;
+            if anything || spaces.last().is_some_and(|(last, _)| *last >= token) {
+                return Err(corrupt("white space out of order"));
+            }
+            spaces.push((token, self.slot()?));
+        }
+        Ok(Texts { slots, spaces, anything, changed_at: head >> 1 })
+    }
+
+    fn slot(&mut self) -> Result<Slot, TemplateError> {
+        match self.byte()? {
+            FORM_ANYTHING => Ok(Slot::anything()),
+            FORM_VALUES => {
+                let count = self.size()?;
+                if count > SLOT_VALUES_MAX {
+                    return Err(corrupt("a slot has too many values"));
+                }
+                let values = (0..count)
+                    .map(|_| self.size().and_then(|length| self.take(length)))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Slot::of_values(values.into_iter()).ok_or_else(|| corrupt("the values of a slot are no set"))
+            }
+            form @ (FORM_ASCII | FORM_BEYOND_ASCII) => {
+                let ascii = [self.u64()?, self.u64()?];
+                let mut length = || {
+                    u32::try_from(self.varint()?).map_err(|_| corrupt("the length of a text is too large"))
+                };
+                let (shortest, longest) = (length()?, length()?);
+                let beyond_ascii = form == FORM_BEYOND_ASCII;
+                Ok(Slot { ascii, beyond_ascii, anything: false, shortest, longest, values: None })
+            }
+            _ => Err(corrupt("unknown form of a slot")),
+        }
+    }
+
     fn layout(&mut self) -> Result<Layout, TemplateError> {
         let packed = self.varint()?;
         let constant_bytes = u16::try_from(packed >> 2).map_err(|_| corrupt("a constant is too long"))?;
@@ -379,5 +500,47 @@ impl<'a> Reader<'a> {
             constants.push_str(std::str::from_utf8(bytes).map_err(|_| corrupt("a constant is not UTF-8"))?);
         }
         Ok(constants.into_boxed_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(payload: &[u8]) -> Vec<u8> {
+        let body = zstd::bulk::compress(payload, ZSTD_LEVEL).expect("small");
+        let mut file = [&MAGIC[..], &VERSION.to_le_bytes(), &(payload.len() as u64).to_le_bytes()].concat();
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&file), &body);
+        file.extend_from_slice(&crc.to_le_bytes());
+        file.extend_from_slice(&body);
+        file
+    }
+
+    /// Whoever can write the file can write the checksum too: the content must be refused or taken, and taken it must work.
+    #[test]
+    fn content_made_to_hurt_never_panics() {
+        let messages = [
+            "session closed for user cyrus",
+            "session  closed for user é9",
+            "sent 9 bytes (2 KB)  now\nat x",
+        ];
+        let mut miner = Miner::new(MinerConfig::default());
+        messages.iter().for_each(|message| {
+            miner.assign(message);
+        });
+        let good = payload(&miner.encode()).expect("just encoded");
+        for at in 0..good.len() {
+            for change in [1, 2, 0x40, 0x80] {
+                let mut bad = good.clone();
+                bad[at] ^= change;
+                if let Ok(mut miner) = Miner::decode(&sealed(&bad)) {
+                    messages.iter().for_each(|message| {
+                        miner.assign(message);
+                    });
+                    miner.encode();
+                }
+            }
+            let _ = Miner::decode(&sealed(&good[..at]));
+        }
     }
 }

@@ -16,6 +16,14 @@ pub const SHAPES_MAX_DEFAULT: usize = 65_536;
 pub const SHAPES_PER_CLUSTER_MAX: u16 = 16;
 /// Words of a template, from the left, that may be found to vary; bounds the index entries a message can create.
 pub const VARYING_WORDS_MAX: usize = 32;
+/// Bytes of a traceback that are searched for the line that names the exception; without one the trace is one trailing slot.
+pub const TRACE_BYTES_MAX: usize = 65_536;
+/// Different texts of a slot that are kept as they are; with more only their characters and lengths are known.
+pub const SLOT_VALUES_MAX: usize = 128;
+/// Bytes of the texts kept for one slot; beyond, only their characters and lengths are known.
+pub const SLOT_VALUE_BYTES_MAX: usize = 2048;
+/// Memory of all texts kept for a tenant's slots; beyond, later slots keep characters and lengths only.
+pub const VALUES_BYTES_MAX: usize = 8 << 20;
 /// Bytes of an encoded catalog once decompressed; a larger one is refused as corrupt.
 pub const ENCODED_BYTES_MAX: usize = 256 << 20;
 

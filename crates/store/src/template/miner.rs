@@ -20,7 +20,9 @@ use super::limits::{
     CLUSTERS_MAX_DEFAULT, SHAPES_MAX_DEFAULT, SHAPES_PER_CLUSTER_MAX, TEMPLATES_MAX_DEFAULT,
     VARYING_WORDS_MAX,
 };
-use super::tokens::{Token, TokenKind, is_http_method, mix, mix_bytes, refine, shape_hash};
+use super::tokens::{
+    Plan, RawToken, Token, TokenKind, is_http_method, mix, mix_bytes, refine, refined, shape_hash,
+};
 
 /// Limits of one miner. They are stored with the catalog: a decoded miner keeps the limits it was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +67,37 @@ impl Hasher for KeyIsHash {
     }
 }
 
+/// What is only remembered to save work, and no part of what a miner is: all are equal.
+#[derive(Debug, Default)]
+pub(super) struct Aside<T>(pub(super) T);
+
+impl<T> PartialEq for Aside<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Eq for Aside<T> {}
+
+/// A known shape.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) id: TemplateId,
+    /// How its raw tokens are grouped; found with the first message after a restart.
+    pub(super) plan: Aside<Option<Plan>>,
+}
+
+impl Shape {
+    pub(super) fn unplanned(id: TemplateId) -> Self {
+        Self { id, plan: Aside(None) }
+    }
+}
+
 /// Shape hash -> id, in two generations: when the young one is full it becomes the old one. What is still used moves back.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ShapeMap {
-    pub(super) young: HashKeyMap<TemplateId>,
-    pub(super) old: HashKeyMap<TemplateId>,
+    pub(super) young: HashKeyMap<Shape>,
+    pub(super) old: HashKeyMap<Shape>,
     pub(super) generation_max: usize,
 }
 
@@ -78,22 +106,23 @@ impl ShapeMap {
         Self { generation_max: (shapes_max / 2).max(1), ..Self::default() }
     }
 
-    #[inline]
+    /// The id of a shape; one of the old generation becomes young again.
     fn get(&mut self, shape: u64) -> Option<TemplateId> {
-        if let Some(id) = self.young.get(&shape) {
-            return Some(*id);
+        if let Some(known) = self.young.get(&shape) {
+            return Some(known.id);
         }
-        let id = self.old.remove(&shape)?;
-        self.insert(shape, id);
+        let known = self.old.remove(&shape)?;
+        let id = known.id;
+        self.insert(shape, known);
         Some(id)
     }
 
-    fn insert(&mut self, shape: u64, id: TemplateId) {
+    fn insert(&mut self, hash: u64, shape: Shape) {
         if self.young.len() >= self.generation_max {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
         }
-        self.young.insert(shape, id);
+        self.young.insert(hash, shape);
     }
 }
 
@@ -128,6 +157,12 @@ pub struct Miner {
     pub(super) skeletons: HashKeyMap<TemplateId>,
     pub(super) families: HashKeyMap<Family>,
     pub(super) members: Vec<Member>,
+    /// How often the description of some id has grown; see `Texts::changed_at`.
+    pub(super) changes: u64,
+    // INVARIANT: the weight of all values of all slots.
+    pub(super) value_bytes: usize,
+    /// Raw tokens of the message at hand.
+    pub(super) raw: Aside<Vec<RawToken>>,
 }
 
 impl Miner {
@@ -142,21 +177,59 @@ impl Miner {
             skeletons: HashKeyMap::default(),
             families: HashKeyMap::default(),
             members: Vec::new(),
+            changes: 0,
+            value_bytes: 0,
+            raw: Aside::default(),
         }
     }
 
     /// Returns the id of the template of `message`, making a new one when nothing known fits. Never fails.
     ///
-    /// Only the first line that holds a letter counts, up to `limits::MESSAGE_BYTES_MAX`. Cost: one pass and one lookup for a known
-    /// shape, no allocation; some microseconds for a new one.
+    /// Only what tells the event counts: the first line that holds a letter, up to `limits::MESSAGE_BYTES_MAX`, and of a traceback the
+    /// line that names the exception. The description of the id then covers the whole message. Cost: one pass, one lookup and a walk
+    /// over the tokens for a known shape, no allocation; some microseconds for a new one.
     pub fn assign(&mut self, message: &str) -> TemplateId {
-        let id = match shape_hash(self.config.seed, message) {
+        let mut raw = std::mem::take(&mut self.raw.0);
+        let id = match shape_hash(self.config.seed, message, &mut raw) {
             None => TemplateId::CATCH_ALL,
-            Some(shape) => self.shapes.get(shape).unwrap_or_else(|| self.place(shape, message)),
+            Some(shape) => self.assign_shape(shape, message, &raw),
         };
+        self.raw.0 = raw;
         let count = &mut self.templates[index(id)].count;
         *count = count.saturating_add(1);
         id
+    }
+
+    #[inline]
+    fn assign_shape(&mut self, shape: u64, message: &str, raw: &[RawToken]) -> TemplateId {
+        if self.shapes.young.get(&shape).is_none_or(|known| known.plan.0.is_none()) {
+            self.learn(shape, message, raw);
+        }
+        let Some(Shape { id, plan: Aside(Some(plan)) }) = self.shapes.young.get(&shape) else {
+            return TemplateId::CATCH_ALL;
+        };
+        let template = &mut self.templates[index(*id)];
+        if template.cover(message, raw, plan, &mut self.value_bytes) {
+            self.changes += 1;
+            template.texts.changed_at = self.changes;
+        }
+        *id
+    }
+
+    /// Makes a shape known, young and with its plan, unless its messages get the catch-all.
+    #[cold]
+    fn learn(&mut self, shape: u64, message: &str, raw: &[RawToken]) {
+        let tokens = refine(message, raw);
+        let known = self.shapes.get(shape);
+        let id = known.unwrap_or_else(|| self.place(message, &tokens));
+        if id == TemplateId::CATCH_ALL {
+            return;
+        }
+        let plan = Aside(Some(Plan::new(raw, &tokens)));
+        match self.shapes.young.get_mut(&shape) {
+            Some(known) => known.plan = plan,
+            None => self.shapes.insert(shape, Shape { id, plan }),
+        }
     }
 
     /// Returns the template of `id`, or `None` when the id was never handed out.
@@ -185,8 +258,7 @@ impl Miner {
         let Some(template) = self.template(id).filter(|_| id != TemplateId::CATCH_ALL) else {
             return Vec::new();
         };
-        let mut tokens = Vec::new();
-        refine(message, &mut tokens);
+        let tokens = refined(message);
         if tokens.len() != template.layout.len() {
             return Vec::new();
         }
@@ -200,27 +272,23 @@ impl Miner {
     /// Returns about how many bytes of memory the miner holds.
     pub fn memory_bytes(&self) -> usize {
         let templates: usize = self.templates.iter().map(Template::memory_bytes).sum();
-        let ids = self.shapes.young.capacity() + self.shapes.old.capacity() + self.skeletons.capacity();
+        let shapes = self.shapes.young.capacity() + self.shapes.old.capacity();
         templates
             + self.shapes_of.capacity() * size_of::<u16>()
-            + ids * (size_of::<(u64, TemplateId)>() + 1)
+            + shapes * (size_of::<(u64, Shape)>() + 1)
+            + self.skeletons.capacity() * (size_of::<(u64, TemplateId)>() + 1)
             + self.families.capacity() * (size_of::<(u64, Family)>() + 1)
             + self.members.capacity() * size_of::<Member>()
     }
 
-    fn place(&mut self, shape: u64, message: &str) -> TemplateId {
-        let mut tokens = Vec::with_capacity(32);
-        refine(message, &mut tokens);
-        let skeleton = Skeleton::new(self.config.seed, message, &tokens);
+    /// The id of a shape that is not known.
+    fn place(&mut self, message: &str, tokens: &[Token]) -> TemplateId {
+        let skeleton = Skeleton::new(self.config.seed, message, tokens);
         let known = self.skeletons.get(&skeleton.hash).copied().or_else(|| self.join_family(&skeleton));
-        let id = match known {
-            Some(cluster) => self.attach(self.canonical(cluster), message, &tokens),
-            None => self.found(&skeleton, message, &tokens),
-        };
-        if id != TemplateId::CATCH_ALL {
-            self.shapes.insert(shape, id);
+        match known {
+            Some(cluster) => self.attach(self.canonical(cluster), message, tokens),
+            None => self.found(&skeleton, message, tokens),
         }
-        id
     }
 
     /// The cluster of a family that already has its slot where this skeleton has a new word.
@@ -244,7 +312,7 @@ impl Miner {
         if cluster.layout.len() != shape.layout.len() {
             return TemplateId::CATCH_ALL; // two different skeletons with one hash: the templates must stay true
         }
-        cluster.generalise(shape.tokens());
+        cluster.generalise(shape.tokens(), &mut self.value_bytes);
         if cluster.layout == shape.layout && cluster.constants == shape.constants {
             return root;
         }
@@ -257,7 +325,7 @@ impl Miner {
         self.shapes.get(exact).unwrap_or_else(|| {
             self.shapes_of[index(root)] += 1;
             let id = self.add(shape);
-            self.shapes.insert(exact, id);
+            self.shapes.insert(exact, Shape::unplanned(id));
             id
         })
     }
@@ -338,7 +406,7 @@ impl Miner {
             return a;
         }
         let (older, newer) = self.templates.split_at_mut(index(child));
-        older[index(root)].generalise(newer[0].tokens());
+        older[index(root)].generalise(newer[0].tokens(), &mut self.value_bytes);
         newer[0].parent = root;
         let shapes = self.shapes_of[index(child)].saturating_add(1);
         self.shapes_of[index(root)] = self.shapes_of[index(root)].saturating_add(shapes);
@@ -674,6 +742,57 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_belongs_to_its_exception_whatever_its_depth() {
+        let java = |depth: usize| {
+            let frames: String = (0..depth)
+                .map(|n| format!("\n\tat com.acme.pay.Gateway.charge{n}(Gateway.java:{n})"))
+                .collect();
+            format!(
+                "java.sql.SQLTimeoutException: query {depth} timed out{frames}\nCaused by: java.net.Timeout"
+            )
+        };
+        let python = |depth: usize, error: &str| {
+            let frames: String = (0..depth)
+                .map(|n| format!("  File \"/srv/app/mod{n}.py\", line {n}, in run\n    step_{n}(order)\n"))
+                .collect();
+            format!("Traceback (most recent call last):\n{frames}{error}")
+        };
+        let rust = |line: usize, frames: &str| {
+            format!(
+                "thread 'main' panicked at src/main.rs:{line}:5:\nindex out of bounds: the len is {line} but the index \
+                 is 99\nnote: run with `RUST_BACKTRACE=1`{frames}"
+            )
+        };
+        let go = |depth: usize| {
+            let frames: String =
+                (0..depth).map(|n| format!("\nmain.f{n}(0xc0000)\n\t/src/m.go:{n} +0x1d")).collect();
+            format!(
+                "panic: runtime error: index out of range [{depth}] with length 3\n\ngoroutine {depth} [running]:{frames}"
+            )
+        };
+        check(
+            &[
+                &java(1),
+                &java(40),
+                &python(1, "ValueError: invalid literal for int() with base 10: 'abc'\n"),
+                &python(90, "ValueError: invalid literal for int() with base 10: 'x 7'"),
+                &python(3, "KeyError: 'customer'\n\nDuring handling of the above exception, another"),
+                &rust(7, ""),
+                &rust(12, "\n   0: core::panicking\n   1: main"),
+                &go(1),
+                &go(30),
+            ],
+            &[
+                "java.sql.SQLTimeoutException: query <*> timed out <*>",
+                "Traceback (most recent call last): <*> ValueError: invalid literal for int() with base <*>: '<*>'",
+                "Traceback (most recent call last): <*> KeyError: 'customer' <*>",
+                "thread 'main' panicked at src/main.rs:<*>:<*>: index out of bounds: the len is <*> but the index is <*> <*>",
+                "panic: runtime error: index out of range [<*>] with length <*> <*>",
+            ],
+        );
+    }
+
+    #[test]
     fn parameters_are_the_values_of_the_slots() {
         let message = "Received block blk_-17 of size 67108864 from /10.2.3.4";
         let (miner, ids) = mined(&[message, "session for user root now", "session for user eve now"]);
@@ -737,13 +856,53 @@ mod tests {
         assert_eq!(roots.len(), 1, "all lines come from one statement");
     }
 
+    /// Whether the description of `id` covers the whole of `message`.
+    fn describes(miner: &Miner, id: TemplateId, message: &str) -> bool {
+        let template = miner.template(id).expect("handed out");
+        if template.texts.anything {
+            return true;
+        }
+        let (mut at, mut slots) = (0, template.texts.slots.iter());
+        let space = |token: usize, text: &str, gap: bool| {
+            let odd = template.texts.spaces.iter().find(|(place, _)| usize::from(*place) == token);
+            odd.map_or(text == if gap { " " } else { "" }, |(_, slot)| slot.admits(text.as_bytes()))
+        };
+        let tokens = refined(message);
+        let each = template.tokens().zip(&tokens).enumerate().all(|(n, (part, token))| {
+            let value = message[token.start..token.end].strip_prefix(part.constant);
+            let fits = match part.slot {
+                true => value.zip(slots.next()).is_some_and(|(value, slot)| slot.admits(value.as_bytes())),
+                false => value == Some(""),
+            };
+            let spaced = space(n, &message[at..token.start], part.gap);
+            at = token.end;
+            fits && spaced
+        });
+        each && tokens.len() == template.layout.len() && space(tokens.len(), &message[at..], false)
+    }
+
     /// Equal shape hashes must mean equal tokens, however odd the line: else an id would be given to a message its template does not match.
     #[test]
     fn the_template_of_an_id_matches_its_messages() {
         let parts = [
-            "a", "GET", "b.c.d", "/p/q", "7", "x_9", "12:30", "ab", "KB", "bytes", "Jun", "é", "from", "user",
+            "a",
+            "GET",
+            "b.c.d",
+            "/p/q",
+            "7",
+            "x_9",
+            "12:30",
+            "ab",
+            "KB",
+            "bytes",
+            "Jun",
+            "é",
+            "from",
+            "user",
+            "(most recent call last):",
+            "thread 'x' panicked at a.rs:",
         ];
-        let marks = [" ", " ", " ", ":", ",", "=", "(", ")", "\"", "'", "[", "<", "\n", "::"];
+        let marks = [" ", " ", " ", ":", ",", "=", "(", ")", "\"", "'", "[", "<", "\n", "::", "  ", "\n  "];
         let mut miner = Miner::new(MinerConfig::default());
         let mut state = 11;
         let mut seen = Vec::new();
@@ -763,7 +922,16 @@ mod tests {
                 let slots = template.tokens().filter(|t| t.slot).count();
                 assert_eq!(miner.parameters(id, line).len(), slots, "`{line}` against `{}`", template.text());
             }
+            assert!(
+                describes(&miner, *id, line),
+                "`{line}` against `{}`",
+                miner.templates[index(*id)].text()
+            );
         }
+        let known = miner.templates.iter().skip(1).filter(|t| !t.texts.anything).count();
+        assert_eq!(known, miner.templates.len() - 1, "no message contradicted its template");
+        let weight: usize = miner.templates.iter().map(|template| template.texts.weight()).sum();
+        assert_eq!(weight, miner.value_bytes);
     }
 
     #[test]

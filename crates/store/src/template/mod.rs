@@ -17,6 +17,8 @@ mod catalog;
 mod codec;
 pub mod limits;
 mod miner;
+mod slot;
+mod texts;
 mod tokens;
 
 pub use catalog::{Template, TemplateId, TemplateToken};

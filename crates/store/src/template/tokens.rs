@@ -7,7 +7,9 @@
 //! Invariant: `refine` decides by what the shape hash covers (kinds, constants, order), never by the content of a slot, so messages
 //! with equal raw shapes have equal refined tokens. White space is not kept: a gap of any length is one gap.
 
-use super::limits::{HEAD_LINES_MAX, MESSAGE_BYTES_MAX, TOKENS_MAX};
+use std::ops::Range;
+
+use super::limits::{HEAD_LINES_MAX, MESSAGE_BYTES_MAX, TOKENS_MAX, TRACE_BYTES_MAX};
 
 const SPACE: u8 = 1;
 const DELIMITER: u8 = 2;
@@ -63,9 +65,18 @@ pub(super) struct RawToken {
     pub(super) gap: bool,
 }
 
-/// The part of a message that is mined: up to the end of the first line that holds a letter, within the limits.
-/// Returns its length in bytes and whether anything but white space follows.
-fn head(message: &str) -> (usize, bool) {
+/// The parts of a message that are mined.
+struct Head {
+    /// Bytes from the start of the message: the first line that holds a letter, and what stands before it.
+    length: usize,
+    /// A second part further on: the line of a Python traceback that names the exception.
+    second: Option<Range<usize>>,
+    /// Whether anything but white space follows.
+    rest: bool,
+}
+
+/// Finds the parts of a message that tell what happened. A trace of calls is no part of them: its depth varies.
+fn head(message: &str) -> Head {
     let bytes = message.as_bytes();
     let limit = message.floor_char_boundary(MESSAGE_BYTES_MAX);
     let mut start = 0;
@@ -73,60 +84,129 @@ fn head(message: &str) -> (usize, bool) {
         let Some(line) = memchr::memchr(b'\n', &bytes[start..limit]) else { break };
         let end = start + line;
         if bytes[start..end].iter().any(u8::is_ascii_alphabetic) {
-            return (end, bytes[end..].iter().any(|b| CLASS[usize::from(*b)] != SPACE));
+            return head_of_lines(message, start..end, limit);
         }
         start = end + 1;
     }
-    (limit, limit < bytes.len())
+    Head { length: limit, second: None, rest: limit < bytes.len() }
+}
+
+/// The head of a message of several lines, the first telling one of which is `line`.
+#[cold]
+fn head_of_lines(message: &str, line: Range<usize>, limit: usize) -> Head {
+    let bytes = message.as_bytes();
+    let text = bytes[line.clone()].trim_ascii_end();
+    let (mut length, mut second) = (line.end, None);
+    if text.ends_with(b"(most recent call last):") {
+        second = exception_line(message, line.end);
+    } else if text.starts_with(b"thread '") && text.ends_with(b":") {
+        // Rust: "thread 'main' panicked at src/main.rs:2:5:", the message on the next line
+        let next = line.end + 1;
+        length = memchr::memchr(b'\n', &bytes[next.min(limit)..limit]).map_or(limit, |end| next + end);
+    }
+    let end = second.as_ref().map_or(length, |line| line.end);
+    Head { length, second, rest: bytes[end..].iter().any(|b| CLASS[usize::from(*b)] != SPACE) }
+}
+
+/// The first line after `at` that is not indented: the frames of a Python traceback are, the exception is not.
+fn exception_line(message: &str, at: usize) -> Option<Range<usize>> {
+    let bytes = message.as_bytes();
+    let searched = &bytes[..bytes.len().min(at + TRACE_BYTES_MAX)];
+    let start = memchr::memchr_iter(b'\n', &searched[at..])
+        .map(|newline| at + newline + 1)
+        .find(|&start| searched.get(start).is_some_and(|b| CLASS[usize::from(*b)] != SPACE))?;
+    let limit = message.floor_char_boundary(start + MESSAGE_BYTES_MAX);
+    Some(start..memchr::memchr(b'\n', &bytes[start..limit]).map_or(limit, |end| start + end))
+}
+
+/// Where a scan stands.
+struct Scanner<S> {
+    sink: S,
+    at: usize,
+    gap: bool,
+    count: usize,
 }
 
 /// Gives the raw tokens of a message to `sink`, in order.
 #[inline(always)]
-pub(super) fn scan(message: &str, mut sink: impl FnMut(&[u8], RawToken)) {
-    let (length, mut rest) = head(message);
-    let bytes = &message.as_bytes()[..length];
-    let (mut at, mut gap, mut count) = (0, false, 0);
-    while at < length {
-        let class = CLASS[usize::from(bytes[at])];
-        if class == SPACE {
-            gap = true;
-            at += 1;
-            continue;
-        }
-        if count == TOKENS_MAX {
-            rest = true;
-            break;
-        }
-        count += 1;
-        let start = at;
-        if class == DELIMITER {
-            at += 1;
-            sink(bytes, RawToken { start, end: at, prefix: 0, kind: RawKind::Delimiter, gap });
-        } else {
-            let mut seen = 0;
-            while at < length {
-                let class = CLASS[usize::from(bytes[at])];
-                if class & (SPACE | DELIMITER) != 0 {
-                    break;
-                }
-                seen |= class;
-                at += 1;
-            }
-            let (kind, prefix) = match clock_end(bytes, start, at) {
-                Some(end) if seen & DIGIT != 0 => {
-                    at = end;
-                    (RawKind::Slot, 0)
-                }
-                _ => classify(bytes, start, at, seen),
-            };
-            sink(bytes, RawToken { start, end: at, prefix, kind, gap });
-        }
-        gap = false;
+pub(super) fn scan(message: &str, sink: impl FnMut(&[u8], RawToken)) {
+    let head = head(message);
+    let bytes = message.as_bytes();
+    let mut scanner = Scanner { sink, at: 0, gap: false, count: 0 };
+    let mut rest = head.rest;
+    if !scanner.piece(&bytes[..head.length]) {
+        rest = true;
+    } else if let Some(second) = head.second {
+        scanner.rest(&bytes[..second.start]);
+        (scanner.at, scanner.gap) = (second.start, true);
+        rest |= !scanner.piece(&bytes[..second.end]);
     }
     if rest {
-        let all = message.as_bytes();
-        let gap = gap || all.get(at).is_some_and(|b| CLASS[usize::from(*b)] == SPACE);
-        sink(bytes, RawToken { start: at, end: all.len(), prefix: 0, kind: RawKind::Rest, gap });
+        scanner.rest(bytes);
+    }
+}
+
+impl<S: FnMut(&[u8], RawToken)> Scanner<S> {
+    /// Splits `bytes` from where the scan stands; `false` when the limit of tokens was reached before their end.
+    #[inline(always)]
+    fn piece(&mut self, bytes: &[u8]) -> bool {
+        let length = bytes.len();
+        while self.at < length {
+            let class = CLASS[usize::from(bytes[self.at])];
+            if class == SPACE {
+                self.gap = true;
+                self.at += 1;
+                continue;
+            }
+            if self.count == TOKENS_MAX {
+                return false;
+            }
+            self.count += 1;
+            let (start, gap) = (self.at, self.gap);
+            if class == DELIMITER {
+                self.at += 1;
+                (self.sink)(
+                    bytes,
+                    RawToken { start, end: self.at, prefix: 0, kind: RawKind::Delimiter, gap },
+                );
+            } else {
+                let mut seen = 0;
+                let mut at = start;
+                while at < length {
+                    let class = CLASS[usize::from(bytes[at])];
+                    if class & (SPACE | DELIMITER) != 0 {
+                        break;
+                    }
+                    seen |= class;
+                    at += 1;
+                }
+                let (kind, prefix) = match clock_end(bytes, start, at) {
+                    Some(end) if seen & DIGIT != 0 => {
+                        at = end;
+                        (RawKind::Slot, 0)
+                    }
+                    _ => classify(bytes, start, at, seen),
+                };
+                self.at = at;
+                (self.sink)(bytes, RawToken { start, end: at, prefix, kind, gap });
+            }
+            self.gap = false;
+        }
+        true
+    }
+
+    /// Makes one token of what is left of `bytes`, white space at both ends aside.
+    #[cold]
+    fn rest(&mut self, bytes: &[u8]) {
+        let is_space = |b: &u8| CLASS[usize::from(*b)] == SPACE;
+        let space = bytes[self.at..].iter().take_while(|b| is_space(b)).count();
+        let start = self.at + space;
+        let end = bytes.len() - bytes[start..].iter().rev().take_while(|b| is_space(b)).count();
+        if start < end {
+            let gap = self.gap || space > 0;
+            (self.sink)(bytes, RawToken { start, end, prefix: 0, kind: RawKind::Rest, gap });
+            (self.at, self.gap) = (end, false);
+        }
     }
 }
 
@@ -248,13 +328,13 @@ fn word32(bytes: &[u8]) -> u64 {
     u64::from(u32::from_le_bytes(bytes.try_into().expect("the caller slices four bytes")))
 }
 
-/// Hash of the raw shape: kinds, constants and gaps; slot contents do not count. `None` when there is no token at all.
+/// Puts the raw tokens of a message into `raw` and returns the hash of its raw shape: kinds, constants and gaps; slot contents do not
+/// count. `None` when there is no token at all.
 #[inline]
-pub(super) fn shape_hash(seed: u64, message: &str) -> Option<u64> {
+pub(super) fn shape_hash(seed: u64, message: &str, raw: &mut Vec<RawToken>) -> Option<u64> {
     let mut hash = mix(seed, 0x5348_4150);
-    let mut any = false;
+    raw.clear();
     scan(message, |bytes, token| {
-        any = true;
         let gap = u64::from(token.gap);
         hash = match token.kind {
             RawKind::Word => mix_bytes(hash ^ (1 | gap << 4), &bytes[token.start..token.end]),
@@ -265,8 +345,32 @@ pub(super) fn shape_hash(seed: u64, message: &str) -> Option<u64> {
             RawKind::Delimiter => mix(hash, 4 | gap << 4 | u64::from(bytes[token.start]) << 8),
             RawKind::Rest => mix(hash, 5 | gap << 4),
         };
+        raw.push(token);
     });
-    any.then_some(hash)
+    (!raw.is_empty()).then_some(hash)
+}
+
+/// Whether two byte strings are equal: for short ones faster than a call of `memcmp`.
+#[inline(always)]
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
+    let length = a.len();
+    if length != b.len() {
+        return false;
+    }
+    if length >= 8 {
+        let mut at = 0;
+        while at + 8 < length {
+            if word64(&a[at..at + 8]) != word64(&b[at..at + 8]) {
+                return false;
+            }
+            at += 8;
+        }
+        word64(&a[length - 8..]) == word64(&b[length - 8..])
+    } else if length >= 4 {
+        word32(&a[..4]) == word32(&b[..4]) && word32(&a[length - 4..]) == word32(&b[length - 4..])
+    } else {
+        a.iter().zip(b).all(|(a, b)| a == b)
+    }
 }
 
 /// A refined token: what a template is made of.
@@ -294,12 +398,17 @@ pub(super) enum TokenKind {
     Delimiter,
 }
 
-/// Groups raw tokens into template tokens.
-pub(super) fn refine(message: &str, tokens: &mut Vec<Token>) {
-    tokens.clear();
+/// The template tokens of a message.
+pub(super) fn refined(message: &str) -> Vec<Token> {
     let mut raw = Vec::with_capacity(32);
     scan(message, |_, token| raw.push(token));
-    let line = Line { message, raw: &raw };
+    refine(message, &raw)
+}
+
+/// Groups the raw tokens of a message into template tokens.
+pub(super) fn refine(message: &str, raw: &[RawToken]) -> Vec<Token> {
+    let mut tokens = Vec::with_capacity(raw.len());
+    let line = Line { message, raw };
     let mut at = 0;
     while at < raw.len() {
         if let Some(close) = line.quotation(at) {
@@ -327,8 +436,40 @@ pub(super) fn refine(message: &str, tokens: &mut Vec<Token>) {
             at += 1;
         }
     }
-    mark_dates(message, tokens);
-    collapse_lists(message, tokens);
+    mark_dates(message, &mut tokens);
+    collapse_lists(message, &mut tokens);
+    tokens
+}
+
+/// Which raw tokens each template token of a shape is made of: the same for all messages of the shape, see the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Every template token is one raw token.
+    Plain,
+    /// Per template token how many raw tokens it ends after, with [`Plan::FROM_PREVIOUS`] when it begins where the one before it ends.
+    Grouped(Box<[u16]>),
+}
+
+const _: () = assert!(TOKENS_MAX + 2 < Plan::FROM_PREVIOUS as usize);
+
+impl Plan {
+    /// Marks a token that begins where the one before it ends.
+    pub(super) const FROM_PREVIOUS: u16 = 1 << 15;
+
+    pub(super) fn new(raw: &[RawToken], tokens: &[Token]) -> Self {
+        let alike = |(raw, token): (&RawToken, &Token)| (raw.start, raw.end) == (token.start, token.end);
+        if raw.len() == tokens.len() && raw.iter().zip(tokens).all(alike) {
+            return Plan::Plain;
+        }
+        let mut used = 0;
+        let ends = tokens.iter().map(|token| {
+            let begins_there = raw.get(used).is_some_and(|raw| raw.start == token.start);
+            used += raw[used..].iter().take_while(|raw| raw.end <= token.end).count();
+            let number = u16::try_from(used).expect("at most TOKENS_MAX and two rests");
+            if begins_there && token.start < token.end { number } else { number | Plan::FROM_PREVIOUS }
+        });
+        Plan::Grouped(ends.collect())
+    }
 }
 
 fn plain(raw: RawToken, kind: TokenKind) -> Token {
@@ -616,9 +757,7 @@ mod tests {
     use super::*;
 
     fn render(message: &str) -> String {
-        let mut tokens = Vec::new();
-        refine(message, &mut tokens);
-        tokens
+        refined(message)
             .iter()
             .map(|t| {
                 let constant = &message[t.start..t.start + t.constant];
