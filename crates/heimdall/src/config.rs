@@ -242,11 +242,14 @@ pub(crate) struct QueryConfig {
     pub timeout: Period,
     /// Queries run at once; more get 503 with `Retry-After`. Default 8.
     pub concurrent_max: usize,
+    /// Memory for results that are given again while they are still right, for at most 5 minutes; 0 keeps none. Default
+    /// `64MiB`.
+    pub cache_bytes: Size,
 }
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        QueryConfig { timeout: Period::seconds(30), concurrent_max: 8 }
+        QueryConfig { timeout: Period::seconds(30), concurrent_max: 8, cache_bytes: Size(64 << 20) }
     }
 }
 

@@ -139,7 +139,7 @@ impl Server {
         let limits = http_limits(config);
         let state = AppState::new(ApiParts {
             intake: Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&clock), &intake_limits(config))),
-            engine: Engine::new(Arc::clone(&store)),
+            engine: Engine::new(Arc::clone(&store)).with_cache(config.query.cache_bytes.0),
             store,
             alerts: Arc::clone(&alerts),
             guard: Guard::new(Arc::clone(&tokens), config.auth.enabled),

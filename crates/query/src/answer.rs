@@ -5,6 +5,7 @@ use heimdall_store::ScanStats;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::cache::CacheUse;
 use crate::engine::Strategy;
 use crate::query::ColumnType;
 
@@ -36,6 +37,8 @@ pub struct AnswerStats {
     pub elapsed_ms: f64,
     /// How the records were looked at.
     pub strategy: Strategy,
+    /// What the result cache did.
+    pub cache: CacheUse,
     /// Rows looked at.
     pub rows_scanned: u64,
     /// Rows that passed the filter, as far as they were counted.
@@ -64,6 +67,7 @@ impl AnswerStats {
         AnswerStats {
             elapsed_ms: 0.0,
             strategy,
+            cache: CacheUse::Off,
             rows_scanned: 0,
             rows_matched: 0,
             bytes_read: 0,
@@ -84,6 +88,18 @@ impl AnswerStats {
         self.segments_total = self.segments_total.max(scan.segments_total);
         self.segments_scanned += scan.segments_scanned;
         self.memtable_rows += scan.memtable_rows;
+    }
+
+    /// Adds what finding another part of the same answer took.
+    pub(crate) fn add_part(&mut self, part: &AnswerStats) {
+        self.rows_scanned += part.rows_scanned;
+        self.rows_matched += part.rows_matched;
+        self.bytes_read += part.bytes_read;
+        self.segments_total = self.segments_total.max(part.segments_total);
+        self.segments_scanned += part.segments_scanned;
+        self.memtable_rows += part.memtable_rows;
+        self.partial |= part.partial;
+        self.warnings.extend(part.warnings.iter().cloned());
     }
 
     pub(crate) fn is_missing(&mut self, what: String) {

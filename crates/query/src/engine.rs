@@ -19,6 +19,7 @@ use serde::Serialize;
 pub use crate::plan::Strategy;
 
 use crate::answer::{Answer, AnswerStats, Column};
+use crate::cache::ResultCache;
 use crate::cell::{BlockRows, Cell, Rows, Templates, passes};
 use crate::group::{self, Grouping};
 use crate::plan::{Plan, Source};
@@ -27,7 +28,7 @@ use crate::table::Table;
 use crate::top::TopRows;
 
 /// Bounds of one answer and of the memory it takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RunLimits {
     /// Records returned when the query names no limit.
     pub rows_default: usize,
@@ -142,6 +143,7 @@ pub struct Explain {
 #[derive(Clone)]
 pub struct Engine {
     store: Arc<Store>,
+    cache: Option<Arc<ResultCache>>,
 }
 
 /// One query under way.
@@ -158,7 +160,29 @@ impl Engine {
     /// An engine over a store.
     #[must_use]
     pub fn new(store: Arc<Store>) -> Engine {
-        Engine { store }
+        Engine { store, cache: None }
+    }
+
+    /// Keeps answers in at most this many bytes; zero keeps none.
+    #[must_use]
+    pub fn with_cache(self, bytes_max: u64) -> Engine {
+        Engine { cache: (bytes_max > 0).then(|| Arc::new(ResultCache::new(bytes_max))), ..self }
+    }
+
+    /// Answers a query as [`Engine::run`] does, from kept results where they are still right.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn answer(&self, query: &Query, control: &Control, limits: RunLimits) -> Result<Answer, QueryError> {
+        match &self.cache {
+            Some(cache) => cache.answer(self, query, control, limits),
+            None => self.run(query, control, limits),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn cache(&self) -> Option<&ResultCache> {
+        self.cache.as_deref()
     }
 
     /// The store it reads.
@@ -180,12 +204,30 @@ impl Engine {
         let stats = AnswerStats::new(plan.strategy);
         let mut run = Run { store: &self.store, query, plan: &plan, control, limits, stats };
         run.stats.warnings.clone_from(&query.warnings);
-        let mut table = if query.range.from < query.range.to { run.source()? } else { run.nothing() };
-        let notes = table.run(&plan.rest, query.dataset, query.range, limits)?;
-        run.stats.notes.extend(notes);
-        let mut answer = run.answer(table);
+        let table = if query.range.from < query.range.to { run.source()? } else { run.nothing() };
+        let mut answer = run.complete(table)?;
         answer.stats.elapsed_ms = start.elapsed().as_secs_f64() * 1_000.0;
         Ok(answer)
+    }
+
+    /// Finishes a query whose groups, in the order of their keys, are known already.
+    pub(crate) fn finish(
+        &self,
+        query: &Query,
+        control: &Control,
+        limits: RunLimits,
+        groups: Vec<Vec<Value>>,
+        mut stats: AnswerStats,
+    ) -> Result<Answer, QueryError> {
+        let plan = Plan::new(query);
+        stats.strategy = plan.strategy;
+        stats.warnings.splice(0..0, query.warnings.iter().cloned());
+        let run = Run { store: &self.store, query, plan: &plan, control, limits, stats };
+        let table = match &plan.source {
+            Source::Groups { pipe, .. } => Table::of_groups(Scope::Records, pipe, groups, query.dataset),
+            Source::Records { .. } => run.table(groups),
+        };
+        run.complete(table)
     }
 
     /// Says what a query would do, without doing it.
@@ -434,6 +476,14 @@ impl<'a> Run<'a> {
     }
 
     // ---- answer -------------------------------------------------------------------------------------------------
+
+    /// Runs what follows the source.
+    fn complete(mut self, mut table: Table) -> Result<Answer, QueryError> {
+        let Query { dataset, range, .. } = self.query;
+        let notes = table.run(&self.plan.rest, *dataset, *range, self.limits)?;
+        self.stats.notes.extend(notes);
+        Ok(self.answer(table))
+    }
 
     fn answer(mut self, table: Table) -> Answer {
         let Table { columns, mut rows, mut shown } = table;

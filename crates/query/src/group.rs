@@ -207,7 +207,8 @@ fn key_cell<'a>(key: &GroupKey, rows: &'a impl Rows, row: usize) -> Cell<'a> {
     }
 }
 
-fn compare_keys(a: &[Value], b: &[Value]) -> std::cmp::Ordering {
+/// Order of groups: by their keys, the first first.
+pub(crate) fn compare_keys(a: &[Value], b: &[Value]) -> std::cmp::Ordering {
     let orders = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
     orders.into_iter().find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
 }

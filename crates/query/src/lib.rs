@@ -4,6 +4,7 @@
 //! - [`search`]: the search line: parse, print, complete
 //! - [`engine`]: execution within limits, [`engine::Explain`]; `plan`: what the store does and what follows
 //! - [`answer`]: what comes back
+//! - [`cache`]: answers given again while they are right; `chart`: those over time, of which only the new part is computed
 //! - `group`, `aggregate`, `sketch`, `distinct`: `stats`; `top`: the first rows by a sort; `table`: pipes in memory
 //! - `cell`: one value of one row, whatever holds it
 //!
@@ -11,7 +12,9 @@
 
 mod aggregate;
 pub mod answer;
+pub mod cache;
 mod cell;
+mod chart;
 mod distinct;
 pub mod engine;
 mod group;
@@ -25,6 +28,7 @@ mod tests;
 mod top;
 
 pub use answer::{Answer, AnswerStats, Column};
+pub use cache::CacheUse;
 pub use engine::{Engine, Explain, QueryError, RunLimits, Strategy};
 pub use query::{Aggregate, ColumnType, Func, GroupKey, Pipe, Query, SortKey, TimeRange};
 pub use search::{ParseContext, ParseError};

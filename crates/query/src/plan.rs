@@ -275,7 +275,7 @@ fn needed(pipes: &[Pipe]) -> (Option<Vec<Target>>, Vec<Target>) {
     (None, more)
 }
 
-fn filter_targets(filter: &Filter, out: &mut Vec<Target>) {
+pub(crate) fn filter_targets(filter: &Filter, out: &mut Vec<Target>) {
     match filter {
         Filter::All => {}
         Filter::And(parts) | Filter::Or(parts) => parts.iter().for_each(|part| filter_targets(part, out)),

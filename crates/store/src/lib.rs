@@ -7,6 +7,7 @@
 //!   unread
 //! - [`scan`]: the one scan operator behind search, aggregation and count
 //! - [`template`]: the template miner and catalog; [`rollup`]: counts per minute, service and level
+//! - [`version`]: what has changed since
 //! - [`upkeep`]: retention by time and size, compaction of small segments
 //!
 //! Knows nothing of protocols, languages or alerts. Formats: docs/formats/segment.md, manifest.md, templates.md.
@@ -26,6 +27,7 @@ mod sidecar;
 mod store;
 pub mod template;
 mod upkeep;
+mod version;
 
 pub use block::RowBlock;
 pub use scan::{
@@ -34,3 +36,4 @@ pub use scan::{
 };
 pub use store::{Store, StoreConfig, StoreError, StoreStatus};
 pub use upkeep::{Pace, UpkeepReport};
+pub use version::DataVersion;

@@ -24,6 +24,7 @@ use crate::manifest::{CatalogFile, Manifest, NamedFile};
 use crate::memtable::{Chunk, Memtable};
 use crate::segment::{self, SEGMENT_ROWS_MAX, Segment, SegmentMeta, TableKey};
 use crate::template::{Miner, MinerConfig, TemplateId};
+use crate::version::{self, Changes};
 
 /// Limits of the store.
 #[derive(Debug, Clone)]
@@ -131,11 +132,22 @@ pub(crate) struct Frozen {
     rows: usize,
 }
 
+impl Frozen {
+    /// Rows of one table.
+    pub(crate) fn rows_of(&self, table: &TableKey) -> u64 {
+        self.tables.get(table).into_iter().flatten().map(|chunk| chunk.block.rows() as u64).sum()
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     pub live: BTreeMap<TableKey, Memtable>,
     pub frozen: Option<Arc<Frozen>>,
     pub segments: BTreeMap<TableKey, Vec<Arc<Segment>>>,
+    /// What has happened to each table's rows.
+    pub changes: BTreeMap<TableKey, Changes>,
+    /// Times that `segments` changed.
+    pub commits: u64,
 }
 
 /// The templates of a tenant.
@@ -180,6 +192,7 @@ impl Store {
         for meta in &manifest.segments {
             let segment = Arc::new(Segment::new(&files, meta.clone()));
             state.segments.entry(meta.table.clone()).or_default().push(segment);
+            state.changes.entry(meta.table.clone()).or_default().found(meta.rows);
         }
         let mut catalogs = BTreeMap::new();
         for catalog in &manifest.catalogs {
@@ -253,7 +266,10 @@ impl Store {
             return;
         }
         let table = TableKey { tenant: tenant.clone(), dataset: batch.dataset };
-        self.state.write().live.entry(table).or_default().append(batch);
+        let (rows, (min, max)) = (batch.rows() as u64, version::bounds(&batch));
+        let mut state = self.state.write();
+        state.changes.entry(table.clone()).or_default().append(rows, min, max);
+        state.live.entry(table).or_default().append(batch);
     }
 
     /// Rows and bytes in the live memtable.
@@ -480,6 +496,7 @@ impl Store {
         if thawed {
             state.frozen = None;
         }
+        state.commits += 1;
         drop(state);
         removed.iter().for_each(|segment| segment.retire());
     }

@@ -53,6 +53,9 @@ pub(crate) struct QueryRequest {
     /// Run time at most, such as `5s`; the server's own limit is the longest.
     #[serde(default)]
     timeout: Option<String>,
+    /// `false` computes the answer anew instead of giving a kept one that is still right.
+    #[serde(default)]
+    cache: Option<bool>,
 }
 
 /// An answer.
@@ -161,13 +164,15 @@ async fn answer(
     let limits = run_limits(state, request.limit)?;
     let timeout = timeout(state, request.timeout.as_deref())?;
     let explain = request.explain.unwrap_or(false);
+    let cache = request.cache.unwrap_or(true);
     let engine = state.engine.clone();
     let written = in_turn(state, timeout, move |control: &Control| {
         if explain {
             let plan = engine.explain(&query, limits)?;
             return Ok((Format::Json, serde_json::to_vec(&plan).expect("plain data serialises")));
         }
-        let answer = engine.run(&query, control, limits)?;
+        let answer =
+            if cache { engine.answer(&query, control, limits) } else { engine.run(&query, control, limits) }?;
         Ok::<_, QueryError>((format, format.write(&answer)))
     });
     let (format, body) = written.await?.map_err(|error| error::query(&error))?;

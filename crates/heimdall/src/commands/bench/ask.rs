@@ -13,11 +13,13 @@ pub(super) const ROWS_MAX: usize = 10_000;
 pub(super) struct Asker {
     client: reqwest::Client,
     url: String,
+    /// Whether kept results are good enough.
+    cache: bool,
 }
 
 impl Asker {
-    pub(super) fn new(server: &ChildServer) -> Asker {
-        Asker { client: reqwest::Client::new(), url: format!("http://{}/api/v1", server.http) }
+    pub(super) fn new(server: &ChildServer, cache: bool) -> Asker {
+        Asker { client: reqwest::Client::new(), url: format!("http://{}/api/v1", server.http), cache }
     }
 
     /// The answer to a search line over event times `from` until `to`.
@@ -39,7 +41,9 @@ impl Asker {
         limit: usize,
     ) -> Result<Value> {
         let (from, to) = range.unzip();
-        let body = json!({"query": question, "language": language, "from": from, "to": to, "limit": limit});
+        let body = json!({
+            "query": question, "language": language, "from": from, "to": to, "limit": limit, "cache": self.cache,
+        });
         let answer: Value =
             self.client.post(format!("{}/query", self.url)).json(&body).send().await?.json().await?;
         ensure!(answer.get("columns").is_some(), "`{question}`: {answer}");

@@ -34,7 +34,7 @@ pub(super) async fn run(args: &BenchQueryArgs) -> Result<Value> {
         args.data_dir.display()
     );
     let server = ChildServer::start(&args.data_dir).await?;
-    let asker = Asker::new(&server);
+    let asker = Asker::new(&server, args.cache);
     let sample = Sample::take(&asker).await?;
     let status = asker.status().await?;
     let mut report = json!({
