@@ -386,7 +386,9 @@ pub fn to_hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn is_word(c: char) -> bool {
+/// Whether a character is part of a word: a letter or digit of any script, or `_`.
+#[must_use]
+pub fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
@@ -396,6 +398,7 @@ fn is_word(c: char) -> bool {
 /// for itself.
 #[derive(Debug, Clone)]
 pub struct WordFinder {
+    phrase: Box<str>,
     finder: Finder,
     bound_start: bool,
     bound_end: bool,
@@ -419,10 +422,17 @@ impl WordFinder {
             Finder::Unicode(regex(&format!("(?i){}", regex::escape(words)))?)
         };
         Ok(WordFinder {
+            phrase: words.into(),
             finder,
             bound_start: words.chars().next().is_some_and(is_word),
             bound_end: words.chars().next_back().is_some_and(is_word),
         })
+    }
+
+    /// The word or phrase as written.
+    #[must_use]
+    pub fn phrase(&self) -> &str {
+        &self.phrase
     }
 
     /// Whether `text` holds the phrase.

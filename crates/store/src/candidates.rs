@@ -1,4 +1,4 @@
-//! Rows of a segment a filter may pass, known before any row is read: by run, page zone and level.
+//! Rows of a segment a filter may pass, known before any row is read: by token signature, run, page zone and level.
 //!
 //! Invariant: a row outside the candidates does not pass; a row counted as certain does.
 
@@ -11,7 +11,8 @@ use crate::eval::Predicate;
 use crate::prune::{self, Known, Verdict};
 use crate::scan::TimeRange;
 use crate::segment::Segment;
-use crate::sidecar::PAGE_ROWS;
+use crate::sidecar::{PAGE_ROWS, Zones};
+use crate::signature;
 use crate::store::StoreError;
 
 /// What candidates are for.
@@ -24,6 +25,7 @@ pub(crate) enum Purpose {
 }
 
 /// Rows of a segment a filter may pass, as ranges of row numbers.
+#[derive(Debug, Default)]
 pub(crate) struct Candidates {
     /// Rows to read and test.
     pub maybe: Vec<Range<usize>>,
@@ -31,50 +33,83 @@ pub(crate) struct Candidates {
     pub yes: u64,
 }
 
-/// Rows of a segment worth reading, by run and page. For a count, runs that pass for certain are counted unread.
+impl Candidates {
+    fn add(&mut self, rows: Range<usize>) {
+        match self.maybe.last_mut() {
+            Some(last) if last.end == rows.start => last.end = rows.end,
+            _ => self.maybe.push(rows),
+        }
+    }
+}
+
+/// Rows of a segment worth reading, by signature, run and page. For a count, runs that pass for certain are counted
+/// unread.
 pub(crate) fn of(
     segment: &Segment,
     predicate: &Predicate,
     range: TimeRange,
     purpose: Purpose,
 ) -> Result<Candidates, StoreError> {
+    let mut found = Candidates::default();
+    let spans = spans(segment, predicate)?;
+    if spans.is_empty() {
+        return Ok(found);
+    }
     let (directory, zones) = (segment.sidecar().runs()?, segment.sidecar().zones()?);
     let dataset = segment.meta.table.dataset;
     let covered = range.covers(segment.meta.min, segment.meta.max);
     let asks_template = predicate.fields(dataset.attributes()).contains(&logs::TEMPLATE_ID);
-    let mut found = Candidates { maybe: Vec::new(), yes: 0 };
-    for run in &directory.runs {
-        let text = if asks_template { predicate.template_text(run.template) } else { None };
-        let mut known = Known {
-            dataset,
-            service: Some(directory.service(run)),
-            template: Some((run.template, text.as_deref())),
-            levels: None,
-        };
-        let verdict = prune::ask(predicate.root(), &known);
-        if verdict == Verdict::No {
-            continue;
-        }
-        if verdict == Verdict::Yes && covered && purpose == Purpose::Count {
-            found.yes += u64::from(run.rows.end - run.rows.start);
-            continue;
-        }
-        let (mut at, end) = (run.rows.start as usize, run.rows.end as usize);
-        while at < end {
-            let page = at / PAGE_ROWS;
-            let stop = end.min((page + 1) * PAGE_ROWS);
-            let zone = zones.0[page];
-            known.levels = Some(zone.levels);
-            let wanted = range.touches(Timestamp(zone.min_ns), Timestamp(zone.max_ns))
-                && (verdict == Verdict::Yes || prune::ask(predicate.root(), &known) != Verdict::No);
-            if wanted {
-                match found.maybe.last_mut() {
-                    Some(last) if last.end == at => last.end = stop,
-                    _ => found.maybe.push(at..stop),
+    for span in spans {
+        let first = directory.runs.partition_point(|run| run.rows.end as usize <= span.start);
+        for run in directory.runs[first..].iter().take_while(|run| (run.rows.start as usize) < span.end) {
+            let text = if asks_template { predicate.template_text(run.template) } else { None };
+            let mut known = Known {
+                dataset,
+                service: Some(directory.service(run)),
+                template: Some((run.template, text.as_deref())),
+                levels: None,
+            };
+            let rows = span.start.max(run.rows.start as usize)..span.end.min(run.rows.end as usize);
+            match prune::ask(predicate.root(), &known) {
+                Verdict::No => {}
+                Verdict::Yes if covered && purpose == Purpose::Count => found.yes += rows.len() as u64,
+                verdict => {
+                    for rows in touched(rows, &zones, range) {
+                        known.levels = Some(zones.0[rows.start / PAGE_ROWS].levels);
+                        let is_wanted =
+                            verdict == Verdict::Yes || prune::ask(predicate.root(), &known) != Verdict::No;
+                        if is_wanted {
+                            found.add(rows);
+                        }
+                    }
                 }
             }
-            at = stop;
         }
     }
     Ok(found)
+}
+
+/// Rows of the pages that the signature does not rule out.
+fn spans(segment: &Segment, predicate: &Predicate) -> Result<Vec<Range<usize>>, StoreError> {
+    let rows = usize::try_from(segment.meta.rows).unwrap_or(usize::MAX);
+    let span = |pages: Range<usize>| pages.start * PAGE_ROWS..rows.min(pages.end * PAGE_ROWS);
+    Ok(match signature::pages(segment.sidecar(), predicate.need())? {
+        None => std::iter::once(0..rows).collect(),
+        Some(pages) => pages.ranges().map(span).collect(),
+    })
+}
+
+/// The parts of some rows that lie in one page each, of pages that the time range touches.
+fn touched(rows: Range<usize>, zones: &Zones, range: TimeRange) -> impl Iterator<Item = Range<usize>> {
+    let mut at = rows.start;
+    let parts = std::iter::from_fn(move || {
+        (at < rows.end).then(|| {
+            let stop = rows.end.min((at / PAGE_ROWS + 1) * PAGE_ROWS);
+            std::mem::replace(&mut at, stop)..stop
+        })
+    });
+    parts.filter(move |rows| {
+        let zone = zones.0[rows.start / PAGE_ROWS];
+        range.touches(Timestamp(zone.min_ns), Timestamp(zone.max_ns))
+    })
 }

@@ -9,24 +9,33 @@ use arrow::array::Array;
 use arrow::buffer::BooleanBuffer;
 use heimdall_model::matcher::{Leaf, Node};
 use heimdall_model::schema::logs;
-use heimdall_model::{FieldId, Matcher, Target};
+use heimdall_model::{Dataset, FieldId, Matcher, Target};
 use parking_lot::Mutex;
 
 use crate::block::{Cells, RowBlock};
+use crate::signature::Need;
 
 /// A filter made ready for one scan: its matcher, the fields it reads, and its template tests decided per template.
 pub(crate) struct Predicate {
     matcher: Matcher,
     template_text: Box<dyn Fn(u32) -> Option<Arc<str>> + Send + Sync>,
     decided: Mutex<HashMap<(usize, u32), bool>>,
+    need: Need,
 }
 
 impl Predicate {
     pub(crate) fn new(
         matcher: Matcher,
+        dataset: Dataset,
         template_text: Box<dyn Fn(u32) -> Option<Arc<str>> + Send + Sync>,
     ) -> Predicate {
-        Predicate { matcher, template_text, decided: Mutex::default() }
+        let need = Need::of(&matcher.root, dataset);
+        Predicate { matcher, template_text, decided: Mutex::default(), need }
+    }
+
+    /// Tokens without which no row of a page passes.
+    pub(crate) fn need(&self) -> &Need {
+        &self.need
     }
 
     pub(crate) fn root(&self) -> &Node {

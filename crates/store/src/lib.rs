@@ -24,6 +24,7 @@ mod rollup;
 mod scan;
 mod segment;
 mod sidecar;
+mod signature;
 mod store;
 pub mod template;
 mod upkeep;

@@ -213,7 +213,8 @@ impl Store {
     ) -> Result<Scan<'a>, ScanError> {
         let matcher = Matcher::compile(&request.filter, request.dataset)?;
         let (store, tenant) = (Arc::clone(self), request.tenant.clone());
-        let predicate = Predicate::new(matcher, Box::new(move |id| store.template_text(&tenant, id)));
+        let predicate =
+            Predicate::new(matcher, request.dataset, Box::new(move |id| store.template_text(&tenant, id)));
         let tested = predicate.fields(request.dataset.attributes());
         let table = TableKey { tenant: request.tenant.clone(), dataset: request.dataset };
         let (mut chunks, mut segments) = self.snapshot(&table);

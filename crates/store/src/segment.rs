@@ -36,7 +36,8 @@ use crate::block::{Cells, RowBlock, arrow_type};
 use crate::files::{Files, RangeFile};
 use crate::memtable::Chunk;
 use crate::rollup::{Rollup, RollupCounter};
-use crate::sidecar::{LayoutBuilder, PAGE_ROWS, SidecarFile, SidecarWriter};
+use crate::sidecar::{LayoutBuilder, PAGE_ROWS, SidecarFile, SidecarWriter, kind};
+use crate::signature::SignatureBuilder;
 use crate::store::StoreError;
 
 /// Rows of one row group, and the most rows of a segment written from memory.
@@ -366,6 +367,14 @@ struct DiskSink {
 }
 
 impl DiskSink {
+    /// Begins a file; a leftover of the same name is replaced.
+    fn create(disk: &dyn Disk, path: &Path) -> Result<DiskSink, StoreError> {
+        let io = |source| StoreError::io(path, source);
+        disk.remove(path).map_err(io)?;
+        let file = disk.create(path).map_err(io)?;
+        Ok(DiskSink { file, buffer: Vec::new(), len: 0, crc32c: 0, failed: Arc::default() })
+    }
+
     fn flush_buffer(&mut self) -> io::Result<()> {
         let written = self.file.append(&[&self.buffer]);
         self.buffer.clear();
@@ -401,6 +410,7 @@ pub(crate) struct SegmentWriter {
     parquet: ArrowWriter<DiskSink>,
     failed: Arc<Mutex<Option<io::Error>>>,
     layout: LayoutBuilder,
+    signature: SignatureBuilder,
     rollup: RollupCounter,
     is_whole: bool,
 }
@@ -425,17 +435,8 @@ impl SegmentWriter {
         first: Timestamp,
     ) -> Result<SegmentWriter, StoreError> {
         let meta = SegmentMeta::new(id, table.clone(), first);
-        let path = files.path(&meta.parquet_name());
-        let io = |source| StoreError::io(&path, source);
-        files.disk.remove(&path).map_err(io)?;
-        let failed = Arc::default();
-        let sink = DiskSink {
-            file: files.disk.create(&path).map_err(io)?,
-            buffer: Vec::new(),
-            len: 0,
-            crc32c: 0,
-            failed: Arc::clone(&failed),
-        };
+        let sink = DiskSink::create(files.disk.as_ref(), &files.path(&meta.parquet_name()))?;
+        let failed = Arc::clone(&sink.failed);
         let schema = arrow_schema(table.dataset, &columns);
         let parquet = ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties(table.dataset)))
             .map_err(|error| StoreError::Encode { detail: error.to_string() })?;
@@ -447,6 +448,7 @@ impl SegmentWriter {
             parquet,
             failed,
             layout: LayoutBuilder::default(),
+            signature: SignatureBuilder::new(table.dataset),
             rollup: RollupCounter::default(),
             is_whole: false,
         })
@@ -455,6 +457,7 @@ impl SegmentWriter {
     /// Adds the next rows, in the order of a segment.
     pub(crate) fn write(&mut self, block: &RowBlock) -> Result<(), StoreError> {
         self.layout.add(block);
+        self.signature.add(block);
         self.meta.include(block);
         let batch = record_batch(block, &self.columns, &self.schema)?;
         self.parquet.write(&batch).map_err(|error| self.failure(&error))
@@ -478,10 +481,16 @@ impl SegmentWriter {
         sidecar.put(&self.layout.runs);
         sidecar.put(&self.layout.zones);
         sidecar.put(&std::mem::take(&mut self.rollup).finish());
-        let sidecar = sidecar.finish();
-        (self.meta.sidecar_bytes, self.meta.sidecar_crc32c) =
-            (sidecar.len() as u64, crc32c::crc32c(&sidecar));
-        write_whole(self.files.disk.as_ref(), &self.files.path(&self.meta.sidecar_name()), &sidecar)?;
+        if let Some((shape, rows)) = self.signature.take() {
+            sidecar.put(&shape);
+            sidecar.put_cells(kind::SIGNATURE_ROWS, rows);
+        }
+        let path = self.files.path(&self.meta.sidecar_name());
+        let mut sink = DiskSink::create(self.files.disk.as_ref(), &path)?;
+        let written =
+            sidecar.write(&mut sink).and_then(|()| sink.flush_buffer()).and_then(|()| sink.file.sync());
+        written.map_err(|source| StoreError::io(&path, source))?;
+        (self.meta.sidecar_bytes, self.meta.sidecar_crc32c) = (sink.len, sink.crc32c);
         self.is_whole = true;
         Ok(self.meta.clone())
     }

@@ -15,6 +15,7 @@ mod cache;
 mod codec;
 mod runs;
 
+use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -39,6 +40,10 @@ pub(crate) mod kind {
     pub(crate) const ZONES: u32 = 2;
     /// Counts per minute, service and level.
     pub(crate) const MINUTE_ROLLUP: u32 = 3;
+    /// Shape of the token filters.
+    pub(crate) const SIGNATURE: u32 = 4;
+    /// The token filters of all pages, transposed, in cells.
+    pub(crate) const SIGNATURE_ROWS: u32 = 5;
 }
 
 const MAGIC: &[u8; 8] = b"HIDX0002";
@@ -131,17 +136,14 @@ impl SidecarWriter {
         self.add(Entry { kind: B::KIND, form, offset: 0, body_bytes: body.len(), content_bytes, crc }, body);
     }
 
-    /// Adds a block of cells: `content` is cut every [`CELL_DATA_BYTES`], the last cell filled up with zeros.
-    #[cfg_attr(not(test), expect(dead_code, reason = "signatures come next"))]
-    pub(crate) fn put_cells(&mut self, kind: u32, content: &[u8]) {
-        let mut body = Vec::with_capacity(content.len().div_ceil(CELL_DATA_BYTES) * CELL_BYTES);
-        for (number, data) in (0_u32..).zip(content.chunks(CELL_DATA_BYTES)) {
-            let start = body.len();
-            body.extend_from_slice(data);
-            body.resize(start + CELL_DATA_BYTES, 0);
-            body.extend_from_slice(&cell_crc(number, &body[start..]).to_le_bytes());
+    /// Adds a block of cells, each [`CELL_BYTES`] long with room for its checksum at the end.
+    pub(crate) fn put_cells(&mut self, kind: u32, mut body: Vec<u8>) {
+        debug_assert!(body.len().is_multiple_of(CELL_BYTES));
+        for (number, cell) in (0_u32..).zip(body.chunks_exact_mut(CELL_BYTES)) {
+            let (data, crc) = cell.split_at_mut(CELL_DATA_BYTES);
+            crc.copy_from_slice(&cell_crc(number, data).to_le_bytes());
         }
-        let content_bytes = content.len();
+        let content_bytes = body.len() / CELL_BYTES * CELL_DATA_BYTES;
         let form = Form::Cells;
         self.add(Entry { kind, form, offset: 0, body_bytes: body.len(), content_bytes, crc: 0 }, body);
     }
@@ -152,8 +154,8 @@ impl SidecarWriter {
         self.blocks.push((entry, body));
     }
 
-    /// The bytes of the file.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    /// Writes the file.
+    pub(crate) fn write(mut self, out: &mut impl Write) -> io::Result<()> {
         let mut end = HEAD_BYTES + self.blocks.len() * ENTRY_BYTES + 4;
         for (entry, body) in &mut self.blocks {
             let align = if entry.form == Form::Cells { CELL_BYTES } else { BODY_ALIGN };
@@ -161,24 +163,36 @@ impl SidecarWriter {
             entry.offset = start as u64;
             end = start + body.len();
         }
-        let mut out = Vec::with_capacity(end);
-        out.extend_from_slice(MAGIC);
-        put_count(&mut out, self.blocks.len());
+        let mut head = Vec::new();
+        head.extend_from_slice(MAGIC);
+        put_count(&mut head, self.blocks.len());
         for (entry, _) in &self.blocks {
-            out.extend_from_slice(&entry.kind.to_le_bytes());
-            out.extend_from_slice(&entry.form.code().to_le_bytes());
-            out.extend_from_slice(&entry.offset.to_le_bytes());
-            out.extend_from_slice(&(entry.body_bytes as u64).to_le_bytes());
-            put_count(&mut out, entry.content_bytes);
-            out.extend_from_slice(&entry.crc.to_le_bytes());
+            head.extend_from_slice(&entry.kind.to_le_bytes());
+            head.extend_from_slice(&entry.form.code().to_le_bytes());
+            head.extend_from_slice(&entry.offset.to_le_bytes());
+            head.extend_from_slice(&(entry.body_bytes as u64).to_le_bytes());
+            put_count(&mut head, entry.content_bytes);
+            head.extend_from_slice(&entry.crc.to_le_bytes());
         }
-        let crc = crc32c::crc32c(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
+        let crc = crc32c::crc32c(&head);
+        head.extend_from_slice(&crc.to_le_bytes());
+        out.write_all(&head)?;
+        let mut at = head.len() as u64;
         for (entry, body) in &self.blocks {
-            out.resize(usize::try_from(entry.offset).expect("it was a length in memory"), 0);
-            out.extend_from_slice(body);
+            let gap = usize::try_from(entry.offset - at).expect("less than a cell");
+            out.write_all(&[0; CELL_BYTES][..gap])?;
+            out.write_all(body)?;
+            at = entry.offset + body.len() as u64;
         }
-        out
+        Ok(())
+    }
+
+    /// The bytes of the file.
+    #[cfg(test)]
+    pub(crate) fn finish(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes).expect("memory takes all writes");
+        bytes
     }
 }
 
@@ -254,7 +268,6 @@ impl SidecarFile {
     }
 
     /// The block of cells of this kind; `None` when the file has none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "signatures come next"))]
     pub(crate) fn cells(&self, kind: u32) -> Result<Option<Cells<'_>>, StoreError> {
         let Some(entry) = self.entry(kind)? else { return Ok(None) };
         if entry.form != Form::Cells {
@@ -347,13 +360,12 @@ pub(crate) struct Cells<'a> {
 
 impl Cells<'_> {
     /// Bytes of the content over all cells.
-    #[cfg_attr(not(test), expect(dead_code, reason = "signatures come next"))]
+    #[cfg(test)]
     pub(crate) fn content_bytes(&self) -> usize {
         self.entry.content_bytes
     }
 
     /// Reads one cell into `buffer` and checks it; gives its data.
-    #[cfg_attr(not(test), expect(dead_code, reason = "signatures come next"))]
     pub(crate) fn read<'b>(
         &self,
         number: u32,
