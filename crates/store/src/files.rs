@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use foldhash::HashMap;
 use heimdall_journal::disk::{Disk, DiskFile};
 use parking_lot::Mutex;
-use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::reader::Length;
 
 use crate::sidecar::BlockCache;
 use crate::store::StoreError;
@@ -172,7 +171,8 @@ impl RangeFile {
         Ok(())
     }
 
-    fn noted<T>(&self, read: io::Result<T>) -> io::Result<T> {
+    /// Remembers why a read failed, for [`RangeFile::take_failure`].
+    pub(crate) fn noted<T>(&self, read: io::Result<T>) -> io::Result<T> {
         read.inspect_err(|error| *self.failed.lock() = Some(io::Error::new(error.kind(), error.to_string())))
     }
 }
@@ -180,20 +180,5 @@ impl RangeFile {
 impl Length for RangeFile {
     fn len(&self) -> u64 {
         self.len
-    }
-}
-
-impl ChunkReader for RangeFile {
-    type T = bytes::buf::Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        // Asked for page headers only, which are far smaller than this.
-        const HEADER_BYTES: u64 = 64 << 10;
-        let length = HEADER_BYTES.min(self.len.saturating_sub(start));
-        Ok(self.get_bytes(start, usize::try_from(length).unwrap_or(0))?.reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        Ok(self.read(start, length)?)
     }
 }

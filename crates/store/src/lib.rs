@@ -14,6 +14,7 @@
 
 mod block;
 mod candidates;
+mod checksums;
 mod eval;
 mod files;
 mod manifest;

@@ -91,6 +91,9 @@ impl Manifest {
         if manifest.version != VERSION {
             return Err(corrupt(format!("has version {}, this program reads {VERSION}", manifest.version)));
         }
+        if manifest.number != number {
+            return Err(corrupt(format!("is manifest {}", manifest.number)));
+        }
         Ok(manifest)
     }
 

@@ -33,6 +33,7 @@ use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
 use crate::block::{Cells, RowBlock, arrow_type};
+use crate::checksums::{CheckedFile, Checksums};
 use crate::files::{Files, RangeFile};
 use crate::memtable::Chunk;
 use crate::rollup::{Rollup, RollupCounter};
@@ -211,6 +212,15 @@ impl Segment {
         }
     }
 
+    /// The Parquet file, every byte of it checked before it is used.
+    fn checked(&self) -> Result<CheckedFile, StoreError> {
+        let sums = self.sidecar.block::<Checksums>()?.ok_or_else(|| self.sidecar.is_of_another_segment())?;
+        if (sums.segment, sums.bytes) != (self.meta.id, self.meta.bytes) {
+            return Err(self.sidecar.is_of_another_segment());
+        }
+        Ok(CheckedFile::new(self.parquet.clone(), sums))
+    }
+
     fn footer(&self) -> Result<&ArrowReaderMetadata, StoreError> {
         if let Some(footer) = self.footer.get() {
             return Ok(footer);
@@ -219,7 +229,7 @@ impl Segment {
             .with_offset_index_policy(PageIndexPolicy::Required)
             .with_column_index_policy(PageIndexPolicy::Skip);
         let footer =
-            ArrowReaderMetadata::load(&self.parquet, options).map_err(|error| self.failed(&error))?;
+            ArrowReaderMetadata::load(&self.checked()?, options).map_err(|error| self.failed(&error))?;
         if u64::try_from(footer.metadata().file_metadata().num_rows()) != Ok(self.meta.rows) {
             return Err(self.failed(&"rows differ from the manifest"));
         }
@@ -251,7 +261,7 @@ impl Segment {
     /// All rows in their order, in blocks of at most `block_rows`.
     pub(crate) fn blocks(&self, block_rows: usize) -> Result<SegmentBlocks<'_>, StoreError> {
         let footer = self.footer()?.clone();
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.parquet.clone(), footer)
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.checked()?, footer)
             .with_batch_size(block_rows)
             .build()
             .map_err(|error| self.failed(&error))?;
@@ -283,7 +293,7 @@ impl Segment {
             .collect();
         let mask = ProjectionMask::columns(footer.parquet_schema(), names.iter().copied());
         let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), rows);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.parquet.clone(), footer.clone())
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.checked()?, footer.clone())
             .with_batch_size(READ_ROWS)
             .with_projection(mask)
             .with_row_selection(selection)
@@ -360,19 +370,20 @@ pub(crate) fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<
 struct DiskSink {
     file: Box<dyn DiskFile>,
     buffer: Vec<u8>,
-    len: u64,
     crc32c: u32,
+    checksums: Checksums,
     /// Why a write failed: the encoder on top turns the reason into words.
     failed: Arc<Mutex<Option<io::Error>>>,
 }
 
 impl DiskSink {
     /// Begins a file; a leftover of the same name is replaced.
-    fn create(disk: &dyn Disk, path: &Path) -> Result<DiskSink, StoreError> {
+    fn create(disk: &dyn Disk, path: &Path, segment: u64) -> Result<DiskSink, StoreError> {
         let io = |source| StoreError::io(path, source);
         disk.remove(path).map_err(io)?;
         let file = disk.create(path).map_err(io)?;
-        Ok(DiskSink { file, buffer: Vec::new(), len: 0, crc32c: 0, failed: Arc::default() })
+        let checksums = Checksums::of(segment);
+        Ok(DiskSink { file, buffer: Vec::new(), crc32c: 0, checksums, failed: Arc::default() })
     }
 
     fn flush_buffer(&mut self) -> io::Result<()> {
@@ -387,7 +398,7 @@ impl DiskSink {
 impl Write for DiskSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
-        self.len += bytes.len() as u64;
+        self.checksums.add(bytes);
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= WRITE_BYTES {
             self.flush_buffer()?;
@@ -435,7 +446,7 @@ impl SegmentWriter {
         first: Timestamp,
     ) -> Result<SegmentWriter, StoreError> {
         let meta = SegmentMeta::new(id, table.clone(), first);
-        let sink = DiskSink::create(files.disk.as_ref(), &files.path(&meta.parquet_name()))?;
+        let sink = DiskSink::create(files.disk.as_ref(), &files.path(&meta.parquet_name()), id)?;
         let failed = Arc::clone(&sink.failed);
         let schema = arrow_schema(table.dataset, &columns);
         let parquet = ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties(table.dataset)))
@@ -476,8 +487,9 @@ impl SegmentWriter {
         sink.flush_buffer()
             .and_then(|()| sink.file.sync())
             .map_err(|source| StoreError::io(&path, source))?;
-        (self.meta.bytes, self.meta.crc32c) = (sink.len, sink.crc32c);
+        (self.meta.bytes, self.meta.crc32c) = (sink.checksums.bytes, sink.crc32c);
         let mut sidecar = SidecarWriter::default();
+        sidecar.put(&std::mem::take(&mut sink.checksums));
         sidecar.put(&self.layout.runs);
         sidecar.put(&self.layout.zones);
         sidecar.put(&std::mem::take(&mut self.rollup).finish());
@@ -486,11 +498,11 @@ impl SegmentWriter {
             sidecar.put_cells(kind::SIGNATURE_ROWS, rows);
         }
         let path = self.files.path(&self.meta.sidecar_name());
-        let mut sink = DiskSink::create(self.files.disk.as_ref(), &path)?;
+        let mut sink = DiskSink::create(self.files.disk.as_ref(), &path, self.meta.id)?;
         let written =
             sidecar.write(&mut sink).and_then(|()| sink.flush_buffer()).and_then(|()| sink.file.sync());
         written.map_err(|source| StoreError::io(&path, source))?;
-        (self.meta.sidecar_bytes, self.meta.sidecar_crc32c) = (sink.len, sink.crc32c);
+        (self.meta.sidecar_bytes, self.meta.sidecar_crc32c) = (sink.checksums.bytes, sink.crc32c);
         self.is_whole = true;
         Ok(self.meta.clone())
     }

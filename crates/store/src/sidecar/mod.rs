@@ -44,6 +44,8 @@ pub(crate) mod kind {
     pub(crate) const SIGNATURE: u32 = 4;
     /// The token filters of all pages, transposed, in cells.
     pub(crate) const SIGNATURE_ROWS: u32 = 5;
+    /// Checksums of the Parquet file.
+    pub(crate) const CHECKSUMS: u32 = 40;
 }
 
 const MAGIC: &[u8; 8] = b"HIDX0002";
@@ -274,6 +276,11 @@ impl SidecarFile {
             return Err(self.corrupt(entry.offset, &format_args!("block of kind {kind} is not in cells")));
         }
         Ok(Some(Cells { sidecar: self, entry: *entry }))
+    }
+
+    /// The error of a sidecar that does not belong to its Parquet file.
+    pub(crate) fn is_of_another_segment(&self) -> StoreError {
+        self.corrupt(0, &"the sidecar is of another segment")
     }
 
     fn corrupt(&self, offset: u64, detail: &dyn std::fmt::Display) -> StoreError {

@@ -1,0 +1,294 @@
+//! Files of a real store, damaged in every way a disk damages them: what is opened and asked afterwards is an error that
+//! names the file, or the right answer; never a panic, never a wrong answer, never memory out of proportion.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use heimdall_journal::disk::OsDisk;
+use heimdall_model::schema::logs;
+use heimdall_model::{
+    Batch, BatchBuilder, Dataset, FieldId, Filter, Level, Literal, Position, Target, Tenant, Test, Timestamp,
+};
+use heimdall_store::{Control, Order, ScanError, ScanRequest, Store, StoreConfig, StoreError, TimeRange};
+use proptest::prelude::*;
+
+const SERVICES: [&str; 4] = ["auth", "billing", "edge", "mail"];
+const START: i64 = 1_772_366_400_000_000_000;
+
+fn config() -> StoreConfig {
+    StoreConfig { retention: Duration::ZERO, ..StoreConfig::default() }
+}
+
+fn batch(seq: u64, rows: usize) -> Batch {
+    let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(START));
+    for row in 0..rows as u64 {
+        let n = seq * 1_000_003 + row * 7_919;
+        builder.set_int(logs::TIMESTAMP, START + i64::try_from(n % 7_200).expect("small") * 1_000_000_000);
+        builder.set_text(logs::SERVICE, SERVICES[usize::try_from(n % 4).expect("small")]);
+        builder.set_level(Level::ALL[usize::try_from(n % 6).expect("small")]);
+        builder.set_text(
+            logs::MESSAGE,
+            &format!("connection {} refused by 10.0.0.{} after {} ms", n % 97, n % 13, n % 1_009),
+        );
+        builder.set_text(logs::USER_ID, &format!("u{}", n % 101));
+        builder.set_bytes(logs::TRACE_ID, &(u128::from(n) * 0x9E37_79B9_7F4A_7C15_F39C).to_be_bytes());
+        builder.set_float(logs::DURATION_MS, f64::from(u32::try_from(n % 500).expect("small")));
+        if n.is_multiple_of(3) {
+            builder.set_text(
+                logs::ATTRIBUTES,
+                &format!(r#"{{"status":{},"zone":"z{}"}}"#, 200 + n % 4 * 100, n % 7),
+            );
+        }
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(seq, 0);
+    batch
+}
+
+/// Files by their name.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// The files of a store of six segments, and what it answers.
+static WHOLE: LazyLock<(Files, Vec<String>)> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = Arc::new(Store::open(Arc::new(OsDisk), dir.path(), config()).expect("opens"));
+    let tenant = Tenant::default();
+    for seq in 1..=6 {
+        // Two of them have as many rows: their files could be taken for each other.
+        let mut batch = batch(seq, if seq < 3 { 4_500 } else { 300 * usize::try_from(seq).expect("small") });
+        store.assign_templates(&tenant, &mut batch);
+        store.append(&tenant, batch);
+        assert!(store.freeze(seq, || b"what detectors know".to_vec()));
+        store.commit_frozen().expect("commits");
+    }
+    let answers = answers(&store).expect("an undamaged store answers");
+    drop(store);
+    let mut files = BTreeMap::new();
+    collect(dir.path(), dir.path(), &mut files);
+    assert!(files.len() >= 14, "segments, sidecars, catalog, detector state, manifests: {:?}", files.keys());
+    (files, answers)
+});
+
+fn collect(root: &Path, dir: &Path, files: &mut Files) {
+    for entry in std::fs::read_dir(dir).expect("reads") {
+        let path = entry.expect("reads").path();
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else {
+            let name = path.strip_prefix(root).expect("below it").to_owned();
+            files.insert(name, std::fs::read(&path).expect("reads"));
+        }
+    }
+}
+
+fn field(name: &str, test: Test) -> Filter {
+    Filter::Test(Target::resolve(Dataset::Logs, name), test)
+}
+
+/// What a store answers to questions that take every way through it, each as a text.
+fn answers(store: &Arc<Store>) -> Result<Vec<String>, ScanError> {
+    let needle = format!("{:032x}", 1_000_003_u128 * 0x9E37_79B9_7F4A_7C15_F39C);
+    let middle =
+        TimeRange { from: Timestamp(START + 600_000_000_000), to: Timestamp(START + 660_000_000_000) };
+    let filters = [
+        (Filter::All, TimeRange::ALL),
+        (Filter::All, middle),
+        (field("trace_id", Test::Equals(Literal::new(&needle))), TimeRange::ALL),
+        (field("service", Test::Equals(Literal::new("edge"))), TimeRange::ALL),
+        (field("level", Test::Equals(Literal::new("error"))), middle),
+        (field("message", Test::Words("refused by".into())), TimeRange::ALL),
+        (field("message", Test::Regex("after 1[0-9]+ ms".into())), TimeRange::ALL),
+        (field("zone", Test::Equals(Literal::new("z3"))), TimeRange::ALL),
+        (field("user_id", Test::Equals(Literal::new("u17"))), TimeRange::ALL),
+    ];
+    let control = Control::default();
+    let mut answers = Vec::new();
+    for (filter, range) in filters {
+        let fields: Vec<FieldId> =
+            vec![logs::SERVICE, logs::MESSAGE, logs::TRACE_ID, logs::USER_ID, logs::ATTRIBUTES];
+        let request = ScanRequest {
+            tenant: Tenant::default(),
+            dataset: Dataset::Logs,
+            range,
+            filter,
+            fields: Some(fields),
+        };
+        answers.push(store.count(&request, &control)?.0.to_string());
+        let (hits, _) = store.search(&request, Order::NewestFirst, 20, &control)?;
+        answers.push(hits.iter().map(|hit| row(&hit.block, hit.row)).collect());
+        let mut rows = Vec::new();
+        store.scan(&request, &control, &mut |block| {
+            rows.extend((0..block.rows()).map(|at| row(block, at)));
+            ControlFlow::Continue(())
+        })?;
+        rows.sort_unstable();
+        answers.push(format!("{:08x}", crc32c::crc32c(rows.concat().as_bytes())));
+    }
+    let mut counts = Vec::new();
+    store
+        .rollup(&Tenant::default(), Dataset::Logs, TimeRange::ALL, &mut |time, service, level, rows| {
+            counts.push(format!("{time} {service:?} {level:?} {rows}"));
+        })
+        .map_err(ScanError::from)?;
+    counts.sort_unstable();
+    answers.push(counts.concat());
+    answers.push(
+        String::from_utf8_lossy(&store.judgement().map_err(ScanError::from)?.unwrap_or_default())
+            .into_owned(),
+    );
+    let templates = store.with_templates(&Tenant::default(), |miner| {
+        miner.templates().map(|(id, template)| format!("{id:?} {}", template.text())).collect::<String>()
+    });
+    answers.push(templates.unwrap_or_default());
+    Ok(answers)
+}
+
+fn row(block: &heimdall_store::RowBlock, row: usize) -> String {
+    format!(
+        "{} {:?} {:?} {:?} {:?} {:?};",
+        block.id(row),
+        block.text(logs::SERVICE, row),
+        block.text(logs::MESSAGE, row),
+        block.bytes(logs::TRACE_ID, row),
+        block.text(logs::USER_ID, row),
+        block.text(logs::ATTRIBUTES, row),
+    )
+}
+
+/// What happens to a file. Places are in 1/65,536 of its length.
+#[derive(Debug, Clone)]
+enum Harm {
+    Flip {
+        at: u16,
+        bit: u8,
+    },
+    Cut {
+        at: u16,
+    },
+    Append {
+        bytes: Vec<u8>,
+    },
+    Zero {
+        at: u16,
+        len: u16,
+    },
+    /// Two spans of its bytes change places.
+    Turn {
+        at: u16,
+        other: u16,
+        len: u16,
+    },
+    /// Another file of its kind stands in its place, and it in the other's.
+    Swap {
+        with: usize,
+    },
+}
+
+fn arb_harm() -> impl Strategy<Value = Harm> {
+    prop_oneof![
+        4 => (any::<u16>(), 0..8_u8).prop_map(|(at, bit)| Harm::Flip { at, bit }),
+        1 => any::<u16>().prop_map(|at| Harm::Cut { at }),
+        1 => prop::collection::vec(any::<u8>(), 1..64).prop_map(|bytes| Harm::Append { bytes }),
+        2 => (any::<u16>(), 1..5_000_u16).prop_map(|(at, len)| Harm::Zero { at, len }),
+        1 => (any::<u16>(), any::<u16>(), 1..300_u16).prop_map(|(at, other, len)| Harm::Turn { at, other, len }),
+        1 => any::<usize>().prop_map(|with| Harm::Swap { with }),
+    ]
+}
+
+fn place(at: u16, len: usize) -> usize {
+    usize::from(at) * len / 65_536
+}
+
+fn harm(files: &mut Files, name: &Path, harm: &Harm) {
+    if let Harm::Swap { with } = harm {
+        let kind = |name: &Path| name.extension().map(ToOwned::to_owned);
+        let others: Vec<PathBuf> = files.keys().filter(|other| kind(other) == kind(name)).cloned().collect();
+        let other = &others[with % others.len()];
+        let (a, b) = (files[name].clone(), files[other].clone());
+        files.insert(name.to_owned(), b);
+        files.insert(other.clone(), a);
+        return;
+    }
+    let bytes = files.get_mut(name).expect("is there");
+    let len = bytes.len();
+    match harm {
+        Harm::Flip { at, bit } if len > 0 => bytes[place(*at, len)] ^= 1 << bit,
+        Harm::Cut { at } => bytes.truncate(place(*at, len)),
+        Harm::Append { bytes: more } => bytes.extend_from_slice(more),
+        Harm::Zero { at, len: zeros } => {
+            let from = place(*at, len);
+            bytes[from..len.min(from + usize::from(*zeros))].fill(0);
+        }
+        Harm::Turn { at, other, len: span } => {
+            let (a, b) = (place(*at.min(other), len), place(*at.max(other), len));
+            let span = usize::from(*span).min(b - a).min(len - b);
+            let (left, right) = bytes.split_at_mut(b);
+            left[a..a + span].swap_with_slice(&mut right[..span]);
+        }
+        _ => {}
+    }
+}
+
+/// Opens the store of these files and compares what it answers.
+fn check(files: &Files, what: &str) {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("has one")).expect("makes");
+        std::fs::write(path, bytes).expect("writes");
+    }
+    let store = match Store::open(Arc::new(OsDisk), dir.path(), config()) {
+        Ok(store) => Arc::new(store),
+        Err(error) => return names_a_file(&error, what),
+    };
+    match answers(&store) {
+        Ok(answers) => {
+            for (given, right) in answers.iter().zip(&WHOLE.1) {
+                assert!(given == right, "{what}: a wrong answer: {given:.300} instead of {right:.300}");
+            }
+        }
+        Err(ScanError::Store(error)) => names_a_file(&error, what),
+        Err(other) => panic!("{what}: {other}"),
+    }
+}
+
+fn names_a_file(error: &StoreError, what: &str) {
+    match error {
+        StoreError::Io { path, .. } | StoreError::Corrupt { path, .. } => {
+            assert!(path.file_name().is_some(), "{what}: {error}");
+        }
+        other => panic!("{what}: {other}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_file_is_an_error_or_does_no_harm(
+        file in any::<prop::sample::Index>(),
+        harms in prop::collection::vec(arb_harm(), 1..3),
+    ) {
+        let mut files = WHOLE.0.clone();
+        let name = files.keys().nth(file.index(files.len())).expect("there are some").clone();
+        harms.iter().for_each(|one| harm(&mut files, &name, one));
+        check(&files, &format!("{} {harms:?}", name.display()));
+    }
+}
+
+#[test]
+fn files_of_equal_form_do_not_stand_in_for_each_other() {
+    for kind in ["parquet", "hidx", "json"] {
+        let names: Vec<&PathBuf> =
+            WHOLE.0.keys().filter(|name| name.extension().is_some_and(|ext| ext == kind)).collect();
+        for with in 1..names.len() {
+            let mut files = WHOLE.0.clone();
+            harm(&mut files, names[0], &Harm::Swap { with });
+            check(&files, &format!("{kind} 0 and {with} swapped"));
+        }
+    }
+}
