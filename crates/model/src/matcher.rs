@@ -82,7 +82,7 @@ pub enum LeafTest {
     /// A word or phrase, without regard to case.
     Words(WordFinder),
     /// A text anywhere, without regard to case.
-    Contains(AhoCorasick),
+    Contains(PartFinder),
     /// A pattern; wildcards are patterns by now.
     Pattern(Regex),
     /// Equal to the literal.
@@ -135,7 +135,7 @@ fn compile_test(target: &Target, test: &Test, dataset: Dataset) -> Result<LeafTe
     Ok(match test {
         Test::Exists => LeafTest::Exists,
         Test::Words(words) => LeafTest::Words(WordFinder::new(words)?),
-        Test::Contains(text) => LeafTest::Contains(any_case(text)?),
+        Test::Contains(text) => LeafTest::Contains(PartFinder::new(text)?),
         Test::Equals(literal) => LeafTest::Equals(typed(target, literal, dataset)?),
         Test::Compare(op, literal) => LeafTest::Compare(*op, typed(target, literal, dataset)?),
         Test::Wildcard(pattern) => LeafTest::Pattern(regex(&wildcard(pattern, is_message(target, dataset)))?),
@@ -392,6 +392,31 @@ pub fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// Finds a text anywhere, without regard to the case of ASCII letters.
+#[derive(Debug, Clone)]
+pub struct PartFinder {
+    part: String,
+    finder: AhoCorasick,
+}
+
+impl PartFinder {
+    fn new(part: &str) -> Result<PartFinder, FilterError> {
+        Ok(PartFinder { part: part.to_owned(), finder: any_case(part)? })
+    }
+
+    /// What is looked for.
+    #[must_use]
+    pub fn part(&self) -> &str {
+        &self.part
+    }
+
+    /// Whether `text` holds it.
+    #[must_use]
+    pub fn is_match(&self, text: &str) -> bool {
+        self.finder.is_match(text)
+    }
+}
+
 /// Finds a word or phrase at word boundaries, without regard to case.
 ///
 /// A boundary is needed only where the phrase itself ends in a letter, digit or `_`. White space in the phrase stands
@@ -433,6 +458,12 @@ impl WordFinder {
     #[must_use]
     pub fn phrase(&self) -> &str {
         &self.phrase
+    }
+
+    /// Whether the phrase must begin and end at a word boundary.
+    #[must_use]
+    pub fn bounds(&self) -> (bool, bool) {
+        (self.bound_start, self.bound_end)
     }
 
     /// Whether `text` holds the phrase.

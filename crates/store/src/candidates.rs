@@ -5,7 +5,6 @@
 use std::ops::Range;
 
 use heimdall_model::Timestamp;
-use heimdall_model::schema::logs;
 
 use crate::eval::Predicate;
 use crate::prune::{self, Known, Verdict};
@@ -29,16 +28,44 @@ pub(crate) enum Purpose {
 pub(crate) struct Candidates {
     /// Rows to read and test.
     pub maybe: Vec<Range<usize>>,
+    /// Those of them whose templates decide every test on the message: their messages need not be read.
+    pub told: Vec<Range<usize>>,
     /// Rows that pass for certain, time included.
     pub yes: u64,
 }
 
 impl Candidates {
-    fn add(&mut self, rows: Range<usize>) {
-        match self.maybe.last_mut() {
-            Some(last) if last.end == rows.start => last.end = rows.end,
-            _ => self.maybe.push(rows),
+    fn add(&mut self, rows: Range<usize>, told: bool) {
+        if told {
+            extend(&mut self.told, rows.clone());
         }
+        extend(&mut self.maybe, rows);
+    }
+
+    /// Parts rising ranges into the rows whose messages are needed and those whose are not.
+    pub(crate) fn by_need(&self, ranges: &[Range<usize>]) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
+        let (mut needed, mut told) = (Vec::new(), Vec::new());
+        for range in ranges {
+            let mut at = range.start;
+            let first = self.told.partition_point(|told| told.end <= range.start);
+            for part in self.told[first..].iter().take_while(|told| told.start < range.end) {
+                let (start, end) = (part.start.max(range.start), part.end.min(range.end));
+                extend(&mut needed, at..start);
+                extend(&mut told, start..end);
+                at = end;
+            }
+            extend(&mut needed, at..range.end);
+        }
+        (needed, told)
+    }
+}
+
+/// Adds rows after the others.
+fn extend(ranges: &mut Vec<Range<usize>>, rows: Range<usize>) {
+    match ranges.last_mut() {
+        _ if rows.is_empty() => {}
+        Some(last) if last.end == rows.start => last.end = rows.end,
+        _ => ranges.push(rows),
     }
 }
 
@@ -58,7 +85,7 @@ pub(crate) fn of(
     let (directory, zones) = (segment.sidecar().runs()?, segment.sidecar().zones()?);
     let dataset = segment.meta.table.dataset;
     let covered = range.covers(segment.meta.min, segment.meta.max);
-    let asks_template = predicate.fields(dataset.attributes()).contains(&logs::TEMPLATE_ID);
+    let asks_template = predicate.asks_template();
     for span in spans {
         let first = directory.runs.partition_point(|run| run.rows.end as usize <= span.start);
         for run in directory.runs[first..].iter().take_while(|run| (run.rows.start as usize) < span.end) {
@@ -68,18 +95,20 @@ pub(crate) fn of(
                 service: Some(directory.service(run)),
                 template: Some((run.template, text.as_deref())),
                 levels: None,
+                decisions: predicate.decisions(),
             };
             let rows = span.start.max(run.rows.start as usize)..span.end.min(run.rows.end as usize);
             match prune::ask(predicate.root(), &known) {
                 Verdict::No => {}
                 Verdict::Yes if covered && purpose == Purpose::Count => found.yes += rows.len() as u64,
                 verdict => {
+                    let told = predicate.asks_messages() && !prune::needs_text(predicate.root(), &known);
                     for rows in touched(rows, &zones, range) {
                         known.levels = Some(zones.0[rows.start / PAGE_ROWS].levels);
                         let is_wanted =
                             verdict == Verdict::Yes || prune::ask(predicate.root(), &known) != Verdict::No;
                         if is_wanted {
-                            found.add(rows);
+                            found.add(rows, told);
                         }
                     }
                 }

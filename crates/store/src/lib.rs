@@ -4,7 +4,7 @@
 //! - [`memtable`]: rows not yet in a segment; [`segment`]: immutable Parquet files with a [`sidecar`], both read by
 //!   range ([`files`]); [`merge`]: several into one
 //! - [`block`]: rows in columns; [`eval`]: filters over them; [`prune`], [`candidates`]: what a filter rules out
-//!   unread
+//!   unread, [`decisions`]: what templates tell of messages
 //! - [`scan`]: the one scan operator behind search, aggregation and count
 //! - [`template`]: the template miner and catalog; [`rollup`]: counts per minute, service and level
 //! - [`version`]: what has changed since
@@ -15,6 +15,7 @@
 mod block;
 mod candidates;
 mod checksums;
+mod decisions;
 mod eval;
 mod files;
 mod manifest;

@@ -6,6 +6,8 @@ use heimdall_model::matcher::{Leaf, Node};
 use heimdall_model::schema::logs;
 use heimdall_model::{Dataset, Target};
 
+use crate::decisions::Decisions;
+
 /// Three-valued answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -26,6 +28,8 @@ pub(crate) struct Known<'a> {
     pub template: Option<(u32, Option<&'a str>)>,
     /// Level codes among them, bit 0 for none.
     pub levels: Option<u8>,
+    /// What is certain of their messages by template.
+    pub decisions: &'a Decisions,
 }
 
 /// Asks a compiled filter about rows of which only so much is known.
@@ -65,10 +69,25 @@ fn ask_leaf(leaf: &Leaf, known: &Known<'_>) -> Verdict {
         Target::Field(id) if known.dataset == Dataset::Logs && *id == logs::LEVEL => {
             known.levels.map_or(Verdict::Maybe, |levels| ask_levels(leaf, levels))
         }
+        Target::Field(id) if known.dataset == Dataset::Logs && *id == logs::MESSAGE => {
+            known.template.map_or(Verdict::Maybe, |(id, _)| known.decisions.verdict(leaf, id))
+        }
         Target::Template => {
             known.template.map_or(Verdict::Maybe, |(_, text)| sure(text.is_some_and(|text| leaf.text(text))))
         }
         _ => Verdict::Maybe,
+    }
+}
+
+/// Whether some test on the message is not decided by the template: the text must be read.
+pub(crate) fn needs_text(node: &Node, known: &Known<'_>) -> bool {
+    match node {
+        Node::All => false,
+        Node::Not(part) => needs_text(part, known),
+        Node::And(parts) | Node::Or(parts) => parts.iter().any(|part| needs_text(part, known)),
+        Node::Leaf(leaf) => {
+            leaf.target == Target::Field(logs::MESSAGE) && ask_leaf(leaf, known) == Verdict::Maybe
+        }
     }
 }
 
@@ -99,6 +118,7 @@ mod tests {
                 service: Some(Some(service)),
                 template: None,
                 levels: Some(levels),
+                decisions: &Decisions::default(),
             };
             assert_eq!(ask(&node, &known), expected, "{filter:?}");
         };

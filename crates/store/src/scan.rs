@@ -17,11 +17,12 @@ use std::time::Instant;
 use arrow::array::BooleanArray;
 use arrow::buffer::BooleanBuffer;
 use heimdall_model::matcher::FilterError;
+use heimdall_model::schema::logs;
 use heimdall_model::{Dataset, FieldId, Filter, Level, Matcher, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::block::RowBlock;
-use crate::candidates::{self, Purpose};
+use crate::candidates::{self, Candidates, Purpose};
 use crate::eval::Predicate;
 use crate::memtable::Chunk;
 use crate::rollup::Rollup;
@@ -211,13 +212,15 @@ impl Store {
         request: &'a ScanRequest,
         control: &'a Control,
     ) -> Result<Scan<'a>, ScanError> {
-        let matcher = Matcher::compile(&request.filter, request.dataset)?;
+        let matcher = Box::new(Matcher::compile(&request.filter, request.dataset)?);
         let (store, tenant) = (Arc::clone(self), request.tenant.clone());
-        let predicate =
-            Predicate::new(matcher, request.dataset, Box::new(move |id| store.template_text(&tenant, id)));
-        let tested = predicate.fields(request.dataset.attributes());
         let table = TableKey { tenant: request.tenant.clone(), dataset: request.dataset };
         let (mut chunks, mut segments) = self.snapshot(&table);
+        // After the rows: see `decisions`.
+        let decisions = self.decide(&request.tenant, request.dataset, &matcher.root);
+        let text = Box::new(move |id| store.template_text(&tenant, id));
+        let predicate = Predicate::new(matcher, request.dataset, decisions, text);
+        let tested = predicate.fields(request.dataset.attributes());
         let stats = ScanStats { segments_total: segments.len(), ..ScanStats::default() };
         chunks.retain(|chunk| request.range.touches(chunk.min, chunk.max));
         segments.retain(|segment| request.range.touches(segment.meta.min, segment.meta.max));
@@ -376,9 +379,8 @@ impl Scan<'_> {
         for segment in self.segments.clone() {
             let candidates = candidates::of(&segment, &self.predicate, self.request.range, Purpose::Count)?;
             count += candidates.yes;
-            self.matching(&segment, &candidates.maybe, &mut |_, rows| {
+            self.matching(&segment, &candidates, &candidates.maybe, &mut |_, rows| {
                 count += rows.len() as u64;
-                ControlFlow::Continue(())
             })?;
         }
         Ok(count)
@@ -449,10 +451,10 @@ impl Scan<'_> {
             Ok(flow)
         };
         for part in parts(&candidates.maybe, FETCH_ROWS) {
-            self.matching(segment, &part, &mut |_, rows| {
+            self.matching(segment, &candidates, &part, &mut |_, rows| {
                 numbers.extend_from_slice(rows);
-                ControlFlow::Continue(())
             })?;
+            numbers.sort_unstable();
             if !numbers.is_empty() && fetch(&mut numbers)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -460,15 +462,24 @@ impl Scan<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Reads some rows, and hands on those that pass, with their row numbers. Only the filter's columns are in them.
+    /// Reads some of the candidates, and hands on those that pass, with their row numbers. Only the filter's columns are in
+    /// them; those without their messages come last.
     fn matching(
         &mut self,
         segment: &Segment,
+        candidates: &Candidates,
         ranges: &[Range<usize>],
-        each: &mut dyn FnMut(&RowBlock, &[u32]) -> ControlFlow<()>,
+        each: &mut dyn FnMut(&RowBlock, &[u32]),
     ) -> Result<(), ScanError> {
-        let tested = self.tested.clone();
-        self.read_passing(segment, ranges, Some(&tested), &mut |block, rows| each(&block, rows))
+        let mut tested = self.tested.clone();
+        let (needed, told) = candidates.by_need(ranges);
+        let mut each = |block: RowBlock, rows: &[u32]| {
+            each(&block, rows);
+            ControlFlow::Continue(())
+        };
+        self.read_passing(segment, &needed, Some(&tested), &mut each)?;
+        tested.retain(|field| *field != logs::MESSAGE);
+        self.read_passing(segment, &told, Some(&tested), &mut each)
     }
 
     fn read_passing(
@@ -551,11 +562,10 @@ impl Scan<'_> {
                 break;
             }
             ranges.sort_unstable_by_key(|range| range.start);
-            self.matching(segment, &ranges, &mut |block, rows| {
+            self.matching(segment, &candidates, &ranges, &mut |block, rows| {
                 for (row, number) in rows.iter().enumerate() {
                     best.offer(block, row, Place::Segment { segment: index, row: *number });
                 }
-                ControlFlow::Continue(())
             })?;
         }
         Ok(())

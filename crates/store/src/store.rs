@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use heimdall_journal::disk::Disk;
 use heimdall_model::batch::{Column, Primitive, Validity};
+use heimdall_model::matcher::Node;
 use heimdall_model::schema::logs;
 use heimdall_model::{Batch, Dataset, Tenant};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 
+use crate::decisions::{DecisionCache, Decisions};
 use crate::files::Files;
 use crate::manifest::{CatalogFile, Manifest, NamedFile};
 use crate::memtable::{Chunk, Memtable};
@@ -166,6 +168,7 @@ pub struct Store {
     /// Held by whoever replaces segments: merges, retention. Flushes only add some.
     pub(crate) upkeep: Mutex<()>,
     catalogs: Mutex<BTreeMap<Tenant, Catalog>>,
+    decisions: DecisionCache,
 }
 
 impl std::fmt::Debug for Store {
@@ -210,6 +213,7 @@ impl Store {
             manifest: Mutex::new(manifest),
             upkeep: Mutex::default(),
             catalogs: Mutex::new(catalogs),
+            decisions: DecisionCache::default(),
         })
     }
 
@@ -258,6 +262,13 @@ impl Store {
     /// Runs `read` over the template catalog of a tenant, when it has one.
     pub fn with_templates<T>(&self, tenant: &Tenant, read: impl FnOnce(&Miner) -> T) -> Option<T> {
         self.catalogs.lock().get(tenant).map(|catalog| read(&catalog.miner))
+    }
+
+    /// Decides the tests on messages of a filter by template. The rows it will be asked for must have been taken before.
+    pub(crate) fn decide(&self, tenant: &Tenant, dataset: Dataset, root: &Node) -> Decisions {
+        self.decisions.decide(tenant, dataset, root, |each| {
+            self.with_templates(tenant, |miner| each(miner));
+        })
     }
 
     /// Adds a batch whose base position is set. It is searchable on return.

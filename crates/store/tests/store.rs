@@ -81,6 +81,10 @@ fn arb_test() -> impl Strategy<Value = Filter> {
         )),
         (0..6_usize).prop_map(move |i| field("message", Test::Words(WORDS[i].into()))),
         (0..1000_u32).prop_map(move |n| field("message", Test::Wildcard(format!("{n}*")))),
+        (0..6_usize, 0..6_usize)
+            .prop_map(move |(a, b)| field("message", Test::Words(format!("{} {}", WORDS[a], WORDS[b])))),
+        (0..6_usize).prop_map(move |i| field("message", Test::Contains(WORDS[i][1..4].into()))),
+        (0..6_usize).prop_map(move |i| field("message", Test::Regex(format!(r"^{} .* \d\d$", WORDS[i])))),
         (2..6_u32).prop_map(move |n| field("status", Test::Equals(Literal::new(&format!("{n}00"))))),
         (0..4_u32).prop_map(move |n| field("a.b", Test::Equals(Literal::new(&format!("X{n}"))))),
         Just(field("span_id", Test::Exists)),
@@ -325,4 +329,43 @@ fn records_at_the_ends_of_time_are_counted_like_others() {
     store.upkeep(Timestamp(0), &|| ControlFlow::Continue(())).expect("keeps");
     assert_eq!(counted(&store), 4);
     check_against_reference(&store, &[batch], &Filter::All, TimeRange::ALL, 10);
+}
+
+/// A phrase that stands in the constant part of its templates is counted, and others are ruled out, without reading a row.
+#[test]
+fn what_templates_decide_is_not_read() {
+    let store = open(&ForgetfulDisk::default());
+    let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(1));
+    for n in 0..3000_i64 {
+        builder.set_int(logs::TIMESTAMP, n);
+        let message = match n % 3 {
+            0 => format!("Failed login of u{n} from 10.0.{}.7", n % 200),
+            1 => format!("request {n} took {} ms", n * 7),
+            _ => format!("cache miss for key k{n}"),
+        };
+        builder.set_text(logs::MESSAGE, &message);
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(1, 0);
+    add(&store, &batch);
+    assert!(store.freeze(1, Vec::new));
+    store.commit_frozen().expect("commits");
+    let count = |test: Test, range: TimeRange| {
+        let filter = Filter::field(logs::MESSAGE, test);
+        let request = ScanRequest { tenant: tenant(), dataset: Dataset::Logs, range, filter, fields: None };
+        let (count, stats) = store.count(&request, &Control::default()).expect("counts");
+        (count, stats.rows_scanned)
+    };
+    let all = TimeRange::ALL;
+    assert_eq!(count(Test::Words("failed login".into()), all), (1000, 0));
+    assert_eq!(count(Test::Regex("[Ff]ailed .* from".into()), all), (1000, 0));
+    assert_eq!(count(Test::Words("refused".into()), all), (0, 0));
+    assert_eq!(
+        count(Test::Words("10.0.7.7".into()), all),
+        (5, 1000),
+        "only the template with addresses is read"
+    );
+    let part = TimeRange { from: Timestamp(0), to: Timestamp(300) };
+    assert_eq!(count(Test::Words("cache miss".into()), part), (100, 1000));
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::block::RowBlock;
+use crate::decisions::Decisions;
 use crate::eval::Predicate;
 use crate::files::Files;
 use crate::sidecar::SidecarWriter;
@@ -183,7 +184,7 @@ fn sidecar(blocks: &[RowBlock], page_rows: usize) -> SidecarFile {
 
 fn predicate(filter: &Filter) -> Predicate {
     let matcher = Matcher::compile(filter, Dataset::Logs).expect("compiles");
-    Predicate::new(matcher, Dataset::Logs, Box::new(|_| None))
+    Predicate::new(Box::new(matcher), Dataset::Logs, Decisions::default(), Box::new(|_| None))
 }
 
 #[track_caller]

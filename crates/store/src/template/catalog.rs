@@ -93,6 +93,11 @@ impl Template {
         self.count
     }
 
+    /// Returns the value of [`Miner::changes`](super::Miner::changes) when the description of the messages of this id grew last.
+    pub fn changed_at(&self) -> u64 {
+        self.texts.changed_at
+    }
+
     /// Returns the id this one was placed under: itself for the root of a cluster. See `Miner::canonical` for the root.
     pub fn parent(&self) -> TemplateId {
         self.parent

@@ -269,6 +269,11 @@ impl Miner {
         values.collect::<Option<_>>().unwrap_or_default()
     }
 
+    /// Returns how often the description of the messages of some id has grown; see [`Template::changed_at`].
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Returns about how many bytes of memory the miner holds.
     pub fn memory_bytes(&self) -> usize {
         let templates: usize = self.templates.iter().map(Template::memory_bytes).sum();

@@ -15,6 +15,7 @@
 
 mod catalog;
 mod codec;
+mod decide;
 pub mod limits;
 mod miner;
 mod slot;
@@ -23,4 +24,5 @@ mod tokens;
 
 pub use catalog::{Template, TemplateId, TemplateToken};
 pub use codec::TemplateError;
+pub(crate) use decide::Question;
 pub use miner::{Miner, MinerConfig};
