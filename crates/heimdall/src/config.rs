@@ -216,6 +216,10 @@ pub(crate) struct StoreConfig {
     pub flush_bytes: Size,
     /// Age of the oldest row in memory at which segments are written. Default `60s`: bounds what a restart replays.
     pub flush_age: Period,
+    /// Fields of logs whose values are counted as records are written, by class of `status`: their most frequent values and
+    /// the number of different ones are then answered without a scan. Canonical or attribute names; at most 64; segments
+    /// already written keep what they have. Default `user_id`, `source_ip`, `status`.
+    pub cube_fields: Vec<String>,
     /// Bytes of what is known about segments (runs, page bounds, counts) that is kept decoded in memory. Default `256MiB`;
     /// what does not fit is read again when needed.
     pub sidecar_cache_bytes: Size,
@@ -229,6 +233,7 @@ impl Default for StoreConfig {
             flush_rows: 1_000_000,
             flush_bytes: Size(128 << 20),
             flush_age: Period::seconds(60),
+            cube_fields: heimdall_store::StoreConfig::default().cube_fields,
             sidecar_cache_bytes: Size(256 << 20),
         }
     }

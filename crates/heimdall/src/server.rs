@@ -298,6 +298,7 @@ fn store_config(config: &Config) -> heimdall_store::StoreConfig {
         flush_age: duration(config.store.flush_age),
         retention: duration(config.store.retention),
         retention_bytes: config.store.retention_bytes.0,
+        cube_fields: config.store.cube_fields.clone(),
         sidecar_cache_bytes: config.store.sidecar_cache_bytes.usize(),
         ..heimdall_store::StoreConfig::default()
     }

@@ -1,11 +1,10 @@
 //! The state of one aggregate of one group.
 
 use heimdall_model::Value;
+use heimdall_store::summary::{Distinct, Sketch};
 
 use crate::cell::Cell;
-use crate::distinct::Distinct;
 use crate::query::Func;
-use crate::sketch::Sketch;
 
 /// What an aggregate has seen.
 #[derive(Debug, Clone)]
@@ -68,14 +67,10 @@ impl State {
     }
 
     /// Adds a present value of a record at `place`; returns by how many bytes the state grew.
-    pub(crate) fn add(&mut self, cell: &Cell<'_>, place: (i64, u64), scratch: &mut Vec<u8>) -> usize {
+    pub(crate) fn add(&mut self, cell: &Cell<'_>, place: (i64, u64)) -> usize {
         match self {
             State::Count(count) => *count += 1,
-            State::Distinct(distinct) => {
-                scratch.clear();
-                cell.encode(scratch);
-                return distinct.add(scratch);
-            }
+            State::Distinct(distinct) => return distinct.add(cell.summary().hash()),
             State::Sum(sum) => sum.add(cell),
             State::Moments { count, mean, m2 } => {
                 if let Some(x) = cell.number() {
@@ -198,10 +193,9 @@ mod tests {
 
     fn result(func: Func, values: &[Value]) -> String {
         let mut state = State::new(func);
-        let mut scratch = Vec::new();
         for (index, value) in values.iter().enumerate() {
             let place = (i64::try_from(index % 2).expect("small"), index as u64);
-            state.add(&Cell::from(value), place, &mut scratch);
+            state.add(&Cell::from(value), place);
         }
         state.result(func, Some(2.0)).to_string()
     }

@@ -10,6 +10,7 @@ use heimdall_model::filter::Target;
 use heimdall_model::matcher::{Leaf, Node, to_hex};
 use heimdall_model::schema::FieldType;
 use heimdall_model::{Level, Tenant, Timestamp, Value};
+use heimdall_store::summary::SummaryValue;
 use heimdall_store::{RowBlock, Store};
 
 /// A value of one row.
@@ -76,6 +77,20 @@ impl Cell<'_> {
         }
     }
 
+    /// The value as summaries keep it: equal and of the same hash exactly for equal values.
+    pub(crate) fn summary(&self) -> SummaryValue<'_> {
+        match self {
+            Cell::Null => SummaryValue::Null,
+            Cell::Bool(b) => SummaryValue::Bool(*b),
+            Cell::Int(n) => SummaryValue::Int(*n),
+            Cell::Float(x) => SummaryValue::number(*x),
+            Cell::Level(level) => SummaryValue::Level(*level),
+            Cell::Time(time) => SummaryValue::Time(*time),
+            Cell::Text(text) => SummaryValue::Text(text),
+            Cell::Json(raw) => SummaryValue::Json(raw),
+        }
+    }
+
     /// Appends bytes that are equal exactly for equal values; 5 and 5.0 are equal.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let mut put = |tag: u8, bytes: &[u8]| {
@@ -123,6 +138,21 @@ impl<'a> From<&'a Value> for Cell<'a> {
             Value::Time(time) => Cell::Time(*time),
             Value::Level(level) => Cell::Level(*level),
             Value::Json(json) => Cell::Json(Cow::Owned(json.to_string())),
+        }
+    }
+}
+
+impl<'a> From<SummaryValue<'a>> for Cell<'a> {
+    fn from(value: SummaryValue<'a>) -> Cell<'a> {
+        match value {
+            SummaryValue::Null => Cell::Null,
+            SummaryValue::Bool(b) => Cell::Bool(b),
+            SummaryValue::Int(n) => Cell::Int(n),
+            SummaryValue::Float(x) => Cell::Float(x),
+            SummaryValue::Level(level) => Cell::Level(level),
+            SummaryValue::Time(time) => Cell::Time(time),
+            SummaryValue::Text(text) => Cell::Text(Cow::Borrowed(text)),
+            SummaryValue::Json(raw) => Cell::Json(Cow::Borrowed(raw)),
         }
     }
 }

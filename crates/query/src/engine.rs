@@ -13,7 +13,9 @@ use std::time::Instant;
 use heimdall_model::filter::Target;
 use heimdall_model::matcher::{FilterError, Matcher};
 use heimdall_model::{Dataset, FieldId, Level, Tenant, Timestamp, Value, schema};
-use heimdall_store::{Control, Hit, RowBlock, ScanError, ScanPlan, ScanRequest, ScanStats, Store, TimeRange};
+use heimdall_store::{
+    Bin, Control, CountsBy, Hit, RowBlock, ScanError, ScanPlan, ScanRequest, ScanStats, Store, TimeRange,
+};
 use serde::Serialize;
 
 pub use crate::plan::Strategy;
@@ -457,15 +459,21 @@ impl<'a> Run<'a> {
         let mut matched = 0;
         let (tenant, dataset) = (&self.query.tenant, self.query.dataset);
         let service_field = dataset.service();
-        self.store
-            .rollup(tenant, dataset, whole, &mut |time, service, level, count| {
+        let view = self.store.view(tenant, dataset);
+        let span = by.iter().find_map(|key| if let GroupKey::Bin(span) = key { Some(*span) } else { None });
+        let bin = span.map(|span_ns| Bin { span_ns });
+        view.counts(
+            whole,
+            CountsBy { bin, service: true, level: true },
+            &mut |time, service, level, count| {
                 let minute = Minute { time, service, level, service_field };
                 if result.is_ok() && passes(&matcher.root, &minute, 0) {
                     matched += count;
                     result = grouping.add_counted(&minute, count);
                 }
-            })
-            .map_err(|error| QueryError::Store(ScanError::from(error)))?;
+            },
+        )
+        .map_err(|error| QueryError::Store(ScanError::from(error)))?;
         result?;
         self.stats.rows_matched += matched;
         let fields = self.plan.fields(by.iter().map(GroupKey::target));

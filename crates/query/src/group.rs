@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 
 use heimdall_model::filter::Target;
-use heimdall_model::time::{NS_PER_DAY, NS_PER_SECOND, NS_PER_WEEK};
+use heimdall_model::time::NS_PER_SECOND;
 use heimdall_model::{Timestamp, Value};
+use heimdall_store::Bin;
 
 use crate::aggregate::State;
 use crate::cell::{Cell, Rows};
@@ -65,7 +66,7 @@ impl<'q> Grouping<'q> {
                 Some(target) => {
                     let cell = rows.cell(target, row);
                     if !cell.is_null() {
-                        self.bytes += state.add(&cell, place, &mut self.scratch);
+                        self.bytes += state.add(&cell, place);
                     }
                 }
             }
@@ -194,10 +195,7 @@ pub(crate) fn range_ns(range: TimeRange) -> Option<i64> {
 
 /// Start of the span that holds a time: spans count from the epoch, whole weeks from a Monday.
 pub(crate) fn bin_start(time: Timestamp, span: i64) -> Timestamp {
-    const MONDAY: i64 = -3 * NS_PER_DAY;
-    let origin = if span % NS_PER_WEEK == 0 { MONDAY } else { 0 };
-    let past = (i128::from(time.0) - i128::from(origin)).rem_euclid(i128::from(span));
-    Timestamp(time.0.saturating_sub(i64::try_from(past).unwrap_or(0)))
+    Bin { span_ns: span }.start(time)
 }
 
 fn key_cell<'a>(key: &GroupKey, rows: &'a impl Rows, row: usize) -> Cell<'a> {

@@ -5,7 +5,7 @@
 //! - [`engine`]: execution within limits, [`engine::Explain`]; `plan`: what the store does and what follows
 //! - [`answer`]: what comes back
 //! - [`cache`]: answers given again while they are right; `chart`: those over time, of which only the new part is computed
-//! - `group`, `aggregate`, `sketch`, `distinct`: `stats`; `top`: the first rows by a sort; `table`: pipes in memory
+//! - `group`, `aggregate`: `stats`; `top`: the first rows by a sort; `table`: pipes in memory
 //! - `cell`: one value of one row, whatever holds it
 //!
 //! Knows nothing of HTTP or terminals. Reference of the search line: docs/search-line.md.
@@ -15,13 +15,11 @@ pub mod answer;
 pub mod cache;
 mod cell;
 mod chart;
-mod distinct;
 pub mod engine;
 mod group;
 mod plan;
 pub mod query;
 pub mod search;
-mod sketch;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ pub(crate) enum Cells {
 }
 
 impl Cells {
-    fn array(&self) -> &dyn Array {
+    pub(crate) fn array(&self) -> &dyn Array {
         match self {
             Cells::Int(array) => array,
             Cells::Float(array) => array,

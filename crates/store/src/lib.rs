@@ -6,8 +6,9 @@
 //! - [`block`]: rows in columns; [`eval`]: filters over them; [`prune`], [`candidates`]: what a filter rules out
 //!   unread, [`decisions`]: what templates tell of messages
 //! - [`scan`]: the one scan operator behind search, aggregation and count
-//! - [`template`]: the template miner and catalog; [`rollup`]: counts per minute, service and level
 //! - [`version`]: what has changed since
+//! - [`template`]: the template miner and catalog; [`summary`]: what is counted of rows when they are written, and
+//!   [`view`]: what that answers
 //! - [`upkeep`]: retention by time and size, compaction of small segments
 //!
 //! Knows nothing of protocols, languages or alerts. Formats: docs/formats/segment.md, manifest.md, templates.md.
@@ -22,21 +23,24 @@ mod manifest;
 mod memtable;
 mod merge;
 mod prune;
-mod rollup;
 mod scan;
 mod segment;
 mod sidecar;
 mod signature;
 mod store;
+pub mod summary;
 pub mod template;
 mod upkeep;
 mod version;
+mod view;
 
 pub use block::RowBlock;
 pub use scan::{
-    Control, Hit, Order, RollupVisitor, SEARCH_BYTES_MAX, ScanError, ScanPlan, ScanRequest, ScanStats,
-    TimeRange,
+    Control, Hit, Order, SEARCH_BYTES_MAX, ScanError, ScanPlan, ScanRequest, ScanStats, TimeRange,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreStatus};
 pub use upkeep::{Pace, UpkeepReport};
 pub use version::DataVersion;
+pub use view::{
+    Bin, CountVisitor, CountsBy, Covered, Cubes, FieldStatistics, ServiceLatency, View, has_latency,
+};

@@ -4,32 +4,55 @@
 //! - a sealed chunk never changes; small appends gather in one active batch of at most [`ACTIVE_ROWS_MAX`] rows;
 //! - a snapshot sees every append that returned before it, and no part of a later one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use heimdall_model::{Batch, Timestamp};
+use bytes::Bytes;
+use heimdall_model::{Batch, Target, Timestamp};
 use parking_lot::Mutex;
 
 use crate::block::RowBlock;
-use crate::rollup::Rollup;
+use crate::sidecar::kind;
+use crate::summary::{Block, CountsBuilder, ValuesBuilder};
 
 /// Rows the active batch holds before it is sealed; a batch at least this large becomes a chunk of its own.
 pub(crate) const ACTIVE_ROWS_MAX: usize = 4096;
 
-/// An immutable block of rows with its bounds and counts.
+/// An immutable block of rows with its bounds, and its summaries once they were asked for.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub block: RowBlock,
     pub min: Timestamp,
     pub max: Timestamp,
-    pub rollup: Rollup,
     pub bytes: usize,
+    counts: OnceLock<Vec<Block>>,
+    values: OnceLock<Vec<Block>>,
 }
 
 impl Chunk {
     pub(crate) fn new(block: RowBlock) -> Chunk {
         let times = || (0..block.rows()).map(|row| block.timestamp(row));
         let (min, max) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
-        Chunk { min, max, rollup: Rollup::of(&block), bytes: block.byte_size(), block }
+        let bytes = block.byte_size();
+        Chunk { min, max, bytes, block, counts: OnceLock::new(), values: OnceLock::new() }
+    }
+
+    /// A block of the summary: made when first asked for, kept as long as the rows.
+    pub(crate) fn summary(&self, kind: u32, declared: &[Target]) -> Option<Bytes> {
+        let is_of_values = matches!(kind, kind::CUBES | kind::FIELD_STATISTICS) || kind >= kind::CUBE_FIRST;
+        let blocks = if is_of_values {
+            self.values.get_or_init(|| {
+                let mut values = ValuesBuilder::new(declared);
+                values.add(&self.block);
+                values.finish(false)
+            })
+        } else {
+            self.counts.get_or_init(|| {
+                let mut counts = CountsBuilder::default();
+                counts.add(&self.block);
+                counts.finish()
+            })
+        };
+        blocks.iter().find(|(of, _)| *of == kind).map(|(_, bytes)| bytes.clone())
     }
 }
 

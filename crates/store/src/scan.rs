@@ -18,17 +18,17 @@ use arrow::array::BooleanArray;
 use arrow::buffer::BooleanBuffer;
 use heimdall_model::matcher::FilterError;
 use heimdall_model::schema::logs;
-use heimdall_model::{Dataset, FieldId, Filter, Level, Matcher, Tenant, Timestamp};
+use heimdall_model::{Dataset, FieldId, Filter, Matcher, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::block::RowBlock;
 use crate::candidates::{self, Candidates, Purpose};
 use crate::eval::Predicate;
 use crate::memtable::Chunk;
-use crate::rollup::Rollup;
 use crate::segment::{Segment, TableKey};
 use crate::sidecar::PAGE_ROWS;
 use crate::store::{Store, StoreError};
+use crate::view::View;
 
 /// Most rows of a segment whose numbers are gathered before their other columns are fetched.
 const FETCH_ROWS: usize = 65_536;
@@ -73,9 +73,6 @@ pub struct ScanRequest {
     /// Fields wanted; timestamps and ids always come along. `None` is all of them.
     pub fields: Option<Vec<FieldId>>,
 }
-
-/// Takes one count of a rollup: start of the minute, service, level, rows.
-pub type RollupVisitor<'a> = dyn FnMut(Timestamp, Option<&str>, Option<Level>, u64) + 'a;
 
 /// Order of a search's hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -212,16 +209,24 @@ impl Store {
         request: &'a ScanRequest,
         control: &'a Control,
     ) -> Result<Scan<'a>, ScanError> {
+        self.begin_in(self.view(&request.tenant, request.dataset), request, control)
+    }
+
+    fn begin_in<'a>(
+        self: &Arc<Self>,
+        view: View,
+        request: &'a ScanRequest,
+        control: &'a Control,
+    ) -> Result<Scan<'a>, ScanError> {
         let matcher = Box::new(Matcher::compile(&request.filter, request.dataset)?);
         let (store, tenant) = (Arc::clone(self), request.tenant.clone());
-        let table = TableKey { tenant: request.tenant.clone(), dataset: request.dataset };
-        let (mut chunks, mut segments) = self.snapshot(&table);
+        let View { mut chunks, mut segments, segments_total, .. } = view;
         // After the rows: see `decisions`.
         let decisions = self.decide(&request.tenant, request.dataset, &matcher.root);
         let text = Box::new(move |id| store.template_text(&tenant, id));
         let predicate = Predicate::new(matcher, request.dataset, decisions, text);
         let tested = predicate.fields(request.dataset.attributes());
-        let stats = ScanStats { segments_total: segments.len(), ..ScanStats::default() };
+        let stats = ScanStats { segments_total, ..ScanStats::default() };
         chunks.retain(|chunk| request.range.touches(chunk.min, chunk.max));
         segments.retain(|segment| request.range.touches(segment.meta.min, segment.meta.max));
         let bytes_before = segments.iter().map(|segment| segment.bytes_read()).sum();
@@ -238,7 +243,22 @@ impl Store {
         control: &Control,
         each: &mut dyn FnMut(&RowBlock) -> ControlFlow<()>,
     ) -> Result<ScanStats, ScanError> {
-        let mut scan = self.begin(request, control)?;
+        self.scan_in(&self.view(&request.tenant, request.dataset), request, control, each)
+    }
+
+    /// Hands every passing row of a view to `each`, in blocks, in no particular order. The view is of the request's
+    /// tenant and dataset.
+    ///
+    /// # Errors
+    /// [`ScanError`]; what `each` has seen until then is not the whole.
+    pub fn scan_in(
+        self: &Arc<Self>,
+        view: &View,
+        request: &ScanRequest,
+        control: &Control,
+        each: &mut dyn FnMut(&RowBlock) -> ControlFlow<()>,
+    ) -> Result<ScanStats, ScanError> {
+        let mut scan = self.begin_in(view.clone(), request, control)?;
         scan.run(each)?;
         Ok(scan.finish())
     }
@@ -273,33 +293,6 @@ impl Store {
         let mut scan = self.begin(request, control)?;
         let hits = scan.search(order, limit)?;
         Ok((hits, scan.finish()))
-    }
-
-    /// Exact counts of all rows of whole minutes, by minute, service and level.
-    ///
-    /// # Errors
-    /// A sidecar could not be read.
-    pub fn rollup(
-        self: &Arc<Self>,
-        tenant: &Tenant,
-        dataset: Dataset,
-        range: TimeRange,
-        each: &mut RollupVisitor<'_>,
-    ) -> Result<(), StoreError> {
-        let (chunks, segments) = self.snapshot(&TableKey { tenant: tenant.clone(), dataset });
-        let mut feed = |rollup: &Rollup| {
-            for cell in &rollup.cells {
-                let start = Rollup::start(cell);
-                if range.from <= start && start < range.to {
-                    each(start, rollup.service(cell), Level::from_code(cell.level), cell.count);
-                }
-            }
-        };
-        chunks.iter().for_each(|chunk| feed(&chunk.rollup));
-        for segment in segments.iter().filter(|s| range.touches(s.meta.min, s.meta.max)) {
-            feed(segment.sidecar().rollup()?.as_ref());
-        }
-        Ok(())
     }
 
     /// What a scan would do, without doing it.

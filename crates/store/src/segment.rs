@@ -18,7 +18,7 @@ use arrow::error::ArrowError;
 use foldhash::{HashMap, HashSet};
 use heimdall_journal::disk::{Disk, DiskFile};
 use heimdall_model::schema::{self, logs, metrics};
-use heimdall_model::{Dataset, FieldId, FieldType, Tenant, Timestamp};
+use heimdall_model::{Dataset, FieldId, FieldType, Target, Tenant, Timestamp};
 use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -36,10 +36,10 @@ use crate::block::{Cells, RowBlock, arrow_type};
 use crate::checksums::{CheckedFile, Checksums};
 use crate::files::{Files, RangeFile};
 use crate::memtable::Chunk;
-use crate::rollup::{Rollup, RollupCounter};
 use crate::sidecar::{LayoutBuilder, PAGE_ROWS, SidecarFile, SidecarWriter, kind};
 use crate::signature::SignatureBuilder;
 use crate::store::StoreError;
+use crate::summary::SummaryBuilder;
 
 /// Rows of one row group, and the most rows of a segment written from memory.
 pub(crate) const SEGMENT_ROWS_MAX: usize = 1 << 20;
@@ -422,7 +422,7 @@ pub(crate) struct SegmentWriter {
     failed: Arc<Mutex<Option<io::Error>>>,
     layout: LayoutBuilder,
     signature: SignatureBuilder,
-    rollup: RollupCounter,
+    summary: SummaryBuilder,
     is_whole: bool,
 }
 
@@ -437,13 +437,14 @@ impl Drop for SegmentWriter {
 
 impl SegmentWriter {
     /// Begins the files of segment `id`; a leftover of the same name is replaced. `columns` are all those in which a
-    /// row may have a value.
+    /// row may have a value, `declared` the fields that cubes are made of.
     pub(crate) fn create(
         files: &Arc<Files>,
         id: u64,
         table: &TableKey,
         columns: Vec<FieldId>,
         first: Timestamp,
+        declared: &[Target],
     ) -> Result<SegmentWriter, StoreError> {
         let meta = SegmentMeta::new(id, table.clone(), first);
         let sink = DiskSink::create(files.disk.as_ref(), &files.path(&meta.parquet_name()), id)?;
@@ -460,7 +461,7 @@ impl SegmentWriter {
             failed,
             layout: LayoutBuilder::default(),
             signature: SignatureBuilder::new(table.dataset),
-            rollup: RollupCounter::default(),
+            summary: SummaryBuilder::new(table.dataset, declared),
             is_whole: false,
         })
     }
@@ -469,14 +470,10 @@ impl SegmentWriter {
     pub(crate) fn write(&mut self, block: &RowBlock) -> Result<(), StoreError> {
         self.layout.add(block);
         self.signature.add(block);
+        self.summary.add(block);
         self.meta.include(block);
         let batch = record_batch(block, &self.columns, &self.schema)?;
         self.parquet.write(&batch).map_err(|error| self.failure(&error))
-    }
-
-    /// Counts rows that are, or will be, written.
-    pub(crate) fn count(&mut self, rollup: &Rollup) {
-        self.rollup.add(rollup);
     }
 
     /// Ends and syncs both files.
@@ -492,7 +489,8 @@ impl SegmentWriter {
         sidecar.put(&std::mem::take(&mut sink.checksums));
         sidecar.put(&self.layout.runs);
         sidecar.put(&self.layout.zones);
-        sidecar.put(&std::mem::take(&mut self.rollup).finish());
+        let summary = std::mem::take(&mut self.summary).finish();
+        summary.iter().for_each(|(kind, content)| sidecar.put_bytes(*kind, content));
         if let Some((shape, rows)) = self.signature.take() {
             sidecar.put(&shape);
             sidecar.put_cells(kind::SIGNATURE_ROWS, rows);
@@ -521,6 +519,7 @@ pub(crate) fn write_chunks(
     id: u64,
     table: &TableKey,
     chunks: &[Arc<Chunk>],
+    declared: &[Target],
 ) -> Result<SegmentMeta, StoreError> {
     let blocks: Vec<&RowBlock> = chunks.iter().map(|chunk| &chunk.block).collect();
     let picks = sorted(&blocks);
@@ -531,11 +530,10 @@ pub(crate) fn write_chunks(
         .filter(|id| blocks.iter().any(|block| block.cells(*id).is_some()))
         .collect();
     let first = chunks.iter().map(|chunk| chunk.min).min().unwrap_or_default();
-    let mut writer = SegmentWriter::create(files, id, table, columns, first)?;
+    let mut writer = SegmentWriter::create(files, id, table, columns, first, declared)?;
     for slice in picks.chunks(SLICE_ROWS) {
         writer.write(&RowBlock::interleave(&blocks, slice))?;
     }
-    chunks.iter().for_each(|chunk| writer.count(&chunk.rollup));
     writer.finish()
 }
 

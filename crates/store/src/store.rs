@@ -16,7 +16,7 @@ use heimdall_journal::disk::Disk;
 use heimdall_model::batch::{Column, Primitive, Validity};
 use heimdall_model::matcher::Node;
 use heimdall_model::schema::logs;
-use heimdall_model::{Batch, Dataset, Tenant};
+use heimdall_model::{Batch, Dataset, Target, Tenant};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 
@@ -25,6 +25,7 @@ use crate::files::Files;
 use crate::manifest::{CatalogFile, Manifest, NamedFile};
 use crate::memtable::{Chunk, Memtable};
 use crate::segment::{self, SEGMENT_ROWS_MAX, Segment, SegmentMeta, TableKey};
+use crate::summary::CUBE_FIELDS_MAX;
 use crate::template::{Miner, MinerConfig, TemplateId};
 use crate::version::{self, Changes};
 
@@ -47,6 +48,9 @@ pub struct StoreConfig {
     pub settle_age: Duration,
     /// Most bytes of decoded sidecar blocks kept in memory, over all segments.
     pub sidecar_cache_bytes: usize,
+    /// Fields of logs whose values are counted when segments are written, so that the most frequent ones and their number
+    /// are known without a scan. Names as in a search line; at most [`CUBE_FIELDS_MAX`] of them, the rest is ignored.
+    pub cube_fields: Vec<String>,
 }
 
 impl Default for StoreConfig {
@@ -60,6 +64,7 @@ impl Default for StoreConfig {
             compact_memory_bytes: 64 << 20,
             settle_age: Duration::from_secs(5 * 60),
             sidecar_cache_bytes: 256 << 20,
+            cube_fields: ["user_id", "source_ip", "status"].map(str::to_owned).to_vec(),
         }
     }
 }
@@ -163,6 +168,8 @@ struct Catalog {
 pub struct Store {
     pub(crate) files: Arc<Files>,
     pub(crate) config: StoreConfig,
+    /// Fields of logs that cubes are made of.
+    pub(crate) declared: Arc<[Target]>,
     pub(crate) state: RwLock<State>,
     pub(crate) manifest: Mutex<Manifest>,
     /// Held by whoever replaces segments: merges, retention. Flushes only add some.
@@ -208,6 +215,7 @@ impl Store {
         }
         Ok(Store {
             files,
+            declared: declared(&config.cube_fields),
             config,
             state: RwLock::new(state),
             manifest: Mutex::new(manifest),
@@ -339,7 +347,8 @@ impl Store {
         let mut attempt = Attempt::new(self);
         for (table, chunks) in &frozen.tables {
             for part in split(chunks) {
-                let meta = segment::write_chunks(&self.files, self.new_segment_id(), table, &part)?;
+                let meta =
+                    segment::write_chunks(&self.files, self.new_segment_id(), table, &part, &self.declared)?;
                 attempt.segments.push(meta);
             }
         }
@@ -511,6 +520,18 @@ impl Store {
         drop(state);
         removed.iter().for_each(|segment| segment.retire());
     }
+}
+
+/// The fields meant by names, each once. Ids and templates are no fields to count values of.
+fn declared(names: &[String]) -> Arc<[Target]> {
+    let mut targets: Vec<Target> = Vec::new();
+    for target in names.iter().map(|name| Target::resolve(Dataset::Logs, name.trim())) {
+        let is_field = matches!(target, Target::Field(_) | Target::Attribute(_));
+        if is_field && !targets.contains(&target) && targets.len() < CUBE_FIELDS_MAX {
+            targets.push(target);
+        }
+    }
+    targets.into()
 }
 
 /// Groups chunks so that each group fits a segment, cutting a chunk that is larger by itself.

@@ -15,7 +15,6 @@ use serde::Serialize;
 
 use crate::block::RowBlock;
 use crate::merge::merge;
-use crate::rollup::Rollup;
 use crate::segment::{COMPACTED_ROWS_MAX, DAY_NS, Segment, SegmentMeta, SegmentWriter, TableKey, day_of};
 use crate::store::{Attempt, Store, StoreError};
 
@@ -142,10 +141,11 @@ impl Store {
             };
             if writer.is_none() {
                 let id = self.new_segment_id();
-                writer = Some(SegmentWriter::create(&self.files, id, table, columns.clone(), first)?);
+                let columns = columns.clone();
+                let created = SegmentWriter::create(&self.files, id, table, columns, first, &self.declared);
+                writer = Some(created?);
             }
             if let Some(writer) = &mut writer {
-                writer.count(&Rollup::of(&block));
                 writer.write(&block)?;
             }
             Ok(ControlFlow::Continue(()))

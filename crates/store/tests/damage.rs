@@ -12,7 +12,10 @@ use heimdall_model::schema::logs;
 use heimdall_model::{
     Batch, BatchBuilder, Dataset, FieldId, Filter, Level, Literal, Position, Target, Tenant, Test, Timestamp,
 };
-use heimdall_store::{Control, Order, ScanError, ScanRequest, Store, StoreConfig, StoreError, TimeRange};
+use heimdall_store::summary::Classes;
+use heimdall_store::{
+    Bin, Control, CountsBy, Order, ScanError, ScanRequest, Store, StoreConfig, StoreError, TimeRange,
+};
 use proptest::prelude::*;
 
 const SERVICES: [&str; 4] = ["auth", "billing", "edge", "mail"];
@@ -128,14 +131,7 @@ fn answers(store: &Arc<Store>) -> Result<Vec<String>, ScanError> {
         rows.sort_unstable();
         answers.push(format!("{:08x}", crc32c::crc32c(rows.concat().as_bytes())));
     }
-    let mut counts = Vec::new();
-    store
-        .rollup(&Tenant::default(), Dataset::Logs, TimeRange::ALL, &mut |time, service, level, rows| {
-            counts.push(format!("{time} {service:?} {level:?} {rows}"));
-        })
-        .map_err(ScanError::from)?;
-    counts.sort_unstable();
-    answers.push(counts.concat());
+    answers.extend(summaries(store).map_err(ScanError::from)?);
     answers.push(
         String::from_utf8_lossy(&store.judgement().map_err(ScanError::from)?.unwrap_or_default())
             .into_owned(),
@@ -145,6 +141,37 @@ fn answers(store: &Arc<Store>) -> Result<Vec<String>, ScanError> {
     });
     answers.push(templates.unwrap_or_default());
     Ok(answers)
+}
+
+/// What the summaries say.
+fn summaries(store: &Arc<Store>) -> Result<Vec<String>, StoreError> {
+    let view = store.view(&Tenant::default(), Dataset::Logs);
+    let mut counts = Vec::new();
+    for span_ns in [60_000_000_000, 3_600_000_000_000] {
+        let by = CountsBy { bin: Some(Bin { span_ns }), service: true, level: true };
+        view.counts(TimeRange::ALL, by, &mut |time, service, level, rows| {
+            counts.push(format!("{time} {service:?} {level:?} {rows}"));
+        })?;
+    }
+    counts.sort_unstable();
+    let mut durations = view.latency(TimeRange::ALL, None)?.found;
+    durations.sort_by(|a, b| a.service.cmp(&b.service));
+    let mut values = Vec::new();
+    for target in [Target::Field(logs::USER_ID), Target::Attribute("status".to_owned())] {
+        view.cubes(&target, TimeRange::ALL, false)?.found.values(Classes::ALL, &mut |value, rows| {
+            values.push(format!("{value:?} {rows}"));
+            true
+        })?;
+    }
+    values.sort_unstable();
+    let statistics = store.field_statistics(&Tenant::default(), Dataset::Logs, TimeRange::ALL)?;
+    Ok(vec![
+        counts.concat(),
+        format!("{durations:?}"),
+        format!("{:?}", view.template_counts(TimeRange::ALL, None)?),
+        values.concat(),
+        format!("{statistics:?}"),
+    ])
 }
 
 fn row(block: &heimdall_store::RowBlock, row: usize) -> String {

@@ -12,7 +12,7 @@ use heimdall_model::{
     Batch, BatchBuilder, Compare, Dataset, Filter, Level, Literal, Matcher, Position, RecordId, Target,
     Tenant, Test, Timestamp,
 };
-use heimdall_store::{Control, Order, ScanRequest, Store, StoreConfig, TimeRange};
+use heimdall_store::{Control, CountsBy, Order, ScanRequest, Store, StoreConfig, TimeRange};
 use proptest::prelude::*;
 
 const SERVICES: [&str; 3] = ["auth", "billing", "Core-DB"];
@@ -197,7 +197,8 @@ proptest! {
             check_against_reference(&store, &batches, filter, span, limit);
         }
         let mut counted = 0;
-        store.rollup(&tenant(), Dataset::Logs, TimeRange::ALL, &mut |_, _, _, n| counted += n).expect("counts");
+        let view = store.view(&tenant(), Dataset::Logs);
+        view.counts(TimeRange::ALL, CountsBy::default(), &mut |_, _, _, n| counted += n).expect("counts");
         prop_assert_eq!(counted, sizes.iter().sum::<usize>() as u64);
     }
 }
@@ -320,7 +321,8 @@ fn records_at_the_ends_of_time_are_counted_like_others() {
     add(&store, &batch);
     let counted = |store: &Arc<Store>| {
         let mut rows = 0;
-        store.rollup(&tenant(), Dataset::Logs, TimeRange::ALL, &mut |_, _, _, n| rows += n).expect("counts");
+        let view = store.view(&tenant(), Dataset::Logs);
+        view.counts(TimeRange::ALL, CountsBy::default(), &mut |_, _, _, n| rows += n).expect("counts");
         rows
     };
     assert_eq!(counted(&store), 4);

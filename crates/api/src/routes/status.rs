@@ -12,7 +12,7 @@ use heimdall_guard::Scope;
 use heimdall_model::time::NS_PER_MINUTE;
 use heimdall_model::{Dataset, Filter, Level, Severity, Status, Tenant, Timestamp};
 use heimdall_query::TimeRange;
-use heimdall_store::{Control, ScanRequest, Store};
+use heimdall_store::{Bin, Control, CountsBy, ScanRequest, Store};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -344,8 +344,10 @@ fn volume(
             seen.errors += count;
         }
     };
+    let by = CountsBy { bin: Some(Bin { span_ns: NS_PER_MINUTE }), service: true, level: true };
     store
-        .rollup(tenant, dataset, window.services(), &mut each)
+        .view(tenant, dataset)
+        .counts(window.services(), by, &mut each)
         .map_err(|error| error::scan(&error.into()))?;
     Ok(Volume { total, per_second: window.per_second(recent) })
 }

@@ -9,7 +9,8 @@
 //! - decoded blocks live in the store's [`BlockCache`]: a segment itself keeps the directory only.
 //!
 //! To add a kind: a number in [`kind`], [`SidecarBlock`] for the type, [`SidecarWriter::put`] where segments are
-//! encoded, [`SidecarFile::block`] where it is used.
+//! encoded, [`SidecarFile::block`] where it is used. A kind that is read in place, never unpacked, is put with
+//! [`SidecarWriter::put_bytes`] and read with [`SidecarFile::bytes`].
 
 mod cache;
 mod codec;
@@ -22,11 +23,10 @@ use bytes::Bytes;
 use parquet::file::reader::Length;
 
 pub(crate) use cache::BlockCache;
-pub(crate) use codec::{Damage, Reader, put_count, put_texts};
+pub(crate) use codec::{Damage, Reader, put_count};
 pub(crate) use runs::{LayoutBuilder, RunDirectory, Zones};
 
 use crate::files::RangeFile;
-use crate::rollup::Rollup;
 use crate::store::StoreError;
 
 /// Rows of one page: the unit of pruning, in every column of a segment.
@@ -38,14 +38,28 @@ pub(crate) mod kind {
     pub(crate) const RUNS: u32 = 1;
     /// Bounds of each page.
     pub(crate) const ZONES: u32 = 2;
-    /// Counts per minute, service and level.
-    pub(crate) const MINUTE_ROLLUP: u32 = 3;
+    /// Counts by minute, service and level.
+    pub(crate) const MINUTE_COUNTS: u32 = 3;
     /// Shape of the token filters.
     pub(crate) const SIGNATURE: u32 = 4;
     /// The token filters of all pages, transposed, in cells.
     pub(crate) const SIGNATURE_ROWS: u32 = 5;
+    /// Counts by hour, service and level.
+    pub(crate) const HOUR_COUNTS: u32 = 10;
+    /// Counts by hour and template.
+    pub(crate) const TEMPLATE_COUNTS: u32 = 11;
+    /// Durations by hour and service.
+    pub(crate) const LATENCY_HOURS: u32 = 12;
+    /// Which cubes there are.
+    pub(crate) const CUBES: u32 = 13;
+    /// Statistics of every field.
+    pub(crate) const FIELD_STATISTICS: u32 = 14;
+    /// Durations by service.
+    pub(crate) const LATENCY_WHOLE: u32 = 15;
     /// Checksums of the Parquet file.
     pub(crate) const CHECKSUMS: u32 = 40;
+    /// The first cube; the others follow, at most 64 of them.
+    pub(crate) const CUBE_FIRST: u32 = 64;
 }
 
 const MAGIC: &[u8; 8] = b"HIDX0002";
@@ -130,12 +144,17 @@ impl SidecarWriter {
     pub(crate) fn put<B: SidecarBlock>(&mut self, block: &B) {
         let mut content = Vec::new();
         block.encode(&mut content);
+        self.put_bytes(B::KIND, &content);
+    }
+
+    /// Adds a block of this content, compressed where that helps.
+    pub(crate) fn put_bytes(&mut self, kind: u32, content: &[u8]) {
         let content_bytes = content.len();
-        let packed = zstd::bulk::compress(&content, 1).expect("compressing into memory cannot fail");
+        let packed = zstd::bulk::compress(content, 1).expect("compressing into memory cannot fail");
         let (form, body) =
-            if packed.len() < content_bytes { (Form::Zstd, packed) } else { (Form::Raw, content) };
+            if packed.len() < content_bytes { (Form::Zstd, packed) } else { (Form::Raw, content.to_vec()) };
         let crc = crc32c::crc32c(&body);
-        self.add(Entry { kind: B::KIND, form, offset: 0, body_bytes: body.len(), content_bytes, crc }, body);
+        self.add(Entry { kind, form, offset: 0, body_bytes: body.len(), content_bytes, crc }, body);
     }
 
     /// Adds a block of cells, each [`CELL_BYTES`] long with room for its checksum at the end.
@@ -242,11 +261,6 @@ impl SidecarFile {
         self.required()
     }
 
-    /// The counts per minute, service and level.
-    pub(crate) fn rollup(&self) -> Result<Arc<Rollup>, StoreError> {
-        self.required()
-    }
-
     fn required<B: SidecarBlock>(&self) -> Result<Arc<B>, StoreError> {
         self.block()?.ok_or_else(|| self.corrupt(0, &format_args!("it has no block of kind {}", B::KIND)))
     }
@@ -267,6 +281,24 @@ impl SidecarFile {
         block.check(self.rows).map_err(|detail| fail(&detail))?;
         self.cache.put(self.number, B::KIND, Arc::clone(&block), block.memory_bytes());
         Ok(Some(block))
+    }
+
+    /// The content of the block of this kind, from the cache or the file; `None` when the file has none.
+    pub(crate) fn bytes(&self, kind: u32) -> Result<Option<Bytes>, StoreError> {
+        if let Some(content) = self.cache.get::<Bytes>(self.number, kind) {
+            return Ok(Some(content.as_ref().clone()));
+        }
+        let Some(entry) = self.directory()?.iter().find(|entry| entry.kind == kind) else { return Ok(None) };
+        let content = self.content(entry)?;
+        self.cache.put(self.number, kind, Arc::new(content.clone()), content.len());
+        Ok(Some(content))
+    }
+
+    /// The error of a block whose content is not what it should be.
+    pub(crate) fn damaged(&self, kind: u32, damage: &Damage) -> StoreError {
+        let entry = self.directory.get().and_then(|entries| entries.iter().find(|entry| entry.kind == kind));
+        let offset = entry.map_or(0, |entry| entry.offset);
+        self.corrupt(offset, &format_args!("block of kind {kind}: {damage}"))
     }
 
     /// The block of cells of this kind; `None` when the file has none.

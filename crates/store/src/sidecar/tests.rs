@@ -1,6 +1,5 @@
 use super::*;
 use crate::files::Files;
-use crate::rollup::RollupCell;
 use heimdall_journal::disk::{Disk, ForgetfulDisk};
 use proptest::prelude::*;
 use runs::{Run, Zone};
@@ -22,9 +21,8 @@ fn zones() -> Zones {
     Zones(vec![Zone { min_ns: -5, max_ns: 9, levels: 0b1001 }])
 }
 
-fn rollup() -> Rollup {
-    let cells = (0..12).map(|n| RollupCell { minute: n, service: 0, level: 3, count: 1 }).collect();
-    Rollup { services: vec!["a".into()], cells }
+fn counts() -> Vec<u8> {
+    (0..200_u8).map(|n| n / 3).collect()
 }
 
 fn content() -> Vec<u8> {
@@ -42,7 +40,7 @@ fn bytes() -> Vec<u8> {
     });
     writer.put_cells(CELLS, cells.collect());
     writer.put(&zones());
-    writer.put(&rollup());
+    writer.put_bytes(kind::HOUR_COUNTS, &counts());
     writer.finish()
 }
 
@@ -63,7 +61,8 @@ fn read(sidecar: &SidecarFile) -> Result<String, StoreError> {
     for number in 0..u32::try_from(cells.content_bytes().div_ceil(CELL_DATA_BYTES)).expect("few") {
         data.extend_from_slice(cells.read(number, &mut [0; CELL_BYTES])?);
     }
-    Ok(format!("{:?} {:?} {:?} {data:?}", sidecar.runs()?, sidecar.zones()?, sidecar.rollup()?))
+    let counts = sidecar.bytes(kind::HOUR_COUNTS)?.ok_or_else(|| sidecar.corrupt(0, &"no counts"))?;
+    Ok(format!("{:?} {:?} {counts:?} {data:?}", sidecar.runs()?, sidecar.zones()?))
 }
 
 #[test]
@@ -91,9 +90,9 @@ fn damage_names_file_and_byte() {
     let mut bytes = bytes();
     let at = bytes.len() - 1;
     bytes[at] ^= 1;
-    let error = open(&bytes, bytes.len()).rollup().expect_err("damaged").to_string();
+    let error = open(&bytes, bytes.len()).bytes(kind::HOUR_COUNTS).expect_err("damaged").to_string();
     assert!(error.starts_with("`/s/x.hidx` is corrupt: at byte "), "{error}");
-    assert!(error.ends_with("block of kind 3: checksum differs"), "{error}");
+    assert!(error.ends_with("block of kind 10: checksum differs"), "{error}");
 }
 
 #[test]
@@ -108,7 +107,7 @@ fn a_block_that_does_not_fit_the_segment_is_refused() {
     let sidecar = open(&bytes, bytes.len());
     assert!(sidecar.zones().expect_err("no zone").to_string().contains("one zone per page"));
     assert!(sidecar.runs().expect_err("no such service").to_string().contains("unknown service"));
-    assert!(sidecar.rollup().expect_err("none").to_string().contains("no block of kind 3"));
+    assert_eq!(sidecar.bytes(kind::HOUR_COUNTS).expect("reads"), None);
 }
 
 proptest! {

@@ -1,0 +1,428 @@
+//! Counts and durations by service and time: exact, additive, and enough for most dashboards.
+//!
+//! A summary is its bytes: they are read from front to back, never unpacked. Four blocks come of one pass over the rows:
+//! counts by minute, service and level; the same by hour; durations by hour and service; durations by service alone.
+//!
+//! Invariants:
+//! - the counts of a block sum to the rows added;
+//! - durations are given up (no block) rather than wrong: when one is not finite, or the cells are too many;
+//! - every service and hour with rows is in the blocks of durations, even when no row has one.
+
+use std::sync::Arc;
+
+use arrow::array::Array;
+use foldhash::HashMap;
+use heimdall_model::schema::{self, logs};
+use heimdall_model::{Dataset, Timestamp};
+
+use super::codec::{Damage, Reader, put, put_signed, put_text};
+use super::sketch::Buckets;
+use crate::block::{Cells, RowBlock};
+
+/// Nanoseconds in a minute.
+pub(crate) const MINUTE_NS: i64 = 60_000_000_000;
+/// Nanoseconds in an hour.
+pub(crate) const HOUR_NS: i64 = 60 * MINUTE_NS;
+const LEVELS: usize = 8;
+const MINUTES: usize = 60;
+/// Most cells of one service and hour that are counted in arrays (2 KiB each). Beyond, counts are kept in a map and
+/// durations given up.
+const CELLS_MAX: usize = 16_384;
+
+/// Code of rows without a service.
+const NO_SERVICE: u32 = u32::MAX;
+
+/// Durations of some rows: how many, their sum and bounds, and their distribution.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Latency {
+    /// Rows, with or without a duration.
+    pub rows: u64,
+    /// Rows that have a duration.
+    pub count: u64,
+    /// Sum of the durations, ms.
+    pub sum: f64,
+    /// Least duration, ms; meaningless when `count` is 0.
+    pub min: f64,
+    /// Greatest duration, ms; meaningless when `count` is 0.
+    pub max: f64,
+    /// How they are distributed.
+    pub buckets: Buckets,
+}
+
+impl Latency {
+    #[inline]
+    fn add(&mut self, x: f64) {
+        self.include(1, x, x, x);
+        self.buckets.add(x);
+    }
+
+    fn include(&mut self, count: u64, sum: f64, min: f64, max: f64) {
+        if self.count == 0 || min.total_cmp(&self.min).is_lt() {
+            self.min = min;
+        }
+        if self.count == 0 || max.total_cmp(&self.max).is_gt() {
+            self.max = max;
+        }
+        self.count = self.count.saturating_add(count);
+        self.sum += sum;
+    }
+
+    fn merge(&mut self, other: &Latency) {
+        self.rows += other.rows;
+        if other.count > 0 {
+            self.include(other.count, other.sum, other.min, other.max);
+            self.buckets.merge(&other.buckets);
+        }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put(out, self.rows);
+        put(out, self.count);
+        if self.count == 0 {
+            return;
+        }
+        for x in [self.sum, self.min, self.max] {
+            out.extend_from_slice(&x.to_le_bytes());
+        }
+        self.buckets.encode(out);
+    }
+
+    fn add_encoded(&mut self, reader: &mut Reader<'_>) -> Result<(), Damage> {
+        self.rows = self.rows.saturating_add(reader.varint()?);
+        let count = reader.varint()?;
+        if count == 0 {
+            return Ok(());
+        }
+        let (sum, min, max) = (reader.f64()?, reader.f64()?, reader.f64()?);
+        self.include(count, sum, min, max);
+        self.buckets.add_encoded(reader)
+    }
+
+    fn skip_encoded(reader: &mut Reader<'_>) -> Result<(), Damage> {
+        reader.varint()?;
+        if reader.varint()? == 0 {
+            return Ok(());
+        }
+        reader.take(24)?;
+        Buckets::skip_encoded(reader)
+    }
+}
+
+/// An hour, with the times in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hour {
+    /// Hours since the epoch.
+    pub number: i64,
+    first: i64,
+    last: i64,
+}
+
+impl Default for Hour {
+    /// Holds no time.
+    fn default() -> Self {
+        Hour { number: 0, first: i64::MAX, last: i64::MIN }
+    }
+}
+
+impl Hour {
+    /// The hour of a time.
+    pub(crate) fn of(ns: i64) -> Hour {
+        let number = ns.div_euclid(HOUR_NS);
+        match number.checked_mul(HOUR_NS) {
+            Some(first) => Hour { number, first, last: first.saturating_add(HOUR_NS - 1) },
+            None => Hour { number, first: ns, last: ns },
+        }
+    }
+
+    #[inline]
+    pub(crate) fn holds(&self, ns: i64) -> bool {
+        self.first <= ns && ns <= self.last
+    }
+}
+
+/// Rows of one service and hour.
+struct Cell {
+    service: u32,
+    hour: i64,
+    counts: Box<[u32; MINUTES * LEVELS]>,
+    latency: Latency,
+}
+
+/// Counts rows as they come; cheapest when neighbours share service and hour.
+#[derive(Default)]
+pub(crate) struct CellsBuilder {
+    services: Vec<Arc<str>>,
+    codes: HashMap<Arc<str>, u32>,
+    cells: Vec<Cell>,
+    index: HashMap<(u32, i64), usize>,
+    /// Rows by minute, service and level beyond the cells.
+    beyond: HashMap<(u32, i64, u8), u64>,
+    latency_given_up: bool,
+    last_service: Option<u32>,
+}
+
+/// The four blocks.
+pub(crate) struct CellBlocks {
+    pub minutes: Vec<u8>,
+    pub hours: Vec<u8>,
+    /// Absent when given up.
+    pub latency_hours: Option<Vec<u8>>,
+    pub latency_whole: Option<Vec<u8>>,
+}
+
+impl CellsBuilder {
+    /// Counts the rows of a block.
+    pub(crate) fn add(&mut self, block: &RowBlock) {
+        let Some(Cells::Int(times)) = block.cells(schema::TIMESTAMP) else { return };
+        let is_logs = block.dataset() == Dataset::Logs;
+        let levels = match block.cells(logs::LEVEL).filter(|_| is_logs) {
+            Some(Cells::Byte(levels)) => Some(levels),
+            _ => None,
+        };
+        let durations = match block.cells(logs::DURATION_MS).filter(|_| is_logs) {
+            Some(Cells::Float(durations)) => Some(durations),
+            _ => None,
+        };
+        let services = match block.cells(block.dataset().service()) {
+            Some(Cells::Text(services)) => Some(services),
+            _ => None,
+        };
+        // The cell of the row before: its service, its hour and where it is (none beyond the limit).
+        let mut at: (u32, Option<usize>) = (NO_SERVICE, None);
+        let mut hour = Hour::default();
+        for row in 0..block.rows() {
+            let ns = times.value(row);
+            let service =
+                services.filter(|services| services.is_valid(row)).map(|services| services.value(row));
+            let code = self.code(service);
+            if code != at.0 || !hour.holds(ns) {
+                hour = Hour::of(ns);
+                at = (code, self.cell(code, hour.number));
+            }
+            let level =
+                levels.filter(|levels| levels.is_valid(row)).map_or(0, |levels| levels.value(row) & 7);
+            let Some(cell) = at.1 else {
+                *self.beyond.entry((code, ns.div_euclid(MINUTE_NS), level)).or_default() += 1;
+                continue;
+            };
+            let cell = &mut self.cells[cell];
+            cell.latency.rows += 1;
+            let minute = usize::try_from((ns - hour.first) / MINUTE_NS).unwrap_or(0).min(MINUTES - 1);
+            cell.counts[minute * LEVELS + usize::from(level)] += 1;
+            if let Some(durations) = durations
+                && durations.is_valid(row)
+            {
+                let x = durations.value(row);
+                if x.is_finite() {
+                    cell.latency.add(x);
+                } else {
+                    self.latency_given_up = true;
+                }
+            }
+        }
+    }
+
+    fn code(&mut self, service: Option<&str>) -> u32 {
+        let Some(service) = service else { return NO_SERVICE };
+        if let Some(last) = self.last_service
+            && self.services[last as usize].as_ref() == service
+        {
+            return last;
+        }
+        let code = match self.codes.get(service) {
+            Some(code) => *code,
+            None => {
+                let name: Arc<str> = service.into();
+                let code = u32::try_from(self.services.len()).expect("fewer services than rows");
+                self.services.push(Arc::clone(&name));
+                self.codes.insert(name, code);
+                code
+            }
+        };
+        self.last_service = Some(code);
+        code
+    }
+
+    fn cell(&mut self, service: u32, hour: i64) -> Option<usize> {
+        if let Some(cell) = self.index.get(&(service, hour)) {
+            return Some(*cell);
+        }
+        // The first hour that times can be in starts before them: minutes cannot be told from its start.
+        if self.cells.len() == CELLS_MAX || hour.checked_mul(HOUR_NS).is_none() {
+            self.latency_given_up = true;
+            return None;
+        }
+        let counts = Box::new([0; MINUTES * LEVELS]);
+        self.cells.push(Cell { service, hour, counts, latency: Latency::default() });
+        self.index.insert((service, hour), self.cells.len() - 1);
+        Some(self.cells.len() - 1)
+    }
+
+    /// The blocks of all rows added.
+    pub(crate) fn finish(mut self) -> CellBlocks {
+        self.cells.sort_unstable_by_key(|cell| (cell.service, cell.hour));
+        let mut minutes: Vec<Count> = Vec::new();
+        for cell in &self.cells {
+            for (lane, count) in (0_i64..).zip(cell.counts.iter()).filter(|(_, count)| **count > 0) {
+                let (minute, level) = (lane / 8, u8::try_from(lane % 8).expect("below 8"));
+                minutes.push(Count {
+                    service: cell.service,
+                    level,
+                    unit: cell.hour * 60 + minute,
+                    count: u64::from(*count),
+                });
+            }
+        }
+        let beyond = std::mem::take(&mut self.beyond);
+        minutes.extend(beyond.into_iter().map(|((service, unit, level), count)| Count {
+            service,
+            level,
+            unit,
+            count,
+        }));
+        minutes.sort_unstable_by_key(|count| (count.service, count.level, count.unit));
+        let mut hours: Vec<Count> = Vec::new();
+        for count in &minutes {
+            let hour = Count { unit: count.unit.div_euclid(60), ..*count };
+            match hours.last_mut() {
+                Some(last)
+                    if (last.service, last.level, last.unit) == (hour.service, hour.level, hour.unit) =>
+                {
+                    last.count += hour.count;
+                }
+                _ => hours.push(hour),
+            }
+        }
+        let keeps_latency = !self.latency_given_up;
+        CellBlocks {
+            minutes: encode_counts(&self.services, &minutes),
+            hours: encode_counts(&self.services, &hours),
+            latency_hours: keeps_latency.then(|| self.encode_latency(false)),
+            latency_whole: keeps_latency.then(|| self.encode_latency(true)),
+        }
+    }
+
+    /// Durations by service, and within it by hour or all together.
+    fn encode_latency(&self, whole: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_services(&mut out, &self.services);
+        let by_service: Vec<&[Cell]> = self.cells.chunk_by(|a, b| a.service == b.service).collect();
+        put(&mut out, by_service.len() as u64);
+        for cells in by_service {
+            put(&mut out, u64::from(cells[0].service.wrapping_add(1)));
+            if whole {
+                let mut sum = Latency::default();
+                cells.iter().for_each(|cell| sum.merge(&cell.latency));
+                put(&mut out, 1);
+                put_signed(&mut out, 0);
+                sum.encode(&mut out);
+                continue;
+            }
+            put(&mut out, cells.len() as u64);
+            let mut last = 0;
+            for cell in cells {
+                put_signed(&mut out, cell.hour - last);
+                last = cell.hour;
+                cell.latency.encode(&mut out);
+            }
+        }
+        out
+    }
+}
+
+/// Rows of one minute or hour.
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    service: u32,
+    level: u8,
+    unit: i64,
+    count: u64,
+}
+
+fn put_services(out: &mut Vec<u8>, services: &[Arc<str>]) {
+    put(out, services.len() as u64);
+    services.iter().for_each(|service| put_text(out, service));
+}
+
+fn encode_counts(services: &[Arc<str>], counts: &[Count]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_services(&mut out, services);
+    let groups: Vec<&[Count]> =
+        counts.chunk_by(|a, b| (a.service, a.level) == (b.service, b.level)).collect();
+    put(&mut out, groups.len() as u64);
+    for group in groups {
+        put(&mut out, u64::from(group[0].service.wrapping_add(1)));
+        out.push(group[0].level);
+        put(&mut out, group.len() as u64);
+        let mut last = 0;
+        for count in group {
+            put_signed(&mut out, count.unit - last);
+            put(&mut out, count.count);
+            last = count.unit;
+        }
+    }
+    out
+}
+
+fn read_services<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a str>, Damage> {
+    (0..reader.count()?).map(|_| reader.text()).collect()
+}
+
+fn read_service<'a>(reader: &mut Reader<'_>, services: &[&'a str]) -> Result<Option<&'a str>, Damage> {
+    let code = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
+    match code.checked_sub(1) {
+        None => Ok(None),
+        Some(index) => {
+            services.get(index).map(|service| Some(*service)).ok_or_else(|| reader.damage("unknown service"))
+        }
+    }
+}
+
+/// Takes service, level, minute or hour since the epoch, rows.
+pub(crate) type EachCount<'a> = dyn FnMut(Option<&str>, u8, i64, u64) + 'a;
+
+/// Reads counts.
+pub(crate) fn read_counts(bytes: &[u8], each: &mut EachCount<'_>) -> Result<(), Damage> {
+    let mut reader = Reader::new(bytes);
+    let services = read_services(&mut reader)?;
+    for _ in 0..reader.count()? {
+        let service = read_service(&mut reader, &services)?;
+        let level = reader.u8()?;
+        let mut unit = 0_i64;
+        for _ in 0..reader.count()? {
+            unit = unit.saturating_add(reader.signed()?);
+            each(service, level, unit, reader.varint()?);
+        }
+    }
+    reader.end()
+}
+
+/// Adds the durations at hand to a place, or passes over them.
+pub(crate) type AddLatency<'a> = dyn FnMut(Option<&mut Latency>) -> Result<(), Damage> + 'a;
+
+/// Takes service, hour since the epoch, and what adds their durations to a place.
+pub(crate) type EachLatency<'a> =
+    dyn FnMut(Option<&str>, i64, &mut AddLatency<'_>) -> Result<(), Damage> + 'a;
+
+/// Reads durations: `each` gets service and hour, and adds them where it wants. A whole block names hour 0.
+pub(crate) fn read_latency(bytes: &[u8], each: &mut EachLatency<'_>) -> Result<(), Damage> {
+    let mut reader = Reader::new(bytes);
+    let services = read_services(&mut reader)?;
+    for _ in 0..reader.count()? {
+        let service = read_service(&mut reader, &services)?;
+        let mut hour = 0_i64;
+        for _ in 0..reader.count()? {
+            hour = hour.saturating_add(reader.signed()?);
+            each(service, hour, &mut |place| match place {
+                Some(latency) => latency.add_encoded(&mut reader),
+                None => Latency::skip_encoded(&mut reader),
+            })?;
+        }
+    }
+    reader.end()
+}
+
+/// Start of a unit.
+pub(crate) fn start_of(unit: i64, unit_ns: i64) -> Timestamp {
+    Timestamp(unit.saturating_mul(unit_ns))
+}

@@ -1,0 +1,542 @@
+//! One table as of one moment, and what its summaries answer of it without reading a row.
+//!
+//! Invariants:
+//! - everything asked of one [`View`] is asked of the same rows, whatever is appended, flushed or merged meanwhile;
+//! - an answer is exact for the parts of the table it is of, and the other parts are handed back to be scanned
+//!   ([`Covered::rest`]): nothing is left out and nothing counted twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt};
+use heimdall_model::time::{NS_PER_DAY, NS_PER_WEEK};
+use heimdall_model::{Dataset, FieldId, Level, Target, Tenant, Timestamp};
+
+use crate::memtable::Chunk;
+use crate::scan::TimeRange;
+use crate::segment::{Segment, TableKey};
+use crate::sidecar::{Damage, kind};
+use crate::store::{Store, StoreError};
+use crate::summary::{
+    CLASS_OTHER, Classes, CubeReader, Directory, FieldSummary, HOUR_NS, Latency, MINUTE_NS, Statistics,
+    SummaryValue, Types, merge, read_counts, read_latency, read_statistics, read_templates, start_of,
+};
+
+/// Spans of time of one length: they count from the epoch, whole weeks from a Monday.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bin {
+    /// Length in ns, at least 1.
+    pub span_ns: i64,
+}
+
+impl Bin {
+    /// Start of the span that holds a time.
+    #[must_use]
+    pub fn start(self, time: Timestamp) -> Timestamp {
+        const MONDAY: i64 = -3 * NS_PER_DAY;
+        let origin = if self.span_ns % NS_PER_WEEK == 0 { MONDAY } else { 0 };
+        let past = (i128::from(time.0) - i128::from(origin)).rem_euclid(i128::from(self.span_ns));
+        Timestamp(time.0.saturating_sub(i64::try_from(past).unwrap_or(0)))
+    }
+
+    fn is_hours(self) -> bool {
+        self.span_ns % HOUR_NS == 0
+    }
+}
+
+/// What counts are told apart by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CountsBy {
+    /// Spans of whole minutes.
+    pub bin: Option<Bin>,
+    /// Services.
+    pub service: bool,
+    /// Levels.
+    pub level: bool,
+}
+
+/// Takes one count: start of its bin (of the range without bins), service, level, rows.
+pub type CountVisitor<'a> = dyn FnMut(Timestamp, Option<&str>, Option<Level>, u64) + 'a;
+
+/// What summaries know, and the parts of the table they do not cover.
+#[derive(Debug)]
+pub struct Covered<T> {
+    /// What is known.
+    pub found: T,
+    /// The rest, to be scanned.
+    pub rest: View,
+}
+
+/// One table as of one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub(crate) table: TableKey,
+    pub(crate) chunks: Vec<Arc<Chunk>>,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Segments of the table.
+    pub(crate) segments_total: usize,
+    declared: Arc<[Target]>,
+}
+
+/// Durations of one service in one bin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceLatency {
+    /// Start of the bin; of the range without bins.
+    pub time: Timestamp,
+    /// The service, if any.
+    pub service: Option<Arc<str>>,
+    /// Its durations.
+    pub latency: Latency,
+}
+
+/// Cubes of one field over the covered parts of a table.
+pub struct Cubes(Vec<CubeReader<Bytes>>);
+
+impl std::fmt::Debug for Cubes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Cubes").field(&self.0.len()).finish()
+    }
+}
+
+impl Cubes {
+    /// How many segments and chunks they cover.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Hands every value with rows in `classes` to `each`, once, with the number of those rows; `each` says whether to
+    /// go on. Memory holds one value in sixty-four.
+    ///
+    /// # Errors
+    /// A cube is damaged.
+    pub fn values(
+        &mut self,
+        classes: Classes,
+        each: &mut dyn FnMut(SummaryValue<'_>, u64) -> bool,
+    ) -> Result<(), StoreError> {
+        merge(&mut self.0, classes, each)
+            .map_err(|damage| StoreError::Corrupt { path: "cube".into(), detail: damage.to_string() })
+    }
+}
+
+/// What is known of one field of the records of a table.
+#[derive(Debug, Clone)]
+pub struct FieldStatistics {
+    /// Canonical field or attribute path.
+    pub target: Target,
+    /// Its name.
+    pub name: String,
+    /// Types of the values seen.
+    pub types: Types,
+    /// Records that have it.
+    pub rows: u64,
+    /// Records looked at.
+    pub rows_total: u64,
+    /// Different values (see [`crate::summary::Distinct`] for the error); `None` where they are not counted.
+    pub distinct: Option<u64>,
+    /// Whether `distinct` is an estimate.
+    pub is_estimate: bool,
+    /// Bytes of the values in memory.
+    pub bytes: u64,
+}
+
+/// A segment or a chunk of the memtable.
+#[derive(Clone, Copy)]
+enum Part<'v> {
+    Chunk(&'v Arc<Chunk>),
+    Segment(&'v Arc<Segment>),
+}
+
+impl Part<'_> {
+    fn bounds(&self) -> (Timestamp, Timestamp) {
+        match self {
+            Part::Chunk(chunk) => (chunk.min, chunk.max),
+            Part::Segment(segment) => (segment.meta.min, segment.meta.max),
+        }
+    }
+
+    fn block(&self, kind: u32, declared: &[Target]) -> Result<Option<Bytes>, StoreError> {
+        match self {
+            Part::Chunk(chunk) => Ok(chunk.summary(kind, declared)),
+            Part::Segment(segment) => segment.sidecar().bytes(kind),
+        }
+    }
+
+    fn required(&self, kind: u32, declared: &[Target]) -> Result<Bytes, StoreError> {
+        let block = self.block(kind, declared)?;
+        block.ok_or_else(|| self.damaged(kind, &Damage { at: 0, detail: "it is missing" }))
+    }
+
+    fn damaged(&self, kind: u32, damage: &Damage) -> StoreError {
+        match self {
+            Part::Chunk(_) => StoreError::Encode { detail: format!("summary {kind} of a chunk: {damage}") },
+            Part::Segment(segment) => segment.sidecar().damaged(kind, damage),
+        }
+    }
+}
+
+impl Store {
+    /// The table of a tenant and dataset as it is now.
+    #[must_use]
+    pub fn view(&self, tenant: &Tenant, dataset: Dataset) -> View {
+        let table = TableKey { tenant: tenant.clone(), dataset };
+        let (chunks, segments) = self.snapshot(&table);
+        let segments_total = segments.len();
+        View { table, chunks, segments, segments_total, declared: Arc::clone(&self.declared) }
+    }
+
+    /// What is known of every field of the records in `range`, whole segments and chunks at a time: those that reach
+    /// beyond the range are counted whole. Most frequent attribute paths of each segment only. Datasets other than logs
+    /// have none.
+    ///
+    /// # Errors
+    /// A sidecar could not be read.
+    pub fn field_statistics(
+        &self,
+        tenant: &Tenant,
+        dataset: Dataset,
+        range: TimeRange,
+    ) -> Result<Vec<FieldStatistics>, StoreError> {
+        self.view(tenant, dataset).field_statistics(range)
+    }
+
+    /// Exact rows by template of all records in `range`, which is widened to whole hours. Template 0 is none.
+    ///
+    /// # Errors
+    /// A sidecar could not be read.
+    pub fn template_counts(
+        &self,
+        tenant: &Tenant,
+        range: TimeRange,
+    ) -> Result<BTreeMap<u32, u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        let unit = |ns: i64| ns.div_euclid(HOUR_NS);
+        let hours = unit(range.from.0)..=unit(range.to.0.saturating_sub(1));
+        self.view(tenant, Dataset::Logs).templates(range, &mut |hour, template, rows| {
+            if hours.contains(&hour) {
+                *counts.entry(template).or_default() += rows;
+            }
+        })?;
+        Ok(counts)
+    }
+}
+
+impl View {
+    /// Which dataset.
+    #[must_use]
+    pub fn dataset(&self) -> Dataset {
+        self.table.dataset
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.segments.is_empty()
+    }
+
+    /// Whether a field has cubes where its values are not too many.
+    #[must_use]
+    pub fn has_cubes_of(&self, target: &Target) -> bool {
+        self.dataset() == Dataset::Logs && self.declared.contains(target)
+    }
+
+    fn parts(&self, range: TimeRange) -> impl Iterator<Item = Part<'_>> {
+        let parts = self.chunks.iter().map(Part::Chunk).chain(self.segments.iter().map(Part::Segment));
+        parts.filter(move |part| {
+            let (min, max) = part.bounds();
+            range.touches(min, max)
+        })
+    }
+
+    /// The parts for which `found` has nothing, beside what it has for the others.
+    fn covered<T>(
+        &self,
+        range: TimeRange,
+        mut found: impl FnMut(Part<'_>) -> Result<Option<T>, StoreError>,
+    ) -> Result<Covered<Vec<T>>, StoreError> {
+        let mut rest = View { chunks: Vec::new(), segments: Vec::new(), ..self.clone() };
+        let mut all = Vec::new();
+        for part in self.parts(range) {
+            match (found(part)?, part) {
+                (Some(one), _) => all.push(one),
+                (None, Part::Chunk(chunk)) => rest.chunks.push(Arc::clone(chunk)),
+                (None, Part::Segment(segment)) => rest.segments.push(Arc::clone(segment)),
+            }
+        }
+        Ok(Covered { found: all, rest })
+    }
+
+    /// Exact counts of all records of whole minutes: `range` starts and ends on a minute, or is open.
+    ///
+    /// Whole hours are counted from the hours where bins allow; cost: one count of a sidecar each, and one visit for each
+    /// bin, service and level asked for.
+    ///
+    /// # Errors
+    /// A sidecar could not be read.
+    pub fn counts(
+        &self,
+        range: TimeRange,
+        by: CountsBy,
+        each: &mut CountVisitor<'_>,
+    ) -> Result<(), StoreError> {
+        let mut sums = Sums::new(range, by);
+        let inner = if by.bin.is_none_or(Bin::is_hours) { whole_hours(range) } else { None };
+        for part in self.parts(range) {
+            let (min, max) = part.bounds();
+            let mut read = |kind: u32, unit_ns: i64, wanted: &dyn Fn(Timestamp) -> bool| {
+                let bytes = part.required(kind, &self.declared)?;
+                read_counts(&bytes, &mut |service, level, unit, count| {
+                    let start = start_of(unit, unit_ns);
+                    if wanted(start) {
+                        sums.add(start, service, level, count);
+                    }
+                })
+                .map_err(|damage| part.damaged(kind, &damage))
+            };
+            let in_range = |start: Timestamp| range.from <= start && start < range.to;
+            let Some(inner) = inner.filter(|inner| inner.touches(min, max)) else {
+                read(kind::MINUTE_COUNTS, MINUTE_NS, &in_range)?;
+                continue;
+            };
+            let in_hours = |start: Timestamp| inner.from <= start && start < inner.to;
+            read(kind::HOUR_COUNTS, HOUR_NS, &in_hours)?;
+            if !inner.covers(min, max) {
+                read(kind::MINUTE_COUNTS, MINUTE_NS, &|start| in_range(start) && !in_hours(start))?;
+            }
+        }
+        sums.visit(each);
+        Ok(())
+    }
+
+    /// Durations by service of all log records of whole hours: `range` starts and ends on an hour, or is open, and `bin`
+    /// is of whole hours. What is in [`Covered::rest`] is to be scanned for the same range.
+    ///
+    /// # Errors
+    /// A sidecar could not be read.
+    pub fn latency(
+        &self,
+        range: TimeRange,
+        bin: Option<Bin>,
+    ) -> Result<Covered<Vec<ServiceLatency>>, StoreError> {
+        let mut index: HashMap<(Timestamp, Option<Arc<str>>), usize> = HashMap::new();
+        let mut all: Vec<ServiceLatency> = Vec::new();
+        let mut names: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+        let Covered { rest, .. } = self.covered(range, |part| {
+            let (min, max) = part.bounds();
+            let (kind, is_whole) = if bin.is_none() && range.covers(min, max) {
+                (kind::LATENCY_WHOLE, true)
+            } else {
+                (kind::LATENCY_HOURS, false)
+            };
+            let Some(bytes) = part.block(kind, &self.declared)? else { return Ok(None) };
+            read_latency(&bytes, &mut |service, hour, add| {
+                let start = if is_whole { range.from } else { start_of(hour, HOUR_NS) };
+                if start < range.from || range.to <= start {
+                    return add(None);
+                }
+                let time = bin.map_or(range.from, |bin| bin.start(start));
+                let service = service.map(|name| match names.get(name) {
+                    Some(known) => Arc::clone(known),
+                    None => {
+                        let known: Arc<str> = name.into();
+                        names.insert(Arc::clone(&known), Arc::clone(&known));
+                        known
+                    }
+                });
+                let at = *index.entry((time, service.clone())).or_insert_with(|| {
+                    all.push(ServiceLatency { time, service, latency: Latency::default() });
+                    all.len() - 1
+                });
+                add(Some(&mut all[at].latency))
+            })
+            .map_err(|damage| part.damaged(kind, &damage))?;
+            Ok(Some(()))
+        })?;
+        Ok(Covered { found: all, rest })
+    }
+
+    /// Rows by hour since the epoch and template, of all segments and chunks that touch `range`.
+    fn templates(&self, range: TimeRange, each: &mut dyn FnMut(i64, u32, u64)) -> Result<(), StoreError> {
+        for part in self.parts(range) {
+            let kind = kind::TEMPLATE_COUNTS;
+            let bytes = part.required(kind, &self.declared)?;
+            read_templates(&bytes, each).map_err(|damage| part.damaged(kind, &damage))?;
+        }
+        Ok(())
+    }
+
+    /// Exact rows by template (0: none) and bin of all log records of whole hours: `range` starts and ends on an hour,
+    /// or is open, and `bin` is of whole hours.
+    ///
+    /// # Errors
+    /// A sidecar could not be read.
+    pub fn template_counts(
+        &self,
+        range: TimeRange,
+        bin: Option<Bin>,
+    ) -> Result<BTreeMap<(Timestamp, u32), u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        self.templates(range, &mut |hour, template, rows| {
+            let start = start_of(hour, HOUR_NS);
+            if range.from <= start && start < range.to {
+                let time = bin.map_or(range.from, |bin| bin.start(start));
+                *counts.entry((time, template)).or_default() += rows;
+            }
+        })?;
+        Ok(counts)
+    }
+
+    /// Cubes of a declared field over the parts that lie in `range` as a whole and have one. `by_class`: rows are told
+    /// apart by the class of their status, so that parts with a status of no class are not covered.
+    ///
+    /// # Errors
+    /// A sidecar could not be read.
+    pub fn cubes(
+        &self,
+        target: &Target,
+        range: TimeRange,
+        by_class: bool,
+    ) -> Result<Covered<Cubes>, StoreError> {
+        let Covered { found, rest } = self.covered(range, |part| {
+            let (min, max) = part.bounds();
+            if !range.covers(min, max) {
+                return Ok(None);
+            }
+            let Some(bytes) = part.block(kind::CUBES, &self.declared)? else { return Ok(None) };
+            let directory = Directory::read(&bytes).map_err(|damage| part.damaged(kind::CUBES, &damage))?;
+            if by_class && directory.classes[CLASS_OTHER] > 0 {
+                return Ok(None);
+            }
+            let Some(kind) = directory.kind_of(target) else { return Ok(None) };
+            let bytes = part.required(kind, &self.declared)?;
+            CubeReader::open(bytes).map(Some).map_err(|damage| part.damaged(kind, &damage))
+        })?;
+        Ok(Covered { found: Cubes(found), rest })
+    }
+
+    fn field_statistics(&self, range: TimeRange) -> Result<Vec<FieldStatistics>, StoreError> {
+        if self.dataset() != Dataset::Logs {
+            return Ok(Vec::new());
+        }
+        let (mut rows_total, mut fields) = (0, BTreeMap::<String, (Target, FieldSummary)>::new());
+        for part in self.parts(range) {
+            let kind = kind::FIELD_STATISTICS;
+            let bytes = part.required(kind, &self.declared)?;
+            let Statistics { rows, fields: found, .. } =
+                read_statistics(&bytes).map_err(|damage| part.damaged(kind, &damage))?;
+            rows_total += rows;
+            for (target, summary) in found {
+                match fields.get_mut(&target.name(Dataset::Logs)) {
+                    Some((_, sum)) => sum.merge(&summary),
+                    None => {
+                        fields.insert(target.name(Dataset::Logs), (target, summary));
+                    }
+                }
+            }
+        }
+        let statistics = fields.into_iter().map(|(name, (target, summary))| FieldStatistics {
+            target,
+            name,
+            types: summary.types,
+            rows: summary.rows,
+            rows_total,
+            distinct: summary.distinct.as_ref().map(crate::summary::Distinct::count),
+            is_estimate: summary.distinct.as_ref().is_some_and(crate::summary::Distinct::is_estimate),
+            bytes: summary.bytes,
+        });
+        Ok(statistics.collect())
+    }
+}
+
+/// The whole hours of a range, if there are any.
+fn whole_hours(range: TimeRange) -> Option<TimeRange> {
+    let floor = |ns: i64| ns.div_euclid(HOUR_NS).checked_mul(HOUR_NS);
+    let from = if range.from == TimeRange::ALL.from {
+        range.from.0
+    } else {
+        floor(range.from.0.checked_add(HOUR_NS - 1)?)?
+    };
+    let to = if range.to == TimeRange::ALL.to { range.to.0 } else { floor(range.to.0)? };
+    (from < to).then_some(TimeRange { from: Timestamp(from), to: Timestamp(to) })
+}
+
+/// Counts on their way to a visitor.
+struct Sums {
+    range: TimeRange,
+    by: CountsBy,
+    services: Vec<Arc<str>>,
+    codes: HashMap<Arc<str>, u32>,
+    counts: HashMap<(Timestamp, u32, u8), u64>,
+    /// The service before, and its code; the key before, and its sum.
+    last_service: Option<u32>,
+    last: ((Timestamp, u32, u8), u64),
+}
+
+impl Sums {
+    fn new(range: TimeRange, by: CountsBy) -> Sums {
+        Sums {
+            range,
+            by,
+            services: Vec::new(),
+            codes: HashMap::new(),
+            counts: HashMap::new(),
+            last_service: None,
+            last: ((range.from, 0, 0), 0),
+        }
+    }
+
+    fn add(&mut self, start: Timestamp, service: Option<&str>, level: u8, count: u64) {
+        let time = self.by.bin.map_or(self.range.from, |bin| bin.start(start));
+        // Code 0 is no service, or any where services are not told apart.
+        let service = service.filter(|_| self.by.service).map_or(0, |service| self.code(service));
+        let level = if self.by.level { level } else { 0 };
+        let key = (time, service, level);
+        if self.last.0 != key {
+            self.keep();
+            self.last = (key, 0);
+        }
+        self.last.1 += count;
+    }
+
+    fn keep(&mut self) {
+        if self.last.1 > 0 {
+            *self.counts.entry(self.last.0).or_default() += self.last.1;
+        }
+    }
+
+    fn code(&mut self, service: &str) -> u32 {
+        if let Some(last) = self.last_service
+            && self.services[last as usize].as_ref() == service
+        {
+            return last + 1;
+        }
+        let code = match self.codes.get(service) {
+            Some(code) => *code,
+            None => {
+                let name: Arc<str> = service.into();
+                let code = u32::try_from(self.services.len()).expect("fewer services than rows");
+                self.services.push(Arc::clone(&name));
+                self.codes.insert(name, code);
+                code
+            }
+        };
+        self.last_service = Some(code);
+        code + 1
+    }
+
+    fn visit(mut self, each: &mut CountVisitor<'_>) {
+        self.keep();
+        for ((time, service, level), count) in self.counts {
+            let name = service.checked_sub(1).map(|code| self.services[code as usize].as_ref());
+            each(time, name, Level::from_code(level), count);
+        }
+    }
+}
+
+/// Whether a field is the one whose durations are summed up.
+#[must_use]
+pub fn has_latency(dataset: Dataset, field: FieldId) -> bool {
+    dataset == Dataset::Logs && field == heimdall_model::schema::logs::DURATION_MS
+}
