@@ -2,17 +2,18 @@
 //!
 //! Invariants:
 //! - every present column has [`RowBlock::rows`] rows, in the Arrow type of its field;
-//! - positions are always present: with the timestamp they give each row its id.
+//! - positions and timestamps, which give each row its id, are present unless a reader said it can do without;
+//! - texts with codes are what a segment reads into; rows in memory, and rows picked from several blocks, have plain texts.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int64Array, StringArray, UInt8Array,
-    UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array,
+    Int64Array, StringArray, UInt8Array, UInt64Array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute;
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, Int32Type, TimeUnit};
 use heimdall_model::attributes::Attribute;
 use heimdall_model::batch::{Column, Validity};
 use heimdall_model::matcher::to_hex;
@@ -21,6 +22,8 @@ use heimdall_model::{
     Batch, Dataset, FieldId, FieldType, Level, Position, RecordId, Target, Timestamp, Value,
 };
 
+use crate::pages::Columns;
+
 /// Columns of one field.
 #[derive(Debug, Clone)]
 pub(crate) enum Cells {
@@ -28,18 +31,81 @@ pub(crate) enum Cells {
     Float(Float64Array),
     Byte(UInt8Array),
     Text(StringArray),
+    /// Texts that repeat.
+    Coded(Coded),
     Fixed(FixedSizeBinaryArray),
 }
 
+/// Texts as codes into a list of different ones. Only rows that have a text have a code.
+#[derive(Debug, Clone)]
+pub(crate) struct Coded {
+    pub codes: Int32Array,
+    // INVARIANT: none is null, and every code is below their number.
+    pub texts: StringArray,
+}
+
+impl Coded {
+    fn from_array(array: &DictionaryArray<Int32Type>) -> Option<Coded> {
+        let texts = array.values().as_string_opt::<i32>()?;
+        (texts.null_count() == 0).then(|| Coded { codes: array.keys().clone(), texts: texts.clone() })
+    }
+
+    pub(crate) fn text(&self, row: usize) -> Option<&str> {
+        self.codes.is_valid(row).then(|| self.texts.value(self.code(row)))
+    }
+
+    /// Code of a row that has a text.
+    pub(crate) fn code(&self, row: usize) -> usize {
+        usize::try_from(self.codes.value(row)).unwrap_or(0)
+    }
+
+    fn to_plain(&self) -> StringArray {
+        let plain = compute::take(&self.texts, &self.codes, None).expect("codes are of these texts");
+        plain.as_string().clone()
+    }
+}
+
 impl Cells {
+    /// The array, that of the codes for coded texts.
     pub(crate) fn array(&self) -> &dyn Array {
         match self {
             Cells::Int(array) => array,
             Cells::Float(array) => array,
             Cells::Byte(array) => array,
             Cells::Text(array) => array,
+            Cells::Coded(coded) => &coded.codes,
             Cells::Fixed(array) => array,
         }
+    }
+
+    /// Texts one by one, when they are texts.
+    pub(crate) fn texts(&self) -> Option<StringArray> {
+        match self {
+            Cells::Text(texts) => Some(texts.clone()),
+            Cells::Coded(coded) => Some(coded.to_plain()),
+            _ => None,
+        }
+    }
+
+    fn byte_size(&self) -> usize {
+        let texts = if let Cells::Coded(coded) = self { coded.texts.get_array_memory_size() } else { 0 };
+        self.array().get_array_memory_size() + texts
+    }
+
+    /// The same kind of cells from what a kernel made of [`Cells::array`].
+    fn alike(&self, array: &ArrayRef) -> Cells {
+        let ty = match self {
+            Cells::Int(_) => FieldType::Int,
+            Cells::Float(_) => FieldType::Float,
+            Cells::Byte(_) => FieldType::Level,
+            Cells::Text(_) => FieldType::Text,
+            Cells::Fixed(_) => FieldType::Id16,
+            Cells::Coded(Coded { texts, .. }) => {
+                let codes = array.as_primitive().clone();
+                return Cells::Coded(Coded { codes, texts: texts.clone() });
+            }
+        };
+        Cells::from_array(array, ty).expect("kernels keep the type")
     }
 
     /// Takes over an Arrow array; `None` when its type is not the field's.
@@ -54,7 +120,10 @@ impl Cells {
             FieldType::Int => Cells::Int(any.downcast_ref::<Int64Array>()?.clone()),
             FieldType::Float => Cells::Float(any.downcast_ref::<Float64Array>()?.clone()),
             FieldType::Level => Cells::Byte(any.downcast_ref::<UInt8Array>()?.clone()),
-            FieldType::Text | FieldType::Json => Cells::Text(any.downcast_ref::<StringArray>()?.clone()),
+            FieldType::Text | FieldType::Json => match any.downcast_ref::<StringArray>() {
+                Some(texts) => Cells::Text(texts.clone()),
+                None => Cells::Coded(Coded::from_array(any.downcast_ref()?)?),
+            },
             FieldType::Id16 | FieldType::Id8 => {
                 Cells::Fixed(any.downcast_ref::<FixedSizeBinaryArray>()?.clone())
             }
@@ -71,6 +140,7 @@ impl Cells {
                 );
                 Arc::new(times.with_timezone("UTC"))
             }
+            (Cells::Coded(coded), _) => Arc::new(coded.to_plain()),
             (cells, _) => arrow::array::make_array(cells.array().to_data()),
         }
     }
@@ -93,14 +163,54 @@ pub(crate) fn arrow_type(ty: FieldType) -> DataType {
 #[derive(Debug, Clone)]
 pub struct RowBlock {
     dataset: Dataset,
-    positions: UInt64Array,
+    rows: usize,
+    positions: Option<UInt64Array>,
     columns: Vec<Option<Cells>>,
 }
 
+/// Codes of a text field, in place of the texts.
+#[derive(Debug, Clone, Copy)]
+pub struct Codes<'a>(&'a Coded);
+
+impl<'a> Codes<'a> {
+    /// Code of a row; `None` when it has no text.
+    #[must_use]
+    pub fn code(self, row: usize) -> Option<usize> {
+        self.0.codes.is_valid(row).then(|| self.0.code(row))
+    }
+
+    /// How many codes there are: all are below.
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.0.texts.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The text of a code.
+    ///
+    /// # Panics
+    /// There is no such code.
+    #[must_use]
+    pub fn text(self, code: usize) -> &'a str {
+        self.0.texts.value(code)
+    }
+}
+
 impl RowBlock {
-    pub(crate) fn new(dataset: Dataset, positions: UInt64Array, columns: Vec<Option<Cells>>) -> RowBlock {
-        debug_assert!(columns.iter().flatten().all(|cells| cells.array().len() == positions.len()));
-        RowBlock { dataset, positions, columns }
+    pub(crate) fn new(
+        dataset: Dataset,
+        rows: usize,
+        positions: Option<UInt64Array>,
+        columns: Vec<Option<Cells>>,
+    ) -> RowBlock {
+        debug_assert!(columns.iter().flatten().all(|cells| cells.array().len() == rows));
+        debug_assert!(positions.as_ref().is_none_or(|positions| positions.len() == rows));
+        RowBlock { dataset, rows, positions, columns }
     }
 
     /// Takes a batch over; `positions` and `observed` hold one entry per row.
@@ -119,7 +229,14 @@ impl RowBlock {
             None => Cells::Int(observed.clone().into()),
         });
         columns[observed_at] = Some(Cells::Int(observed.into()));
-        RowBlock::new(dataset, positions.into(), columns)
+        RowBlock::new(dataset, rows, Some(positions.into()), columns)
+    }
+
+    /// The same rows with one more column.
+    pub(crate) fn with(mut self, id: FieldId, cells: Cells) -> RowBlock {
+        debug_assert_eq!(cells.array().len(), self.rows);
+        self.columns[id.index()] = Some(cells);
+        self
     }
 
     /// Which schema.
@@ -131,61 +248,76 @@ impl RowBlock {
     /// Rows held.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.positions.len()
+        self.rows
+    }
+
+    /// Whether a column is there. One that is not has no value in any row, or was not asked for.
+    #[must_use]
+    pub fn has(&self, id: FieldId) -> bool {
+        self.cells(id).is_some()
+    }
+
+    /// Whether rows have their ids and places: event time and position.
+    #[must_use]
+    pub fn has_ids(&self) -> bool {
+        self.positions.is_some() && self.has(schema::TIMESTAMP)
     }
 
     pub(crate) fn cells(&self, id: FieldId) -> Option<&Cells> {
         self.columns.get(id.index())?.as_ref()
     }
 
-    pub(crate) fn positions(&self) -> &UInt64Array {
-        &self.positions
+    pub(crate) fn positions(&self) -> Option<&UInt64Array> {
+        self.positions.as_ref()
+    }
+
+    /// The codes of a text field whose texts repeat, where they were read so.
+    #[must_use]
+    pub fn codes(&self, id: FieldId) -> Option<Codes<'_>> {
+        match self.cells(id)? {
+            Cells::Coded(coded) => Some(Codes(coded)),
+            _ => None,
+        }
     }
 
     /// Bytes in memory.
     #[must_use]
     pub fn byte_size(&self) -> usize {
-        self.columns.iter().flatten().map(|cells| cells.array().get_array_memory_size()).sum::<usize>()
-            + self.positions.len() * 8
+        let positions = self.positions.as_ref().map_or(0, |positions| positions.len() * 8);
+        self.columns.iter().flatten().map(Cells::byte_size).sum::<usize>() + positions
     }
 
     /// The rows whose bit is set.
     pub(crate) fn filtered(&self, mask: &BooleanArray) -> RowBlock {
         let keep = |array: &dyn Array| compute::filter(array, mask).expect("mask has one bit per row");
-        self.mapped(keep)
-    }
-
-    /// Only these fields (and what the ids need).
-    pub(crate) fn projected(&self, fields: &[FieldId]) -> RowBlock {
-        let keep = |index: usize| {
-            index == schema::TIMESTAMP.index() || fields.iter().any(|field| field.index() == index)
-        };
-        let columns = self.columns.iter().enumerate();
+        let column = |cells: &Option<Cells>| cells.as_ref().map(|cells| cells.alike(&keep(cells.array())));
         RowBlock {
             dataset: self.dataset,
-            positions: self.positions.clone(),
-            columns: columns.map(|(i, cells)| cells.clone().filter(|_| keep(i))).collect(),
+            rows: mask.true_count(),
+            positions: self.positions.as_ref().map(|positions| keep(positions).as_primitive().clone()),
+            columns: self.columns.iter().map(column).collect(),
         }
     }
 
-    fn mapped(&self, f: impl Fn(&dyn Array) -> ArrayRef) -> RowBlock {
-        let positions = f(&self.positions);
-        let positions = positions.as_any().downcast_ref::<UInt64Array>().expect("kernels keep the type");
-        let map = |cells: &Cells| -> Cells {
-            let array = f(cells.array());
-            let ty = match cells {
-                Cells::Int(_) => FieldType::Int,
-                Cells::Float(_) => FieldType::Float,
-                Cells::Byte(_) => FieldType::Level,
-                Cells::Text(_) => FieldType::Text,
-                Cells::Fixed(_) => FieldType::Id16,
-            };
-            Cells::from_array(&array, ty).expect("kernels keep the type")
-        };
+    /// The first rows.
+    pub(crate) fn first(&self, rows: usize) -> RowBlock {
+        let cut = |array: &dyn Array| array.slice(0, rows);
+        let column = |cells: &Option<Cells>| cells.as_ref().map(|cells| cells.alike(&cut(cells.array())));
         RowBlock {
             dataset: self.dataset,
-            positions: positions.clone(),
-            columns: self.columns.iter().map(|cells| cells.as_ref().map(map)).collect(),
+            rows,
+            positions: self.positions.as_ref().map(|positions| positions.slice(0, rows)),
+            columns: self.columns.iter().map(column).collect(),
+        }
+    }
+
+    /// Only these columns.
+    pub(crate) fn projected(&self, columns: Columns) -> RowBlock {
+        let all = (0_u8..).map(FieldId).zip(&self.columns);
+        RowBlock {
+            columns: all.map(|(id, cells)| cells.clone().filter(|_| columns.fields.contains(id))).collect(),
+            positions: self.positions.clone().filter(|_| columns.positions),
+            ..*self
         }
     }
 
@@ -195,44 +327,53 @@ impl RowBlock {
         let gather = |arrays: &[&dyn Array]| {
             compute::interleave(arrays, picks).expect("arrays of one field have one type")
         };
-        let positions: Vec<&dyn Array> = blocks.iter().map(|block| &block.positions as &dyn Array).collect();
-        let positions = gather(&positions);
-        let positions =
-            positions.as_any().downcast_ref::<UInt64Array>().expect("kernels keep the type").clone();
+        let positions: Option<Vec<&dyn Array>> =
+            blocks.iter().map(|block| block.positions.as_ref().map(|array| array as &dyn Array)).collect();
+        let positions = positions.map(|arrays| gather(&arrays).as_primitive().clone());
         let columns = (0_u8..).zip(dataset.fields()).map(|(code, field)| {
             let id = FieldId(code);
             blocks.iter().find_map(|block| block.cells(id))?;
-            let nulls: Vec<Option<ArrayRef>> = blocks
+            // Only what is not there as it is wanted is made.
+            let made: Vec<Option<Cells>> = blocks
                 .iter()
-                .map(|block| block.cells(id).is_none().then(|| empty(field.ty, block.rows())))
+                .map(|block| match block.cells(id) {
+                    Some(Cells::Coded(coded)) => Some(Cells::Text(coded.to_plain())),
+                    Some(_) => None,
+                    None => Some(Cells::none(field.ty, block.rows())),
+                })
                 .collect();
             let arrays: Vec<&dyn Array> = blocks
                 .iter()
-                .zip(&nulls)
-                .map(|(block, null)| match (block.cells(id), null) {
-                    (Some(cells), _) => cells.array(),
-                    (None, Some(null)) => null.as_ref(),
-                    (None, None) => unreachable!("one of the two is set"),
-                })
+                .zip(&made)
+                .filter_map(|(block, made)| made.as_ref().or_else(|| block.cells(id)).map(Cells::array))
                 .collect();
             Cells::from_array(&gather(&arrays), in_memory(field.ty))
         });
-        RowBlock { dataset, positions, columns: columns.collect() }
+        RowBlock::new(dataset, picks.len(), positions, columns.collect())
     }
 
     /// Event time of a row.
+    ///
+    /// # Panics
+    /// The block was read without times.
     #[must_use]
     pub fn timestamp(&self, row: usize) -> Timestamp {
-        Timestamp(self.int(schema::TIMESTAMP, row).unwrap_or(0))
+        Timestamp(self.int(schema::TIMESTAMP, row).expect("the block was read with times"))
     }
 
     /// Journal position of a row.
+    ///
+    /// # Panics
+    /// The block was read without ids.
     #[must_use]
     pub fn position(&self, row: usize) -> Position {
-        Position(self.positions.value(row))
+        Position(self.positions.as_ref().expect("the block was read with ids").value(row))
     }
 
     /// Record id of a row.
+    ///
+    /// # Panics
+    /// The block was read without ids.
     #[must_use]
     pub fn id(&self, row: usize) -> RecordId {
         RecordId::new(self.timestamp(row), self.position(row))
@@ -243,6 +384,7 @@ impl RowBlock {
     pub fn text(&self, id: FieldId, row: usize) -> Option<&str> {
         match self.cells(id)? {
             Cells::Text(array) => array.is_valid(row).then(|| array.value(row)),
+            Cells::Coded(coded) => coded.text(row),
             _ => None,
         }
     }
@@ -357,9 +499,12 @@ fn in_memory(ty: FieldType) -> FieldType {
     if ty == FieldType::Time { FieldType::Int } else { ty }
 }
 
-/// A column of nulls.
-fn empty(ty: FieldType, rows: usize) -> ArrayRef {
-    arrow::array::new_null_array(&arrow_type(in_memory(ty)), rows)
+impl Cells {
+    /// No values.
+    fn none(ty: FieldType, rows: usize) -> Cells {
+        let nulls = arrow::array::new_null_array(&arrow_type(in_memory(ty)), rows);
+        Cells::from_array(&nulls, in_memory(ty)).expect("an array of that type")
+    }
 }
 
 fn nulls(validity: Validity) -> Option<NullBuffer> {

@@ -1,7 +1,10 @@
 //! Rows of a segment a filter may pass, known before any row is read: by token signature, run, page zone and level.
 //!
-//! Invariant: a row outside the candidates does not pass; a row counted as certain does.
+//! Invariants:
+//! - a row outside the candidates does not pass;
+//! - a row of a piece passes if the piece's own test says so: what it leaves out is certain.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use heimdall_model::Timestamp;
@@ -10,112 +13,110 @@ use crate::eval::Predicate;
 use crate::prune::{self, Known, Verdict};
 use crate::scan::TimeRange;
 use crate::segment::Segment;
-use crate::sidecar::{PAGE_ROWS, Zones};
+use crate::sidecar::{PAGE_ROWS, Run, RunDirectory, Zones};
 use crate::signature;
 use crate::store::StoreError;
 
-/// What candidates are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Every passing row is wanted.
-    Read,
-    /// Only their number.
-    Count,
+/// How much of the filter is left to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ask {
+    /// Nothing: rows pass.
+    Nothing,
+    /// All but messages, on which templates decide.
+    WithoutMessages,
+    /// All of it.
+    Everything,
 }
 
-/// Rows of a segment a filter may pass, as ranges of row numbers.
-#[derive(Debug, Default)]
-pub(crate) struct Candidates {
-    /// Rows to read and test.
-    pub maybe: Vec<Range<usize>>,
-    /// Those of them whose templates decide every test on the message: their messages need not be read.
-    pub told: Vec<Range<usize>>,
-    /// Rows that pass for certain, time included.
-    pub yes: u64,
+/// What is left to be asked of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Residue {
+    pub filter: Ask,
+    /// Whether some of them may be outside the time range.
+    pub time: bool,
 }
+
+impl Residue {
+    /// The rows pass.
+    pub(crate) const NOTHING: Residue = Residue { filter: Ask::Nothing, time: false };
+}
+
+/// Neighbouring rows of which the same is left to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Row numbers within the segment.
+    pub rows: Range<usize>,
+    pub ask: Residue,
+}
+
+impl Ord for Piece {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |piece: &Piece| (piece.rows.start, piece.rows.end, piece.ask);
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Piece {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Rows of a segment a filter may pass: rising, none of them empty.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates(pub Vec<Piece>);
 
 impl Candidates {
-    fn add(&mut self, rows: Range<usize>, told: bool) {
-        if told {
-            extend(&mut self.told, rows.clone());
-        }
-        extend(&mut self.maybe, rows);
+    /// Rows that pass for certain, time included.
+    pub(crate) fn yes_rows(&self) -> u64 {
+        let yes = self.0.iter().filter(|piece| piece.ask == Residue::NOTHING);
+        yes.map(|piece| piece.rows.len() as u64).sum()
     }
 
-    /// Parts rising ranges into the rows whose messages are needed and those whose are not.
-    pub(crate) fn by_need(&self, ranges: &[Range<usize>]) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
-        let (mut needed, mut told) = (Vec::new(), Vec::new());
-        for range in ranges {
-            let mut at = range.start;
-            let first = self.told.partition_point(|told| told.end <= range.start);
-            for part in self.told[first..].iter().take_while(|told| told.start < range.end) {
-                let (start, end) = (part.start.max(range.start), part.end.min(range.end));
-                extend(&mut needed, at..start);
-                extend(&mut told, start..end);
-                at = end;
-            }
-            extend(&mut needed, at..range.end);
+    /// All rows.
+    pub(crate) fn rows(&self) -> u64 {
+        self.0.iter().map(|piece| piece.rows.len() as u64).sum()
+    }
+
+    fn add(&mut self, rows: Range<usize>, ask: Residue) {
+        match self.0.last_mut() {
+            _ if rows.is_empty() => {}
+            Some(last) if last.rows.end == rows.start && last.ask == ask => last.rows.end = rows.end,
+            _ => self.0.push(Piece { rows, ask }),
         }
-        (needed, told)
     }
 }
 
-/// Adds rows after the others.
-fn extend(ranges: &mut Vec<Range<usize>>, rows: Range<usize>) {
-    match ranges.last_mut() {
-        _ if rows.is_empty() => {}
-        Some(last) if last.end == rows.start => last.end = rows.end,
-        _ => ranges.push(rows),
-    }
-}
-
-/// Rows of a segment worth reading, by signature, run and page. For a count, runs that pass for certain are counted
-/// unread.
+/// Rows of a segment worth reading, by signature, run and page.
 pub(crate) fn of(
     segment: &Segment,
     predicate: &Predicate,
     range: TimeRange,
-    purpose: Purpose,
 ) -> Result<Candidates, StoreError> {
-    let mut found = Candidates::default();
     let spans = spans(segment, predicate)?;
     if spans.is_empty() {
-        return Ok(found);
+        return Ok(Candidates::default());
     }
     let (directory, zones) = (segment.sidecar().runs()?, segment.sidecar().zones()?);
     let dataset = segment.meta.table.dataset;
-    let covered = range.covers(segment.meta.min, segment.meta.max);
-    let asks_template = predicate.asks_template();
-    for span in spans {
-        let first = directory.runs.partition_point(|run| run.rows.end as usize <= span.start);
-        for run in directory.runs[first..].iter().take_while(|run| (run.rows.start as usize) < span.end) {
-            let text = if asks_template { predicate.template_text(run.template) } else { None };
-            let mut known = Known {
-                dataset,
-                service: Some(directory.service(run)),
-                template: Some((run.template, text.as_deref())),
-                levels: None,
-                decisions: predicate.decisions(),
-            };
-            let rows = span.start.max(run.rows.start as usize)..span.end.min(run.rows.end as usize);
-            match prune::ask(predicate.root(), &known) {
-                Verdict::No => {}
-                Verdict::Yes if covered && purpose == Purpose::Count => found.yes += rows.len() as u64,
-                verdict => {
-                    let told = predicate.asks_messages() && !prune::needs_text(predicate.root(), &known);
-                    for rows in touched(rows, &zones, range) {
-                        known.levels = Some(zones.0[rows.start / PAGE_ROWS].levels);
-                        let is_wanted =
-                            verdict == Verdict::Yes || prune::ask(predicate.root(), &known) != Verdict::No;
-                        if is_wanted {
-                            found.add(rows, told);
-                        }
-                    }
-                }
-            }
-        }
-    }
-    Ok(found)
+    let mut search = Search {
+        predicate,
+        range,
+        directory: &directory,
+        zones: &zones,
+        is_covered: range.covers(segment.meta.min, segment.meta.max),
+        asks_levels: predicate.asks_levels(dataset),
+        known: Known {
+            dataset,
+            service: None,
+            template: None,
+            levels: None,
+            decisions: predicate.decisions(),
+        },
+        found: Candidates::default(),
+    };
+    spans.into_iter().for_each(|span| search.span(span));
+    Ok(search.found)
 }
 
 /// Rows of the pages that the signature does not rule out.
@@ -128,17 +129,98 @@ fn spans(segment: &Segment, predicate: &Predicate) -> Result<Vec<Range<usize>>, 
     })
 }
 
-/// The parts of some rows that lie in one page each, of pages that the time range touches.
-fn touched(rows: Range<usize>, zones: &Zones, range: TimeRange) -> impl Iterator<Item = Range<usize>> {
+struct Search<'a> {
+    predicate: &'a Predicate,
+    range: TimeRange,
+    directory: &'a RunDirectory,
+    zones: &'a Zones,
+    is_covered: bool,
+    asks_levels: bool,
+    known: Known<'a>,
+    found: Candidates,
+}
+
+impl<'a> Search<'a> {
+    /// Service by service, and template by template where that can tell more.
+    fn span(&mut self, span: Range<usize>) {
+        let runs = &self.directory.runs;
+        let mut at = runs.partition_point(|run| run.rows.end as usize <= span.start);
+        let by_template = self.predicate.asks_template() || self.predicate.asks_messages();
+        while let Some(first) = runs.get(at).filter(|run| (run.rows.start as usize) < span.end) {
+            let of_service = runs[at..].partition_point(|run| run.service == first.service).max(1);
+            let last = &runs[at + of_service - 1];
+            self.known.service = Some(self.directory.service(first));
+            self.known.template = None;
+            let verdict = prune::ask(self.predicate.root(), &self.known);
+            if verdict == Verdict::Maybe && by_template {
+                let of_service = runs[at..at + of_service].iter();
+                let within = of_service.take_while(|run| (run.rows.start as usize) < span.end);
+                within.for_each(|run| self.run(run, &span));
+            } else {
+                let rows = first.rows.start as usize..last.rows.end as usize;
+                let known = self.known;
+                self.rows(intersection(&rows, &span), verdict, &known);
+            }
+            at += of_service;
+        }
+    }
+
+    fn run(&mut self, run: &Run, span: &Range<usize>) {
+        let rows = intersection(&(run.rows.start as usize..run.rows.end as usize), span);
+        if rows.is_empty() {
+            return;
+        }
+        let text = self.predicate.asks_template().then(|| self.predicate.template_text(run.template));
+        let text = text.flatten();
+        let known = Known { template: Some((run.template, text.as_deref())), ..self.known };
+        let verdict = prune::ask(self.predicate.root(), &known);
+        self.rows(rows, verdict, &known);
+    }
+
+    /// Rows of which the same is known, but for what their pages tell.
+    fn rows(&mut self, rows: Range<usize>, verdict: Verdict, known: &Known<'_>) {
+        let filter = match verdict {
+            Verdict::No => return,
+            Verdict::Yes => Ask::Nothing,
+            Verdict::Maybe if prune::needs_text(self.predicate.root(), known) => Ask::Everything,
+            Verdict::Maybe => Ask::WithoutMessages,
+        };
+        let asks_levels = self.asks_levels && verdict == Verdict::Maybe;
+        if self.is_covered && !asks_levels {
+            return self.found.add(rows, Residue { filter, time: false });
+        }
+        for rows in by_page(rows) {
+            let zone = self.zones.0[rows.start / PAGE_ROWS];
+            let (min, max) = (Timestamp(zone.min_ns), Timestamp(zone.max_ns));
+            if !self.range.touches(min, max) {
+                continue;
+            }
+            let mut ask = Residue { filter, time: !self.range.covers(min, max) };
+            if asks_levels {
+                let known = Known { levels: Some(zone.levels), ..*known };
+                match prune::ask(self.predicate.root(), &known) {
+                    Verdict::No => continue,
+                    Verdict::Yes => ask.filter = Ask::Nothing,
+                    Verdict::Maybe => {}
+                }
+            }
+            self.found.add(rows, ask);
+        }
+    }
+}
+
+fn intersection(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    let start = a.start.max(b.start);
+    start..a.end.min(b.end).max(start)
+}
+
+/// The parts of a range that lie in one page each.
+pub(crate) fn by_page(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let mut at = rows.start;
-    let parts = std::iter::from_fn(move || {
+    std::iter::from_fn(move || {
         (at < rows.end).then(|| {
             let stop = rows.end.min((at / PAGE_ROWS + 1) * PAGE_ROWS);
             std::mem::replace(&mut at, stop)..stop
         })
-    });
-    parts.filter(move |rows| {
-        let zone = zones.0[rows.start / PAGE_ROWS];
-        range.touches(Timestamp(zone.min_ns), Timestamp(zone.max_ns))
     })
 }

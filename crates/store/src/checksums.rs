@@ -9,7 +9,7 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
@@ -95,26 +95,39 @@ impl CheckedFile {
 
     /// The `length` bytes at `offset`. Errors: `InvalidData` when a checksum differs.
     fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        const CHUNK: u64 = CHUNK_BYTES as u64;
-        let end = offset.saturating_add(length as u64).min(self.sums.bytes);
-        let from = offset / CHUNK * CHUNK;
-        let to = end.next_multiple_of(CHUNK).min(self.sums.bytes);
-        if from >= to {
-            return self.file.read(offset, length);
-        }
-        let bytes = self.file.read(from, usize::try_from(to - from).unwrap_or(usize::MAX))?;
-        let first = usize::try_from(from / CHUNK).unwrap_or(usize::MAX);
-        for (number, chunk) in (first..).zip(bytes.chunks(CHUNK_BYTES)) {
-            if self.sums.chunks.get(number) != Some(&crc32c::crc32c(chunk)) {
-                let detail = format!("at byte {}: the checksum differs", number * CHUNK_BYTES);
-                return self.file.noted(Err(io::Error::new(io::ErrorKind::InvalidData, detail)));
-            }
-        }
+        let (from, bytes) = self.read_whole_chunks(BytesMut::new(), offset, length)?;
         let skip = usize::try_from(offset - from).unwrap_or(usize::MAX);
         if bytes.len() < skip.saturating_add(length) {
             return self.file.read(offset, length);
         }
         Ok(bytes.slice(skip..skip + length))
+    }
+
+    /// The chunks that hold the `length` bytes at `offset`, and where the first begins; `buffer` is used for them.
+    /// Errors: `InvalidData` when a checksum differs.
+    pub(crate) fn read_whole_chunks(
+        &self,
+        mut buffer: BytesMut,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<(u64, Bytes)> {
+        const CHUNK: u64 = CHUNK_BYTES as u64;
+        let end = offset.saturating_add(length as u64).min(self.sums.bytes);
+        let from = offset / CHUNK * CHUNK;
+        let to = end.next_multiple_of(CHUNK).min(self.sums.bytes);
+        if from >= to {
+            return Ok((offset, self.file.read(offset, length)?));
+        }
+        buffer.resize(usize::try_from(to - from).unwrap_or(usize::MAX), 0);
+        self.file.read_into(&mut buffer, from)?;
+        let first = usize::try_from(from / CHUNK).unwrap_or(usize::MAX);
+        for (number, chunk) in (first..).zip(buffer.chunks(CHUNK_BYTES)) {
+            if self.sums.chunks.get(number) != Some(&crc32c::crc32c(chunk)) {
+                let detail = format!("at byte {}: the checksum differs", number * CHUNK_BYTES);
+                return self.file.noted(Err(io::Error::new(io::ErrorKind::InvalidData, detail)));
+            }
+        }
+        Ok((from, buffer.freeze()))
     }
 }
 

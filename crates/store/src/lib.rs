@@ -2,7 +2,7 @@
 //!
 //! - [`store`]: the whole: append, freeze, commit, recover; [`manifest`]: the commit point
 //! - [`memtable`]: rows not yet in a segment; [`segment`]: immutable Parquet files with a [`sidecar`], both read by
-//!   range ([`files`]); [`merge`]: several into one
+//!   range ([`files`], [`pages`]); [`merge`]: several into one
 //! - [`block`]: rows in columns; [`eval`]: filters over them; [`prune`], [`candidates`]: what a filter rules out
 //!   unread, [`decisions`]: what templates tell of messages
 //! - [`scan`]: the one scan operator behind search, aggregation and count
@@ -18,10 +18,12 @@ mod candidates;
 mod checksums;
 mod decisions;
 mod eval;
+mod fields;
 mod files;
 mod manifest;
 mod memtable;
 mod merge;
+mod pages;
 mod prune;
 mod scan;
 mod segment;
@@ -34,9 +36,10 @@ mod upkeep;
 mod version;
 mod view;
 
-pub use block::RowBlock;
+pub use block::{Codes, RowBlock};
 pub use scan::{
-    Control, Hit, Order, SEARCH_BYTES_MAX, ScanError, ScanPlan, ScanRequest, ScanStats, TimeRange,
+    Along, Control, EachHits, Hit, Order, Progress, RowStream, SEARCH_BYTES_MAX, ScanError, ScanPlan,
+    ScanRequest, ScanStats, TimeRange, Wanted,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreStatus};
 pub use upkeep::{Pace, UpkeepReport};

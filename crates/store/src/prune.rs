@@ -20,6 +20,7 @@ pub(crate) enum Verdict {
 }
 
 /// What is known of some rows.
+#[derive(Clone, Copy)]
 pub(crate) struct Known<'a> {
     pub dataset: Dataset,
     /// Their service, when they share one; `Some(None)`: none of them has a service.

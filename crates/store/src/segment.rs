@@ -7,7 +7,6 @@
 //! - the files of a segment stay until its last reader is gone.
 
 use std::io::{self, Write};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,14 +19,11 @@ use heimdall_journal::disk::{Disk, DiskFile};
 use heimdall_model::schema::{self, logs, metrics};
 use heimdall_model::{Dataset, FieldId, FieldType, Target, Tenant, Timestamp};
 use parking_lot::Mutex;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelection,
-};
-use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, PageIndexPolicy};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
@@ -36,6 +32,7 @@ use crate::block::{Cells, RowBlock, arrow_type};
 use crate::checksums::{CheckedFile, Checksums};
 use crate::files::{Files, RangeFile};
 use crate::memtable::Chunk;
+use crate::pages::Footer;
 use crate::sidecar::{LayoutBuilder, PAGE_ROWS, SidecarFile, SidecarWriter, kind};
 use crate::signature::SignatureBuilder;
 use crate::store::StoreError;
@@ -49,13 +46,12 @@ pub(crate) const COMPACTED_ROWS_MAX: usize = 4 * SEGMENT_ROWS_MAX;
 pub(crate) const SLICE_ROWS: usize = 16_384;
 /// Bytes gathered before they are handed to the file.
 const WRITE_BYTES: usize = 1 << 20;
-const READ_ROWS: usize = 8_192;
 /// Pages are cut by rows; this only has to be out of the way.
 const PAGE_BYTES_MAX: usize = 8 << 20;
 /// Nanoseconds in a day.
 pub(crate) const DAY_NS: i64 = 86_400_000_000_000;
 /// Name of the column that holds journal positions.
-const POSITION: &str = "_position";
+pub(crate) const POSITION: &str = "_position";
 
 /// Who owns a segment and of what it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -154,7 +150,7 @@ pub(crate) struct Segment {
     parquet: RangeFile,
     sidecar: SidecarFile,
     files: Arc<Files>,
-    footer: OnceLock<ArrowReaderMetadata>,
+    footer: OnceLock<Footer>,
     retired: AtomicBool,
 }
 
@@ -205,7 +201,7 @@ impl Segment {
     }
 
     /// What a reader of the Parquet file complains about: the file could not be read, or it is not what it should be.
-    fn failed(&self, error: &dyn std::fmt::Display) -> StoreError {
+    pub(crate) fn failed(&self, error: &dyn std::fmt::Display) -> StoreError {
         match self.parquet.take_failure() {
             Some(source) => self.parquet.failed(0, source),
             None => self.parquet.corrupt(error),
@@ -213,7 +209,7 @@ impl Segment {
     }
 
     /// The Parquet file, every byte of it checked before it is used.
-    fn checked(&self) -> Result<CheckedFile, StoreError> {
+    pub(crate) fn checked(&self) -> Result<CheckedFile, StoreError> {
         let sums = self.sidecar.block::<Checksums>()?.ok_or_else(|| self.sidecar.is_of_another_segment())?;
         if (sums.segment, sums.bytes) != (self.meta.id, self.meta.bytes) {
             return Err(self.sidecar.is_of_another_segment());
@@ -221,16 +217,12 @@ impl Segment {
         Ok(CheckedFile::new(self.parquet.clone(), sums))
     }
 
-    fn footer(&self) -> Result<&ArrowReaderMetadata, StoreError> {
+    pub(crate) fn footer(&self) -> Result<&Footer, StoreError> {
         if let Some(footer) = self.footer.get() {
             return Ok(footer);
         }
-        let options = ArrowReaderOptions::new()
-            .with_offset_index_policy(PageIndexPolicy::Required)
-            .with_column_index_policy(PageIndexPolicy::Skip);
-        let footer =
-            ArrowReaderMetadata::load(&self.checked()?, options).map_err(|error| self.failed(&error))?;
-        if u64::try_from(footer.metadata().file_metadata().num_rows()) != Ok(self.meta.rows) {
+        let footer = Footer::load(&self.checked()?).map_err(|error| self.failed(&error))?;
+        if u64::try_from(footer.plain.metadata().file_metadata().num_rows()) != Ok(self.meta.rows) {
             return Err(self.failed(&"rows differ from the manifest"));
         }
         Ok(self.footer.get_or_init(|| footer))
@@ -253,67 +245,19 @@ impl Segment {
 
     /// Columns in which some row may have a value.
     pub(crate) fn columns(&self) -> Result<Vec<FieldId>, StoreError> {
-        let schema = self.footer()?.schema();
+        let schema = self.footer()?.plain.schema();
         let fields = (0_u8..).map(FieldId).zip(self.meta.table.dataset.fields());
         Ok(fields.filter(|(_, field)| schema.index_of(field.name).is_ok()).map(|(id, _)| id).collect())
     }
 
     /// All rows in their order, in blocks of at most `block_rows`.
     pub(crate) fn blocks(&self, block_rows: usize) -> Result<SegmentBlocks<'_>, StoreError> {
-        let footer = self.footer()?.clone();
+        let footer = self.footer()?.plain.clone();
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.checked()?, footer)
             .with_batch_size(block_rows)
             .build()
             .map_err(|error| self.failed(&error))?;
         Ok(SegmentBlocks { segment: self, reader })
-    }
-
-    /// Reads `fields` (and timestamps and positions) of the rows in `ranges`, in row order. `each` gets every block
-    /// with the row number of each of its rows.
-    pub(crate) fn read(
-        &self,
-        ranges: &[Range<usize>],
-        fields: Option<&[FieldId]>,
-        each: &mut dyn FnMut(RowBlock, &[u32]) -> std::ops::ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        let footer = self.footer()?.clone();
-        let rows = usize::try_from(self.meta.rows).unwrap_or(usize::MAX);
-        let dataset = self.meta.table.dataset;
-        let wanted = |name: &str| {
-            name == POSITION
-                || name == "timestamp"
-                || fields.is_none_or(|fields| fields.iter().any(|id| dataset.field(*id).name == name))
-        };
-        let names: Vec<&str> = footer
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| field.name().as_str())
-            .filter(|n| wanted(n))
-            .collect();
-        let mask = ProjectionMask::columns(footer.parquet_schema(), names.iter().copied());
-        let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), rows);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.checked()?, footer.clone())
-            .with_batch_size(READ_ROWS)
-            .with_projection(mask)
-            .with_row_selection(selection)
-            .build()
-            .map_err(|error| self.failed(&error))?;
-        let mut numbers = ranges.iter().cloned().flatten();
-        let mut rows_of = Vec::with_capacity(READ_ROWS);
-        for batch in reader {
-            let batch = batch.map_err(|error| self.failed(&error))?;
-            rows_of.clear();
-            rows_of.extend(
-                numbers.by_ref().take(batch.num_rows()).map(|n| u32::try_from(n).expect("rows fit 32 bits")),
-            );
-            let block =
-                block_of(dataset, &batch).ok_or_else(|| self.failed(&"a column has an unexpected type"))?;
-            if each(block, &rows_of).is_break() {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -333,13 +277,17 @@ impl Iterator for SegmentBlocks<'_> {
     }
 }
 
-fn block_of(dataset: Dataset, batch: &RecordBatch) -> Option<RowBlock> {
-    let positions = batch.column_by_name(POSITION)?.as_any().downcast_ref::<UInt64Array>()?.clone();
+/// The rows of a batch: of columns that are read, and of positions where they are.
+pub(crate) fn block_of(dataset: Dataset, batch: &RecordBatch) -> Option<RowBlock> {
+    let positions = match batch.column_by_name(POSITION) {
+        None => None,
+        Some(array) => Some(array.as_any().downcast_ref::<UInt64Array>()?.clone()),
+    };
     let columns = dataset.fields().iter().map(|field| match batch.column_by_name(field.name) {
         None => Some(None),
         Some(array) => Cells::from_array(array, field.ty).map(Some),
     });
-    Some(RowBlock::new(dataset, positions, columns.collect::<Option<_>>()?))
+    Some(RowBlock::new(dataset, batch.num_rows(), positions, columns.collect::<Option<_>>()?))
 }
 
 /// Reads a whole file.
@@ -585,7 +533,8 @@ fn record_batch(
             )
         })
         .collect();
-    arrays.push(Arc::new(block.positions().clone()));
+    let no_positions = || StoreError::Encode { detail: "rows without positions".to_owned() };
+    arrays.push(Arc::new(block.positions().ok_or_else(no_positions)?.clone()));
     RecordBatch::try_new(Arc::clone(schema), arrays)
         .map_err(|error| StoreError::Encode { detail: error.to_string() })
 }

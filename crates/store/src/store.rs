@@ -24,6 +24,7 @@ use crate::decisions::{DecisionCache, Decisions};
 use crate::files::Files;
 use crate::manifest::{CatalogFile, Manifest, NamedFile};
 use crate::memtable::{Chunk, Memtable};
+use crate::scan::Turns;
 use crate::segment::{self, SEGMENT_ROWS_MAX, Segment, SegmentMeta, TableKey};
 use crate::summary::CUBE_FIELDS_MAX;
 use crate::template::{Miner, MinerConfig, TemplateId};
@@ -48,6 +49,12 @@ pub struct StoreConfig {
     pub settle_age: Duration,
     /// Most bytes of decoded sidecar blocks kept in memory, over all segments.
     pub sidecar_cache_bytes: usize,
+    /// Threads that work at scans at one time, over all queries; zero is as many as there are processors.
+    pub scan_threads: usize,
+    /// Rows of a part of a scan, which one thread works at: enough to pay for opening a column, few enough to share.
+    pub scan_unit_rows: usize,
+    /// Most bytes of rows that one scan has read and its reader has not taken yet.
+    pub scan_bytes_max: usize,
     /// Fields of logs whose values are counted when segments are written, so that the most frequent ones and their number
     /// are known without a scan. Names as in a search line; at most [`CUBE_FIELDS_MAX`] of them, the rest is ignored.
     pub cube_fields: Vec<String>,
@@ -64,6 +71,9 @@ impl Default for StoreConfig {
             compact_memory_bytes: 64 << 20,
             settle_age: Duration::from_secs(5 * 60),
             sidecar_cache_bytes: 256 << 20,
+            scan_threads: 0,
+            scan_unit_rows: 128 << 10,
+            scan_bytes_max: 64 << 20,
             cube_fields: ["user_id", "source_ip", "status"].map(str::to_owned).to_vec(),
         }
     }
@@ -176,6 +186,7 @@ pub struct Store {
     pub(crate) upkeep: Mutex<()>,
     catalogs: Mutex<BTreeMap<Tenant, Catalog>>,
     decisions: DecisionCache,
+    pub(crate) turns: Arc<Turns>,
 }
 
 impl std::fmt::Debug for Store {
@@ -216,6 +227,7 @@ impl Store {
         Ok(Store {
             files,
             declared: declared(&config.cube_fields),
+            turns: Arc::new(Turns::new(config.scan_threads)),
             config,
             state: RwLock::new(state),
             manifest: Mutex::new(manifest),

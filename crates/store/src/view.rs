@@ -230,6 +230,13 @@ impl View {
         self.table.dataset
     }
 
+    /// Rows in it.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        let chunks = self.chunks.iter().map(|chunk| chunk.block.rows() as u64);
+        chunks.chain(self.segments.iter().map(|segment| segment.meta.rows)).sum()
+    }
+
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

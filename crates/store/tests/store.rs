@@ -8,113 +8,12 @@ use std::time::Duration;
 
 use heimdall_journal::disk::{Disk, ForgetfulDisk, Survives};
 use heimdall_model::schema::logs;
-use heimdall_model::{
-    Batch, BatchBuilder, Compare, Dataset, Filter, Level, Literal, Matcher, Position, RecordId, Target,
-    Tenant, Test, Timestamp,
-};
+use heimdall_model::{Batch, BatchBuilder, Dataset, Filter, Position, Test, Timestamp};
 use heimdall_store::{Control, CountsBy, Order, ScanRequest, Store, StoreConfig, TimeRange};
 use proptest::prelude::*;
 
-const SERVICES: [&str; 3] = ["auth", "billing", "Core-DB"];
-const WORDS: [&str; 6] = ["connection", "refused", "user", "login", "timeout", "größe"];
-
-fn tenant() -> Tenant {
-    Tenant::default()
-}
-
-fn config() -> StoreConfig {
-    // So little memory that a merge reads a segment in many blocks.
-    StoreConfig { retention: Duration::ZERO, compact_memory_bytes: 1, ..StoreConfig::default() }
-}
-
-/// Rows decided by `seed`: sparse fields, equal timestamps, several services and templates.
-fn batch(seq: u64, seed: u64, rows: usize) -> Batch {
-    let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(1_000_000));
-    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = |n: u64| {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        x % n
-    };
-    for _ in 0..rows {
-        if next(20) > 0 {
-            builder.set_int(logs::TIMESTAMP, i64::try_from(next(50)).expect("small") * 40_000_000_000);
-        }
-        if next(5) > 0 {
-            builder.set_text(logs::SERVICE, SERVICES[usize::try_from(next(3)).expect("small")]);
-        }
-        if next(4) > 0 {
-            builder.set_level(Level::ALL[usize::try_from(next(6)).expect("small")]);
-        }
-        let word = |n: u64| WORDS[usize::try_from(n).expect("small")];
-        builder.set_text(logs::MESSAGE, &format!("{} {} {}", word(next(6)), word(next(6)), next(1000)));
-        if next(3) == 0 {
-            builder.set_text(
-                logs::ATTRIBUTES,
-                &format!(r#"{{"status":{},"a":{{"b":"x{}"}}}}"#, 200 + next(4) * 100, next(3)),
-            );
-        }
-        if next(3) == 0 {
-            builder.set_bytes(logs::SPAN_ID, &next(1 << 40).to_be_bytes());
-        }
-        builder.end_row();
-    }
-    let mut batch = builder.finish();
-    batch.base = Position::new(seq, 0);
-    batch
-}
-
-fn add(store: &Store, batch: &Batch) {
-    let mut batch = batch.clone();
-    store.assign_templates(&tenant(), &mut batch);
-    store.append(&tenant(), batch);
-}
-
-fn arb_test() -> impl Strategy<Value = Filter> {
-    let field = |name: &str, test: Test| Filter::Test(Target::resolve(Dataset::Logs, name), test);
-    prop_oneof![
-        (0..3_usize).prop_map(move |i| field("service", Test::Equals(Literal::new(SERVICES[i])))),
-        (0..6_usize).prop_map(move |i| field(
-            "level",
-            Test::Compare(Compare::GreaterOrEqual, Literal::new(Level::ALL[i].as_str()))
-        )),
-        (0..6_usize).prop_map(move |i| field("message", Test::Words(WORDS[i].into()))),
-        (0..1000_u32).prop_map(move |n| field("message", Test::Wildcard(format!("{n}*")))),
-        (0..6_usize, 0..6_usize)
-            .prop_map(move |(a, b)| field("message", Test::Words(format!("{} {}", WORDS[a], WORDS[b])))),
-        (0..6_usize).prop_map(move |i| field("message", Test::Contains(WORDS[i][1..4].into()))),
-        (0..6_usize).prop_map(move |i| field("message", Test::Regex(format!(r"^{} .* \d\d$", WORDS[i])))),
-        (2..6_u32).prop_map(move |n| field("status", Test::Equals(Literal::new(&format!("{n}00"))))),
-        (0..4_u32).prop_map(move |n| field("a.b", Test::Equals(Literal::new(&format!("X{n}"))))),
-        Just(field("span_id", Test::Exists)),
-        Just(field("service", Test::Exists)),
-        Just(Filter::All),
-    ]
-}
-
-fn arb_filter() -> impl Strategy<Value = Filter> {
-    arb_test().prop_recursive(3, 8, 3, |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 1..3).prop_map(Filter::And),
-            proptest::collection::vec(inner.clone(), 1..3).prop_map(Filter::Or),
-            inner.prop_map(Filter::negate),
-        ]
-    })
-}
-
-/// The slow reference: ids of matching rows, newest first.
-fn reference(batches: &[Batch], filter: &Filter, range: TimeRange) -> Vec<RecordId> {
-    let matcher = Matcher::compile(filter, Dataset::Logs).expect("compiles");
-    let mut rows: Vec<_> = batches
-        .iter()
-        .flat_map(|batch| batch.iter().collect::<Vec<_>>())
-        .filter(|row| range.from <= row.timestamp() && row.timestamp() < range.to)
-        .filter(|row| matcher.matches(row, None))
-        .collect();
-    rows.sort_by_key(|row| (row.timestamp(), row.position()));
-    rows.iter().rev().map(heimdall_model::Row::id).collect()
-}
+mod reference;
+use reference::{add, arb_filter, batch, config, ids, matching, open, tenant};
 
 fn check_against_reference(
     store: &Arc<Store>,
@@ -123,7 +22,7 @@ fn check_against_reference(
     range: TimeRange,
     limit: usize,
 ) {
-    let expected = reference(batches, filter, range);
+    let expected = ids(&matching(batches, filter, range));
     let request = ScanRequest {
         tenant: tenant(),
         dataset: Dataset::Logs,
@@ -149,18 +48,13 @@ fn check_against_reference(
         "count of {filter:?}"
     );
     let request = ScanRequest { fields: limit.is_multiple_of(2).then(Vec::new), ..request };
-    let ids = |order| {
+    let found = |order| {
         let (hits, _) = store.search(&request, order, limit, &control).expect("searches");
         hits.iter().map(|hit| hit.block.id(hit.row)).collect::<Vec<_>>()
     };
-    assert_eq!(ids(Order::NewestFirst), expected[..limit.min(expected.len())], "newest of {filter:?}");
+    assert_eq!(found(Order::NewestFirst), expected[..limit.min(expected.len())], "newest of {filter:?}");
     let oldest: Vec<_> = expected.iter().rev().take(limit).copied().collect();
-    assert_eq!(ids(Order::OldestFirst), oldest, "oldest of {filter:?}");
-}
-
-fn open(disk: &ForgetfulDisk) -> Arc<Store> {
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    Arc::new(Store::open(disk, Path::new("/data/store"), config()).expect("opens"))
+    assert_eq!(found(Order::OldestFirst), oldest, "oldest of {filter:?}");
 }
 
 proptest! {
@@ -176,7 +70,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let disk = ForgetfulDisk::default();
-        let store = open(&disk);
+        let store = open(&disk, config());
         let mut batches = Vec::new();
         for (index, rows) in sizes.iter().enumerate() {
             let seq = index as u64 + 1;
@@ -234,7 +128,7 @@ fn a_crash_at_any_step_of_flush_and_merge_loses_and_doubles_nothing() {
             disk.power_off_at(step);
             let _ = script(&disk);
             disk.crash_with(survives);
-            let store = open(&disk);
+            let store = open(&disk, config());
             replay(&store, &batches);
             check_against_reference(&store, &batches, &Filter::All, TimeRange::ALL, 1_000);
         }
@@ -269,7 +163,7 @@ fn retention_drops_whole_segments_by_age_then_by_size() {
 #[test]
 fn a_damaged_file_is_named() {
     let disk = ForgetfulDisk::default();
-    let store = open(&disk);
+    let store = open(&disk, config());
     add(&store, &batch(1, 1, 100));
     store.freeze(1, Vec::new);
     store.commit_frozen().expect("commits");
@@ -290,7 +184,7 @@ fn a_damaged_file_is_named() {
 #[test]
 fn a_full_disk_is_not_filled_by_retries_and_the_first_commit_with_room_succeeds() {
     let disk = ForgetfulDisk::default();
-    let store = open(&disk);
+    let store = open(&disk, config());
     add(&store, &batch(1, 1, 500));
     let files = || disk.list(Path::new("/data/store")).expect("lists");
     let before = files();
@@ -309,7 +203,7 @@ fn a_full_disk_is_not_filled_by_retries_and_the_first_commit_with_room_succeeds(
 #[test]
 fn records_at_the_ends_of_time_are_counted_like_others() {
     let disk = ForgetfulDisk::default();
-    let store = open(&disk);
+    let store = open(&disk, config());
     let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(0));
     for time in [i64::MIN, -1, 0, i64::MAX - 1] {
         builder.set_int(logs::TIMESTAMP, time);
@@ -336,7 +230,7 @@ fn records_at_the_ends_of_time_are_counted_like_others() {
 /// A phrase that stands in the constant part of its templates is counted, and others are ruled out, without reading a row.
 #[test]
 fn what_templates_decide_is_not_read() {
-    let store = open(&ForgetfulDisk::default());
+    let store = open(&ForgetfulDisk::default(), config());
     let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(1));
     for n in 0..3000_i64 {
         builder.set_int(logs::TIMESTAMP, n);

@@ -60,7 +60,8 @@ pub(crate) async fn in_turn<T: Send + 'static>(
     let turn = turn(state).await?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(Arc::clone(&cancelled));
-    let control = Control { deadline: Some(Instant::now() + timeout), cancelled, rows_scanned_max: None };
+    let deadline = Some(Instant::now() + timeout);
+    let control = Control { deadline, cancelled, ..Control::default() };
     blocking(move || {
         let answer = work(&control);
         drop(turn);

@@ -24,7 +24,7 @@ use parquet::file::reader::Length;
 
 pub(crate) use cache::BlockCache;
 pub(crate) use codec::{Damage, Reader, put_count};
-pub(crate) use runs::{LayoutBuilder, RunDirectory, Zones};
+pub(crate) use runs::{LayoutBuilder, Run, RunDirectory, Zone, Zones};
 
 use crate::files::RangeFile;
 use crate::store::StoreError;

@@ -36,6 +36,14 @@ impl RunDirectory {
         self.services.get(run.service as usize).map(AsRef::as_ref)
     }
 
+    /// The runs that rising ranges of rows touch, each at least once.
+    pub(crate) fn runs_of<'a>(&'a self, ranges: &'a [Range<usize>]) -> impl Iterator<Item = &'a Run> {
+        ranges.iter().filter(|range| !range.is_empty()).flat_map(|range| {
+            let first = self.runs.partition_point(|run| run.rows.end as usize <= range.start);
+            self.runs[first..].iter().take_while(|run| (run.rows.start as usize) < range.end)
+        })
+    }
+
     /// Adds the next row.
     pub(super) fn push(&mut self, service: Option<&str>, template: u32) {
         let code = match service {

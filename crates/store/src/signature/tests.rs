@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::block::RowBlock;
 use crate::decisions::Decisions;
-use crate::eval::Predicate;
+use crate::eval::{Memo, Predicate};
 use crate::files::Files;
 use crate::sidecar::SidecarWriter;
 
@@ -193,7 +193,9 @@ fn check(blocks: &[RowBlock], page_rows: usize, filters: &[Filter]) {
     for filter in filters {
         let predicate = predicate(filter);
         let Some(set) = pages(&sidecar, predicate.need()).expect("reads") else { continue };
-        let passes = blocks.iter().flat_map(|block| predicate.evaluate(block).iter().collect::<Vec<_>>());
+        let mut memo = Memo::default();
+        let passes =
+            blocks.iter().flat_map(|block| predicate.evaluate(block, &mut memo).iter().collect::<Vec<_>>());
         for (row, passes) in passes.enumerate() {
             assert!(!passes || set.contains(row / page_rows), "row {row} passes {filter:?}");
         }

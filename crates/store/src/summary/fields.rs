@@ -436,8 +436,8 @@ fn add_field(cube: &mut CubeBuilder, block: &RowBlock, id: FieldId, classes: &[u
     };
     let mut rows = (0_usize..).zip(classes);
     match cells {
-        Cells::Text(texts) => rows.all(|(row, class)| {
-            let value = match texts.is_valid(row).then(|| texts.value(row)) {
+        Cells::Text(_) | Cells::Coded(_) => rows.all(|(row, class)| {
+            let value = match block.text(id, row) {
                 None => SummaryValue::Null,
                 Some(text) if ty == FieldType::Json => SummaryValue::Json(text),
                 Some(text) => SummaryValue::Text(text),
@@ -476,16 +476,17 @@ fn add_summary(summary: &mut FieldSummary, block: &RowBlock, id: FieldId, counts
     }
     summary.rows += present as u64;
     summary.types.add(Types::of_field(Dataset::Logs.fields()[id.index()].ty));
+    let texts = cells.texts();
     summary.bytes += match cells {
-        Cells::Text(texts) => {
+        Cells::Text(_) | Cells::Coded(_) => texts.as_ref().map_or(0, |texts| {
             let ends = texts.value_offsets();
             u64::try_from(ends[ends.len() - 1] - ends[0]).unwrap_or(0)
-        }
+        }),
         Cells::Int(_) | Cells::Float(_) => 8 * present as u64,
         Cells::Byte(_) => present as u64,
         Cells::Fixed(ids) => u64::try_from(ids.value_length()).unwrap_or(0) * present as u64,
     };
-    if let Cells::Text(texts) = cells
+    if let Some(texts) = texts
         && counts_values
     {
         let distinct = summary.distinct.get_or_insert_default();

@@ -1,0 +1,283 @@
+//! Several threads at one scan.
+//!
+//! Invariants:
+//! - of all scans of a store together, at most as many threads work at parts as the store has turns; whoever waited
+//!   longest goes next, so that scans share evenly whatever their size. Work for one thread takes no turn: it neither
+//!   waits nor is handed over;
+//! - a thread that waits for something else than the processor has given its turn back;
+//! - which thread does which part is fixed beforehand: the states of a fold do not depend on which was faster.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::ScanError;
+use super::task::Scan;
+use super::units::{Plan, Unit};
+use super::worker::Worker;
+
+/// Turns at the processors, taken in the order in which they are asked for.
+pub(crate) struct Turns {
+    threads: usize,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+struct Queue {
+    free: usize,
+    /// Numbers of those that wait, the first first.
+    waiting: VecDeque<u64>,
+    next: u64,
+}
+
+/// A turn; given back on drop.
+pub(super) struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    /// As many turns as `threads`; zero: as many as there are processors.
+    pub(crate) fn new(threads: usize) -> Turns {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = if threads == 0 { cores() } else { threads };
+        let queue = Queue { free: threads, waiting: VecDeque::new(), next: 0 };
+        Turns { threads, queue: Mutex::new(queue), changed: Condvar::new() }
+    }
+
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    pub(super) fn take(&self) -> Turn<'_> {
+        let mut queue = self.queue.lock();
+        if queue.free > 0 && queue.waiting.is_empty() {
+            queue.free -= 1;
+            return Turn(self);
+        }
+        let own = queue.next;
+        queue.next += 1;
+        queue.waiting.push_back(own);
+        while queue.free == 0 || queue.waiting.front() != Some(&own) {
+            self.changed.wait(&mut queue);
+        }
+        queue.waiting.pop_front();
+        queue.free -= 1;
+        if queue.free > 0 {
+            self.changed.notify_all();
+        }
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.queue.lock().free += 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Runs `work` for every lane, the last on the calling thread; the results are in the order of the lanes. A lane for
+/// which the system has no thread runs on the calling thread as well.
+fn on_threads<T: Send>(lanes: usize, work: &(impl Fn(usize) -> T + Sync)) -> Vec<T> {
+    if lanes <= 1 {
+        return vec![work(0)];
+    }
+    std::thread::scope(|scope| {
+        let spawn = |lane: usize| {
+            let builder = std::thread::Builder::new().name(format!("scan-{lane}"));
+            builder.spawn_scoped(scope, move || work(lane)).ok()
+        };
+        let others: Vec<_> = (1..lanes).map(spawn).collect();
+        let mut results = vec![work(0)];
+        for (lane, other) in (1..).zip(others) {
+            results.push(match other.map(std::thread::ScopedJoinHandle::join) {
+                Some(Ok(result)) => result,
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                None => work(lane),
+            });
+        }
+        results
+    })
+}
+
+/// Applies `f` to every item, by several threads; the results are in the order of the items.
+pub(super) fn map<T: Sync, R: Send>(
+    turns: &Turns,
+    lanes: usize,
+    items: &[T],
+    f: &(impl Fn(&T) -> R + Sync),
+) -> Vec<R> {
+    if lanes <= 1 {
+        return items.iter().map(f).collect();
+    }
+    let slice = items.len().div_ceil(lanes);
+    let parts = on_threads(lanes, &|lane| {
+        let _turn = turns.take();
+        items.iter().skip(lane * slice).take(slice).map(f).collect::<Vec<R>>()
+    });
+    parts.into_iter().flatten().collect()
+}
+
+/// Works through all units, each lane with a state of its own; `each` may break off for all. Returns the states in the
+/// order of their lanes, and the error of the first unit that failed.
+pub(super) fn fold<S: Send>(
+    scan: &Scan,
+    plan: &Plan,
+    make: &(impl Fn() -> S + Sync),
+    each: &(impl Fn(&mut Worker, &mut S, &Unit) -> Result<ControlFlow<()>, ScanError> + Sync),
+) -> (Vec<S>, Result<(), ScanError>) {
+    let lanes = plan.lanes();
+    let is_over = AtomicBool::new(false);
+    let failed: Mutex<Option<(usize, ScanError)>> = Mutex::new(None);
+    let states = on_threads(lanes, &|lane| {
+        let (mut state, mut worker) = (make(), Worker::default());
+        for (index, unit) in plan.units.iter().enumerate().skip(lane).step_by(lanes) {
+            if is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            let turn = (lanes > 1).then(|| scan.turns.take());
+            let result = each(&mut worker, &mut state, unit);
+            drop(turn);
+            if !matches!(result, Ok(ControlFlow::Continue(()))) {
+                is_over.store(true, Ordering::Relaxed);
+            }
+            if let Err(error) = result {
+                let mut failed = failed.lock();
+                if failed.as_ref().is_none_or(|(first, _)| index < *first) {
+                    *failed = Some((index, error));
+                }
+            }
+        }
+        state
+    });
+    (states, failed.into_inner().map_or(Ok(()), |(_, error)| Err(error)))
+}
+
+/// What a thread hands to the reader of a stream.
+pub(super) enum Item {
+    /// Rows, and their bytes in memory.
+    Block(crate::block::RowBlock, usize),
+    /// The part is done.
+    UnitDone,
+    /// The scan failed.
+    Failed(ScanError),
+}
+
+/// What one thread has found and the reader has not taken yet: bounded by bytes, but at least one block.
+pub(super) struct Lane {
+    state: Mutex<LaneState>,
+    changed: Condvar,
+    bytes_max: usize,
+}
+
+#[derive(Default)]
+struct LaneState {
+    items: VecDeque<Item>,
+    bytes: usize,
+    /// The reader wants no more.
+    is_closed: bool,
+    /// The thread gives no more.
+    is_ended: bool,
+}
+
+impl Lane {
+    pub(super) fn new(bytes_max: usize) -> Lane {
+        Lane { state: Mutex::default(), changed: Condvar::new(), bytes_max }
+    }
+
+    /// Adds an item, waiting for room with the turn given back.
+    pub(super) fn push<'t>(
+        &self,
+        item: Item,
+        turns: &'t Turns,
+        turn: &mut Option<Turn<'t>>,
+    ) -> ControlFlow<()> {
+        let bytes = if let Item::Block(_, bytes) = &item { *bytes } else { 0 };
+        let mut state = self.state.lock();
+        while state.bytes > 0 && state.bytes.saturating_add(bytes) > self.bytes_max && !state.is_closed {
+            *turn = None;
+            self.changed.wait(&mut state);
+        }
+        if state.is_closed {
+            return ControlFlow::Break(());
+        }
+        state.bytes += bytes;
+        state.items.push_back(item);
+        self.changed.notify_all();
+        drop(state);
+        if turn.is_none() {
+            *turn = Some(turns.take());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The next item; `None` when the thread gives no more.
+    pub(super) fn pop(&self) -> Option<Item> {
+        let mut state = self.state.lock();
+        while state.items.is_empty() && !state.is_ended {
+            self.changed.wait(&mut state);
+        }
+        let item = state.items.pop_front()?;
+        if let Item::Block(_, bytes) = &item {
+            state.bytes -= bytes;
+            if state.bytes <= self.bytes_max / 2 {
+                self.changed.notify_all();
+            }
+        }
+        Some(item)
+    }
+
+    /// Wants no more.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.is_closed = true;
+        state.items.clear();
+        self.changed.notify_all();
+    }
+}
+
+/// The thread's end of a lane: however the thread ends, the reader learns of it.
+pub(super) struct Giver(pub Arc<Lane>);
+
+impl Drop for Giver {
+    fn drop(&mut self) {
+        self.0.state.lock().is_ended = true;
+        self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_bounded_and_none_is_lost() {
+        let turns = Turns::new(2);
+        let at_work = Mutex::new((0, 0));
+        on_threads(8, &|_| {
+            for _ in 0..200 {
+                let _turn = turns.take();
+                {
+                    let mut at_work = at_work.lock();
+                    at_work.0 += 1;
+                    at_work.1 = at_work.1.max(at_work.0);
+                }
+                std::thread::yield_now();
+                at_work.lock().0 -= 1;
+            }
+        });
+        assert!(at_work.into_inner().1 <= 2);
+        assert_eq!(turns.queue.into_inner().free, 2);
+    }
+
+    #[test]
+    fn results_are_in_order_whatever_the_number_of_threads() {
+        let items: Vec<u32> = (0..101).collect();
+        for lanes in [1, 2, 3, 7] {
+            let doubled = map(&Turns::new(3), lanes, &items, &|n| n * 2);
+            assert_eq!(doubled, items.iter().map(|n| n * 2).collect::<Vec<_>>());
+        }
+    }
+}
