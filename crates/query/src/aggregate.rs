@@ -66,8 +66,9 @@ impl State {
         }
     }
 
-    /// Adds a present value of a record at `place`; returns by how many bytes the state grew.
-    pub(crate) fn add(&mut self, cell: &Cell<'_>, place: (i64, u64)) -> usize {
+    /// Adds a present value of a record, whose place is asked for where it matters; returns by how many bytes the state
+    /// grew.
+    pub(crate) fn add(&mut self, cell: &Cell<'_>, place: impl FnOnce() -> (i64, u64)) -> usize {
         match self {
             State::Count(count) => *count += 1,
             State::Distinct(distinct) => return distinct.add(cell.summary().hash()),
@@ -89,17 +90,58 @@ impl State {
                 }
             }
             State::Earliest(placed) => {
+                let place = place();
                 if placed.place.is_none_or(|earliest| place < earliest) {
                     placed.place = Some(place);
                     return replace(&mut placed.value, cell);
                 }
             }
             State::Latest(placed) => {
+                let place = place();
                 if placed.place.is_none_or(|latest| place > latest) {
                     placed.place = Some(place);
                     return replace(&mut placed.value, cell);
                 }
             }
+        }
+        0
+    }
+
+    /// Adds what another state of the same function has seen; returns by how many bytes this one grew. Which of two
+    /// states is added to the other matters in the last digits of sums of floats only.
+    pub(crate) fn merge(&mut self, other: State) -> usize {
+        match (self, other) {
+            (State::Count(count), State::Count(more)) => *count += more,
+            (State::Distinct(distinct), State::Distinct(more)) => return distinct.merge(&more),
+            (State::Sum(sum), State::Sum(more)) => sum.merge(&more),
+            (
+                State::Moments { count, mean, m2 },
+                State::Moments { count: more, mean: more_mean, m2: more_m2 },
+            ) => merge_moments((count, mean, m2), (more, more_mean, more_m2)),
+            (State::Percentile(sketch), State::Percentile(more)) => return sketch.absorb(&more),
+            (State::Least(value), State::Least(other)) => {
+                if !other.is_null() && (value.is_null() || other.total_cmp(value).is_lt()) {
+                    return replace_value(value, other);
+                }
+            }
+            (State::Greatest(value), State::Greatest(other)) => {
+                if !other.is_null() && (value.is_null() || other.total_cmp(value).is_gt()) {
+                    return replace_value(value, other);
+                }
+            }
+            (State::Earliest(placed), State::Earliest(other)) => {
+                if other.place.is_some_and(|place| placed.place.is_none_or(|earliest| place < earliest)) {
+                    placed.place = other.place;
+                    return replace_value(&mut placed.value, other.value);
+                }
+            }
+            (State::Latest(placed), State::Latest(other)) => {
+                if other.place.is_some_and(|place| placed.place.is_none_or(|latest| place > latest)) {
+                    placed.place = other.place;
+                    return replace_value(&mut placed.value, other.value);
+                }
+            }
+            _ => debug_assert!(false, "states of two functions"),
         }
         0
     }
@@ -142,14 +184,35 @@ fn add_moment(count: &mut u64, mean: &mut f64, m2: &mut f64, x: f64) {
     *m2 += delta * (x - *mean);
 }
 
+/// Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn merge_moments(
+    (count, mean, m2): (&mut u64, &mut f64, &mut f64),
+    (more, more_mean, more_m2): (u64, f64, f64),
+) {
+    if *count == 0 {
+        (*count, *mean, *m2) = (more, more_mean, more_m2);
+    } else if more > 0 {
+        let (ours, theirs) = (*count as f64, more as f64);
+        let delta = more_mean - *mean;
+        *mean += delta * theirs / (ours + theirs);
+        *m2 += more_m2 + delta * delta * ours * theirs / (ours + theirs);
+        *count += more;
+    }
+}
+
 /// Puts a cell in place of a value; returns by how many bytes its text grew.
 fn replace(value: &mut Value, cell: &Cell<'_>) -> usize {
+    replace_value(value, cell.to_value())
+}
+
+fn replace_value(value: &mut Value, other: Value) -> usize {
     let text_bytes = |value: &Value| match value {
         Value::Text(text) => text.len(),
         _ => 0,
     };
     let before = text_bytes(value);
-    *value = cell.to_value();
+    *value = other;
     text_bytes(value).saturating_sub(before)
 }
 
@@ -177,6 +240,13 @@ impl Sum {
         }
     }
 
+    fn merge(&mut self, other: &Sum) {
+        self.whole += other.whole;
+        self.float += other.float;
+        self.has_whole |= other.has_whole;
+        self.has_float |= other.has_float;
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "beyond i64 a sum is given as f64")]
     fn result(&self) -> Value {
         match (self.has_whole, self.has_float, i64::try_from(self.whole)) {
@@ -195,9 +265,47 @@ mod tests {
         let mut state = State::new(func);
         for (index, value) in values.iter().enumerate() {
             let place = (i64::try_from(index % 2).expect("small"), index as u64);
-            state.add(&Cell::from(value), place);
+            state.add(&Cell::from(value), || place);
         }
         state.result(func, Some(2.0)).to_string()
+    }
+
+    /// However values are divided among states, the merged one knows what one state would.
+    #[test]
+    fn merged_states_are_the_whole() {
+        let values =
+            [Value::Int(2), Value::Text("4".into()), Value::Null, Value::Text("x".into()), Value::Float(6.0)];
+        let funcs = [
+            Func::Count,
+            Func::Rate,
+            Func::CountDistinct,
+            Func::Sum,
+            Func::Avg,
+            Func::Stddev,
+            Func::Min,
+            Func::Max,
+            Func::Percentile(50.0),
+            Func::First,
+            Func::Last,
+        ];
+        let state = |func: Func, values: &[(usize, &Value)]| {
+            let mut state = State::new(func);
+            for (index, value) in values.iter().filter(|(_, value)| !value.is_null()) {
+                state.add(&Cell::from(*value), || (0, *index as u64));
+            }
+            state
+        };
+        let all: Vec<(usize, &Value)> = values.iter().enumerate().collect();
+        for func in funcs {
+            let whole = state(func, &all).result(func, Some(2.0));
+            for chosen in 0..1_u32 << all.len() {
+                let (ours, theirs): (Vec<_>, Vec<_>) =
+                    all.iter().copied().partition(|(index, _)| chosen >> index & 1 == 1);
+                let mut merged = state(func, &ours);
+                merged.merge(state(func, &theirs));
+                assert_eq!(merged.result(func, Some(2.0)), whole, "{func:?} of {ours:?} and {theirs:?}");
+            }
+        }
     }
 
     #[test]

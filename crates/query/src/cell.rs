@@ -8,7 +8,7 @@ use std::sync::Arc;
 use heimdall_model::attributes::Attribute;
 use heimdall_model::filter::Target;
 use heimdall_model::matcher::{Leaf, Node, to_hex};
-use heimdall_model::schema::FieldType;
+use heimdall_model::schema::{self, FieldType};
 use heimdall_model::{Level, Tenant, Timestamp, Value};
 use heimdall_store::summary::SummaryValue;
 use heimdall_store::{RowBlock, Store};
@@ -227,7 +227,7 @@ impl Rows for BlockRows<'_> {
     }
 
     fn time(&self, row: usize) -> Option<Timestamp> {
-        Some(self.block.timestamp(row))
+        self.block.has(schema::TIMESTAMP).then(|| self.block.timestamp(row))
     }
 
     fn order(&self, row: usize) -> (i64, u64) {

@@ -14,7 +14,8 @@ use heimdall_model::filter::Target;
 use heimdall_model::matcher::{FilterError, Matcher};
 use heimdall_model::{Dataset, FieldId, Level, Tenant, Timestamp, Value, schema};
 use heimdall_store::{
-    Bin, Control, CountsBy, Hit, RowBlock, ScanError, ScanPlan, ScanRequest, ScanStats, Store, TimeRange,
+    Along, Bin, Control, CountsBy, Hit, RowBlock, ScanError, ScanPlan, ScanRequest, ScanStats, Store,
+    TimeRange,
 };
 use serde::Serialize;
 
@@ -350,41 +351,63 @@ impl<'a> Run<'a> {
     fn top(&mut self, sort: &[SortKey], rows_max: usize) -> Result<Vec<Vec<Value>>, QueryError> {
         let keys = sort.iter().map(|key| key.target.clone());
         let fields = self.plan.fields(self.targets().chain(keys));
-        let (store, plan) = (self.store, self.plan);
-        let mut templates = Templates::new(store, &self.query.tenant);
-        let wants_templates = self.wants_templates();
-        let mut top = TopRows::new(sort, rows_max);
-        self.scan(self.plan.range, fields, &mut |block| {
-            if wants_templates {
-                templates.learn(block);
-            }
-            let rows = BlockRows { block, templates: &templates };
-            (0..block.rows()).for_each(|row| top.offer(&rows, row, || record(plan, &rows, row)));
-            Ok(())
-        })?;
+        let plan = self.plan;
+        let top = self.fold(
+            self.plan.range,
+            fields,
+            Along::Ids,
+            || TopRows::new(sort, rows_max),
+            |top, rows| {
+                (0..rows.block.rows()).for_each(|row| top.offer(rows, row, || record(plan, rows, row)));
+                Ok(())
+            },
+            |top, others| {
+                top.merge(others);
+                Ok(())
+            },
+        )?;
         Ok(top.into_rows())
     }
 
-    /// Scans a range. Running out of time or budget leaves a part, which is marked; other errors end the run.
-    fn scan(
+    /// Folds the matching records of a range. Running out of time or budget leaves a part, which is marked; other errors
+    /// end the run.
+    fn fold<S: Send>(
         &mut self,
         range: TimeRange,
         fields: Vec<FieldId>,
-        each: &mut dyn FnMut(&RowBlock) -> Result<(), QueryError>,
-    ) -> Result<(), QueryError> {
+        along: Along,
+        make: impl Fn() -> S + Sync,
+        each: impl Fn(&mut S, &BlockRows<'_>) -> Result<(), QueryError> + Sync,
+        mut merge: impl FnMut(&mut S, S) -> Result<(), QueryError>,
+    ) -> Result<S, QueryError> {
         let request = request(self.query, self.plan, range, Some(fields));
-        let mut failed = None;
-        let result = self.store.scan(&request, self.control, &mut |block| match each(block) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        });
-        if let Some(error) = failed {
+        let (store, tenant) = (self.store, &self.query.tenant);
+        let wants_templates = self.wants_templates();
+        let part = || Part { state: make(), templates: Templates::new(store, tenant), failed: None };
+        let (part, result) = store.fold(
+            &request,
+            along,
+            self.control,
+            part,
+            |part, block| {
+                if wants_templates {
+                    part.templates.learn(block);
+                }
+                let rows = BlockRows { block, templates: &part.templates };
+                part.failed = each(&mut part.state, &rows).err();
+                if part.failed.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            },
+            |part, other| {
+                if part.failed.is_none() {
+                    part.failed = other.failed.or_else(|| merge(&mut part.state, other.state).err());
+                }
+            },
+        );
+        if let Some(error) = part.failed {
             return Err(error);
         }
-        self.finished(result)
+        self.finished(result)?;
+        Ok(part.state)
     }
 
     fn finished(&mut self, result: Result<ScanStats, ScanError>) -> Result<(), QueryError> {
@@ -417,7 +440,7 @@ impl<'a> Run<'a> {
             Strategy::Rollup => self.rollup(&mut grouping, by)?,
             Strategy::Count => self.count(&mut grouping)?,
             _ => {
-                let fields = self.plan.fields(group::targets(aggregates, by));
+                let fields = self.plan.group_fields(aggregates, by);
                 self.group_scan(self.plan.range, fields, &mut grouping)?;
             }
         }
@@ -432,15 +455,18 @@ impl<'a> Run<'a> {
         fields: Vec<FieldId>,
         grouping: &mut Grouping<'_>,
     ) -> Result<(), QueryError> {
-        let mut templates = Templates::new(self.store, &self.query.tenant);
-        let wants_templates = self.wants_templates();
-        self.scan(range, fields, &mut |block| {
-            if wants_templates {
-                templates.learn(block);
-            }
-            let rows = BlockRows { block, templates: &templates };
-            (0..block.rows()).try_for_each(|row| grouping.add(&rows, row))
-        })
+        let (aggregates, by) = (grouping.aggregates(), grouping.by());
+        let along = if group::needs_places(aggregates, by) { Along::Ids } else { Along::Nothing };
+        let limits = self.limits;
+        let found = self.fold(
+            range,
+            fields,
+            along,
+            || Grouping::new(aggregates, by, limits),
+            Grouping::add_block,
+            Grouping::merge,
+        )?;
+        grouping.merge(found)
     }
 
     fn count(&mut self, grouping: &mut Grouping<'_>) -> Result<(), QueryError> {
@@ -476,7 +502,7 @@ impl<'a> Run<'a> {
         .map_err(|error| QueryError::Store(ScanError::from(error)))?;
         result?;
         self.stats.rows_matched += matched;
-        let fields = self.plan.fields(by.iter().map(GroupKey::target));
+        let fields = self.plan.group_fields(&[], by);
         for edge in self.plan.rollup_edges(whole) {
             self.group_scan(edge, fields.clone(), grouping)?;
         }
@@ -524,6 +550,13 @@ impl<'a> Run<'a> {
             .collect();
         Answer { columns, rows, stats: self.stats }
     }
+}
+
+/// What one thread has made of its part of the records.
+struct Part<'s, S> {
+    state: S,
+    templates: Templates<'s>,
+    failed: Option<QueryError>,
 }
 
 /// The values of one record for the plan's columns.

@@ -2,15 +2,15 @@
 //!
 //! Invariant: groups and their memory stay within the limits, or the rows are refused with an error.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use heimdall_model::filter::Target;
 use heimdall_model::time::NS_PER_SECOND;
 use heimdall_model::{Timestamp, Value};
 use heimdall_store::Bin;
 
 use crate::aggregate::State;
-use crate::cell::{Cell, Rows};
+use crate::cell::{BlockRows, Cell, Rows};
+use crate::codes::KeyCodes;
 use crate::engine::{QueryError, RunLimits};
 use crate::query::{Aggregate, Func, GroupKey, TimeRange};
 
@@ -30,16 +30,25 @@ pub(crate) struct Grouping<'q> {
     last_key: Vec<u8>,
     scratch: Vec<u8>,
     bytes: usize,
-    /// Earliest and latest time seen.
+    /// Whether a `rate` divides by the time between the first and the last record.
+    sees_times: bool,
+    /// Earliest and latest time seen, where that is needed.
     seen: Option<(Timestamp, Timestamp)>,
+    /// Groups of a block's rows, and of its codes: kept for the next block.
+    row_groups: Vec<usize>,
+    code_groups: Vec<u32>,
 }
 
+/// No group: there are never so many.
+const UNKNOWN: u32 = u32::MAX;
 /// Bytes a group costs beside its keys and states.
 const GROUP_BYTES: usize = 64;
 
 impl<'q> Grouping<'q> {
     pub(crate) fn new(aggregates: &'q [Aggregate], by: &'q [GroupKey], limits: RunLimits) -> Grouping<'q> {
+        let binned = by.iter().any(|key| matches!(key, GroupKey::Bin(_)));
         Grouping {
+            sees_times: !binned && aggregates.iter().any(|aggregate| aggregate.func == Func::Rate),
             aggregates,
             by,
             limits,
@@ -52,27 +61,97 @@ impl<'q> Grouping<'q> {
             scratch: Vec::new(),
             bytes: 0,
             seen: None,
+            row_groups: Vec::new(),
+            code_groups: Vec::new(),
         }
+    }
+
+    pub(crate) fn aggregates(&self) -> &'q [Aggregate] {
+        self.aggregates
+    }
+
+    pub(crate) fn by(&self) -> &'q [GroupKey] {
+        self.by
     }
 
     /// Adds one row.
     pub(crate) fn add(&mut self, rows: &impl Rows, row: usize) -> Result<(), QueryError> {
         let group = self.group(rows, row)?;
-        let place = rows.order(row);
         let states = &mut self.states[group * self.aggregates.len()..];
         for (state, aggregate) in states.iter_mut().zip(self.aggregates) {
-            match &aggregate.arg {
-                None => state.add_rows(1),
-                Some(target) => {
-                    let cell = rows.cell(target, row);
-                    if !cell.is_null() {
-                        self.bytes += state.add(&cell, place);
-                    }
+            self.bytes += add_value(state, aggregate, rows, row);
+        }
+        if self.sees_times {
+            self.see(rows.time(row));
+        }
+        self.check_bytes()
+    }
+
+    /// Adds all rows of a block: as one by one, but the keys of rows that are alike are looked at once.
+    pub(crate) fn add_block(&mut self, rows: &BlockRows<'_>) -> Result<(), QueryError> {
+        let count = rows.block.rows();
+        let mut groups = std::mem::take(&mut self.row_groups);
+        groups.clear();
+        groups.reserve(count);
+        match KeyCodes::of(self.by, rows.block) {
+            None => {
+                for row in 0..count {
+                    groups.push(self.group(rows, row)?);
                 }
             }
+            Some(mut codes) => {
+                let mut known = std::mem::take(&mut self.code_groups);
+                known.clear();
+                known.resize(codes.len(), UNKNOWN);
+                for row in 0..count {
+                    let code = codes.code(row);
+                    if known[code] == UNKNOWN {
+                        known[code] = u32::try_from(self.group(rows, row)?).unwrap_or(UNKNOWN);
+                    }
+                    groups.push(known[code] as usize);
+                }
+                self.code_groups = known;
+            }
         }
-        self.see(rows.time(row));
+        let width = self.aggregates.len();
+        for (at, aggregate) in self.aggregates.iter().enumerate() {
+            for (row, group) in groups.iter().enumerate() {
+                self.bytes += add_value(&mut self.states[group * width + at], aggregate, rows, row);
+            }
+        }
+        self.row_groups = groups;
+        if self.sees_times {
+            (0..count).for_each(|row| self.see(rows.time(row)));
+        }
         self.check_bytes()
+    }
+
+    /// Adds what another one with the same aggregates and keys has seen.
+    pub(crate) fn merge(&mut self, mut other: Grouping<'q>) -> Result<(), QueryError> {
+        let (width, by) = (self.aggregates.len(), self.by.len());
+        let bytes_each = other.bytes / other.groups.max(1);
+        for (key, theirs) in std::mem::take(&mut other.index) {
+            let states = other.states[theirs * width..][..width].iter_mut();
+            let states = states.map(|state| std::mem::replace(state, State::Count(0)));
+            if let Some(ours) = self.index.get(&key) {
+                let ours = &mut self.states[ours * width..][..width];
+                self.bytes += ours.iter_mut().zip(states).map(|(our, their)| our.merge(their)).sum::<usize>();
+            } else {
+                self.has_room_for_group()?;
+                self.states.extend(states);
+                let keys = other.keys[theirs * by..][..by].iter_mut();
+                self.keys.extend(keys.map(|key| std::mem::replace(key, Value::Null)));
+                self.index.insert(key, self.groups);
+                self.groups += 1;
+                self.bytes += bytes_each;
+            }
+            self.check_bytes()?;
+        }
+        if let Some((min, max)) = other.seen {
+            self.see(Some(min));
+            self.see(Some(max));
+        }
+        Ok(())
     }
 
     /// Adds `count` rows that are alike in every key; the aggregates only count rows.
@@ -117,10 +196,15 @@ impl<'q> Grouping<'q> {
         Ok(group)
     }
 
-    fn new_group(&mut self, rows: &impl Rows, row: usize) -> Result<usize, QueryError> {
+    fn has_room_for_group(&self) -> Result<(), QueryError> {
         if self.groups == self.limits.groups_max {
             return Err(QueryError::TooManyGroups { groups_max: self.limits.groups_max });
         }
+        Ok(())
+    }
+
+    fn new_group(&mut self, rows: &impl Rows, row: usize) -> Result<usize, QueryError> {
+        self.has_room_for_group()?;
         let group = self.groups;
         self.groups += 1;
         self.index.insert(self.scratch.as_slice().into(), group);
@@ -185,6 +269,22 @@ impl<'q> Grouping<'q> {
         let seconds = ns as f64 / NS_PER_SECOND as f64;
         Some(seconds)
     }
+}
+
+/// Adds what an aggregate looks at of a row; returns by how many bytes the state grew.
+fn add_value(state: &mut State, aggregate: &Aggregate, rows: &impl Rows, row: usize) -> usize {
+    let Some(target) = &aggregate.arg else {
+        state.add_rows(1);
+        return 0;
+    };
+    let cell = rows.cell(target, row);
+    if cell.is_null() { 0 } else { state.add(&cell, || rows.order(row)) }
+}
+
+/// Whether the place of each record among the others matters: then it must be read.
+pub(crate) fn needs_places(aggregates: &[Aggregate], by: &[GroupKey]) -> bool {
+    aggregates.iter().any(|aggregate| matches!(aggregate.func, Func::First | Func::Last))
+        || targets(aggregates, by).any(|target| target == Target::Id)
 }
 
 /// Length of a range that is open on neither side.

@@ -15,6 +15,7 @@ pub mod answer;
 pub mod cache;
 mod cell;
 mod chart;
+mod codes;
 pub mod engine;
 mod group;
 mod plan;

@@ -217,6 +217,16 @@ impl<'q> Plan<'q> {
         fields
     }
 
+    /// Fields the scan must hand out for grouping; the time only where it is looked at.
+    pub(crate) fn group_fields(&self, aggregates: &[Aggregate], by: &[GroupKey]) -> Vec<FieldId> {
+        let targets = group::targets(aggregates, by);
+        let mut fields: Vec<FieldId> = targets.filter_map(|target| self.field(&target)).collect();
+        fields.extend(self.rate_needs_times(aggregates, by).then_some(schema::TIMESTAMP));
+        fields.sort_unstable();
+        fields.dedup();
+        fields
+    }
+
     fn field(&self, target: &Target) -> Option<FieldId> {
         match target {
             Target::Field(id) => Some(*id),

@@ -89,7 +89,9 @@ fn batch(dice: &mut Dice, rows: usize, base: u64) -> Batch {
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a folder");
-    let store = Store::open(Arc::new(OsDisk), dir.path(), StoreConfig::default()).expect("opens");
+    // So little to a part that several threads share every question.
+    let config = StoreConfig { scan_threads: 3, scan_unit_rows: 1, ..StoreConfig::default() };
+    let store = Store::open(Arc::new(OsDisk), dir.path(), config).expect("opens");
     let tenant = Tenant::default();
     let mut dice = Dice(7);
     let mut batches = Vec::new();

@@ -42,6 +42,14 @@ impl<'q> TopRows<'q> {
         }
     }
 
+    /// Adds the rows another one has kept.
+    pub(crate) fn merge(&mut self, other: TopRows<'q>) {
+        self.heap.extend(other.heap);
+        while self.heap.len() > self.rows_max {
+            self.heap.pop();
+        }
+    }
+
     fn beats_last(&self, rows: &impl Rows, row: usize, place: (i64, u64)) -> bool {
         let Some(last) = self.heap.peek() else { return false };
         let orders =

@@ -75,7 +75,12 @@ struct World {
 impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().expect("a folder");
-        let config = StoreConfig { retention: Duration::from_secs(60), ..StoreConfig::default() };
+        let config = StoreConfig {
+            retention: Duration::from_secs(60),
+            scan_threads: 2,
+            scan_unit_rows: 1,
+            ..StoreConfig::default()
+        };
         let store = Arc::new(Store::open(Arc::new(OsDisk), dir.path(), config).expect("opens"));
         World {
             engine: Engine::new(Arc::clone(&store)).with_cache(1 << 20),

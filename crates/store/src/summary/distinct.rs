@@ -93,17 +93,19 @@ impl Distinct {
         }
     }
 
-    /// Adds everything another one has seen.
-    pub fn merge(&mut self, other: &Distinct) {
+    /// Adds everything another one has seen; returns by how many bytes this one grew.
+    pub fn merge(&mut self, other: &Distinct) -> usize {
         match &other.form {
-            Form::Exact { slots, .. } => slots.iter().filter(|hash| **hash != 0).for_each(|hash| {
-                self.add(*hash);
-            }),
+            Form::Exact { slots, .. } => {
+                slots.iter().filter(|hash| **hash != 0).map(|hash| self.add(*hash)).sum()
+            }
             Form::Registers(theirs) => {
+                let exact = if let Form::Exact { slots, .. } = &self.form { slots.len() } else { REGISTERS };
                 self.estimate();
                 if let Form::Registers(ours) = &mut self.form {
                     ours.iter_mut().zip(theirs.iter()).for_each(|(our, their)| *our = (*our).max(*their));
                 }
+                REGISTERS.saturating_sub(exact * size_of::<u64>())
             }
         }
     }

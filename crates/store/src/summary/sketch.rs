@@ -83,6 +83,14 @@ impl Sketch {
         buckets.byte_size().saturating_sub(before)
     }
 
+    /// Adds all numbers another has seen; returns by how many bytes the sketch grew.
+    pub fn absorb(&mut self, other: &Sketch) -> usize {
+        match other {
+            Sketch::Exact(numbers) => numbers.iter().map(|x| self.add(*x)).sum(),
+            Sketch::Buckets(buckets) => self.merge(buckets),
+        }
+    }
+
     /// Goes over to buckets.
     fn buckets(&mut self) -> &mut Buckets {
         if let Sketch::Exact(numbers) = self {
