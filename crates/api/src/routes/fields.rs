@@ -1,20 +1,20 @@
 //! `GET /api/v1/fields`, `/templates`, `/suggest`: what there is to ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use heimdall_guard::Scope;
 use heimdall_model::schema::FieldType;
-use heimdall_model::{Dataset, Filter, Tenant, attributes};
+use heimdall_model::{Dataset, FieldId, Filter, Target, Tenant, attributes};
 use heimdall_query::{TimeRange, search};
-use heimdall_store::{Control, Order, ScanError, ScanRequest, Store};
+use heimdall_store::{Control, FieldStatistics, Order, ScanError, ScanRequest, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::access::Access;
-use crate::extract::{Params, limit};
+use crate::extract::{Params, limit, time_opt};
 use crate::limits::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
 use crate::problem::Problem;
 use crate::routes::{blocking, dataset, in_turn};
@@ -33,6 +33,10 @@ const LINE_BYTES_MAX: usize = search::LINE_BYTES_MAX;
 pub(crate) struct FieldParams {
     /// `logs` (default) or `metrics`.
     dataset: Option<String>,
+    /// Segments with records at or after this time; default all. RFC 3339, epoch, or `now-15m`.
+    from: Option<String>,
+    /// Segments with records before this time.
+    to: Option<String>,
 }
 
 /// A field that can be asked for.
@@ -49,9 +53,29 @@ pub(crate) struct FieldView {
     aliases: &'static [&'static str],
     /// What it holds.
     doc: &'static str,
-    /// Records of the sample that have it; only of attributes.
+    /// What its values are and what they cost; absent where no record was looked at.
+    #[serde(flatten)]
+    #[schema(inline)]
+    cost: Option<FieldCost>,
+}
+
+/// How many values a field has, and what they cost.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FieldCost {
+    /// Records that have it.
+    count: u64,
+    /// Types of its values: `text`, `number`, `bool`, `array`, `object`, `time`, `level`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    types: Vec<&'static str>,
+    /// Different values, where they are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
+    distinct: Option<u64>,
+    /// Whether `distinct` is an estimate (standard error 0.8 %).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    distinct_is_estimate: bool,
+    /// Bytes of its values before compression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
 /// The fields of a dataset.
@@ -59,13 +83,14 @@ pub(crate) struct FieldView {
 pub(crate) struct FieldList {
     /// Schema fields, then attributes by frequency.
     items: Vec<FieldView>,
-    /// Latest records looked at for attributes.
-    sampled: u64,
+    /// Records the figures are of: of logs all in the segments that reach into the time range and in memory, of other
+    /// datasets the latest 2,000.
+    records: u64,
     /// Always null: the list is one page.
     next: Option<String>,
 }
 
-/// Fields of a dataset: its schema, and attribute names seen in the latest records.
+/// Fields of a dataset: its schema and the attributes its records have, with what each costs.
 #[utoipa::path(
     get, path = "/api/v1/fields", tag = "query", params(FieldParams),
     responses((status = 200, description = "the fields", body = FieldList))
@@ -77,24 +102,70 @@ pub(crate) async fn fields(
 ) -> Result<Json<FieldList>, Problem> {
     let tenant = access.require(Scope::Read)?;
     let dataset = dataset(params.dataset.as_deref())?;
-    let seen = sample(&state, tenant, dataset).await?;
-    let schema = dataset.fields().iter().map(|field| FieldView {
+    let now = state.clock.now();
+    let all = TimeRange::ALL;
+    let from = time_opt("from", params.from.as_deref(), now)?.unwrap_or(all.from);
+    let to = time_opt("to", params.to.as_deref(), now)?.unwrap_or(all.to);
+    let (mut costs, records) = if dataset == Dataset::Logs {
+        let store = Arc::clone(&state.store);
+        let range = TimeRange { from, to };
+        let found = blocking(move || store.field_statistics(&tenant, dataset, range)).await?;
+        costs_of(found.map_err(|error| error::scan(&error.into()))?)
+    } else {
+        let seen = sample(&state, tenant, dataset).await?;
+        let cost = |count| FieldCost {
+            count,
+            types: Vec::new(),
+            distinct: None,
+            distinct_is_estimate: false,
+            bytes: None,
+        };
+        let costs = seen.names.into_iter().map(|(name, count)| (Target::Attribute(name), cost(count)));
+        (costs.collect(), seen.rows)
+    };
+    let schema = (0_u8..).zip(dataset.fields()).map(|(code, field)| FieldView {
         name: field.name.to_owned(),
         ty: type_name(field.ty),
         kind: "schema",
         aliases: field.aliases,
         doc: field.doc,
-        count: None,
+        cost: costs.remove(&Target::Field(FieldId(code))),
     });
-    let attributes = seen.names.into_iter().map(|(name, count)| FieldView {
+    let mut items: Vec<FieldView> = schema.collect();
+    let mut attributes: Vec<(String, FieldCost)> = costs
+        .into_iter()
+        .filter_map(|(target, cost)| match target {
+            Target::Attribute(name) => Some((name, cost)),
+            _ => None,
+        })
+        .collect();
+    attributes.sort_by(|a, b| b.1.count.cmp(&a.1.count).then_with(|| a.0.cmp(&b.0)));
+    attributes.truncate(ATTRIBUTES_MAX);
+    items.extend(attributes.into_iter().map(|(name, cost)| FieldView {
         name,
         ty: "any",
         kind: "attribute",
         aliases: &[],
         doc: "",
-        count: Some(count),
-    });
-    Ok(Json(FieldList { items: schema.chain(attributes).collect(), sampled: seen.rows, next: None }))
+        cost: Some(cost),
+    }));
+    Ok(Json(FieldList { items, records, next: None }))
+}
+
+/// What each field costs, and of how many records.
+fn costs_of(found: Vec<FieldStatistics>) -> (HashMap<Target, FieldCost>, u64) {
+    let records = found.iter().map(|field| field.rows_total).max().unwrap_or(0);
+    let cost = |field: FieldStatistics| {
+        let cost = FieldCost {
+            count: field.rows,
+            types: field.types.names().collect(),
+            distinct: field.distinct,
+            distinct_is_estimate: field.is_estimate,
+            bytes: Some(field.bytes),
+        };
+        (field.target, cost)
+    };
+    (found.into_iter().map(cost).collect(), records)
 }
 
 fn type_name(ty: FieldType) -> &'static str {
