@@ -1,7 +1,7 @@
 //! The state of one aggregate of one group.
 
 use heimdall_model::Value;
-use heimdall_store::summary::{Distinct, Sketch};
+use heimdall_store::summary::{Distinct, Latency, Sketch};
 
 use crate::cell::Cell;
 use crate::query::Func;
@@ -12,6 +12,8 @@ pub(crate) enum State {
     /// `count` and `rate`.
     Count(u64),
     Distinct(Box<Distinct>),
+    /// Different values counted elsewhere, each once.
+    Known(u64),
     Sum(Box<Sum>),
     /// Mean and squared distances from it. Source: Welford, "Note on a method for calculating corrected sums of
     /// squares and products", Technometrics 4(3), 1962.
@@ -66,12 +68,52 @@ impl State {
         }
     }
 
+    /// Adds a present value that `rows` records have. Not for functions that look at the place of a record, nor for
+    /// percentiles.
+    pub(crate) fn add_alike(&mut self, cell: &Cell<'_>, rows: u64) -> usize {
+        match self {
+            State::Count(count) => *count += rows,
+            State::Sum(sum) => sum.add_alike(cell, rows),
+            State::Moments { count, mean, m2 } => {
+                if let Some(x) = cell.number() {
+                    merge_moments((count, mean, m2), (rows, x, 0.0));
+                }
+            }
+            _ => return self.add(cell, || (0, 0)),
+        }
+        0
+    }
+
+    /// Adds durations that were summed up elsewhere; returns by how many bytes the state grew.
+    pub(crate) fn add_durations(&mut self, durations: &Latency) -> usize {
+        if durations.count == 0 {
+            return 0;
+        }
+        match self {
+            State::Count(count) => *count += durations.count,
+            State::Sum(sum) => sum.add_float(durations.sum),
+            State::Moments { count, mean, m2 } => {
+                #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+                let theirs = durations.sum / durations.count as f64;
+                merge_moments((count, mean, m2), (durations.count, theirs, 0.0));
+            }
+            State::Percentile(sketch) => return sketch.merge(&durations.buckets),
+            State::Least(_) => return self.add(&Cell::Float(durations.min), || (0, 0)),
+            State::Greatest(_) => return self.add(&Cell::Float(durations.max), || (0, 0)),
+            State::Distinct(_) | State::Known(_) | State::Earliest(_) | State::Latest(_) => {
+                debug_assert!(false, "durations do not tell");
+            }
+        }
+        0
+    }
+
     /// Adds a present value of a record, whose place is asked for where it matters; returns by how many bytes the state
     /// grew.
     pub(crate) fn add(&mut self, cell: &Cell<'_>, place: impl FnOnce() -> (i64, u64)) -> usize {
         match self {
             State::Count(count) => *count += 1,
             State::Distinct(distinct) => return distinct.add(cell.summary().hash()),
+            State::Known(_) => debug_assert!(false, "what is counted elsewhere is all there is"),
             State::Sum(sum) => sum.add(cell),
             State::Moments { count, mean, m2 } => {
                 if let Some(x) = cell.number() {
@@ -113,6 +155,10 @@ impl State {
         match (self, other) {
             (State::Count(count), State::Count(more)) => *count += more,
             (State::Distinct(distinct), State::Distinct(more)) => return distinct.merge(&more),
+            // One of them has seen nothing: see `Grouping::only`.
+            (State::Known(count), State::Known(more)) => *count += more,
+            (ours @ State::Distinct(_), State::Known(more)) => *ours = State::Known(more),
+            (State::Known(_), State::Distinct(_)) => {}
             (State::Sum(sum), State::Sum(more)) => sum.merge(&more),
             (
                 State::Moments { count, mean, m2 },
@@ -161,6 +207,7 @@ impl State {
             (State::Count(count), Func::Rate) => rate(count, seconds),
             (State::Count(count), _) => whole(count),
             (State::Distinct(distinct), _) => whole(distinct.count()),
+            (State::Known(count), _) => whole(count),
             (State::Sum(sum), _) => sum.result(),
             (State::Moments { count, mean, .. }, Func::Avg) => float((count > 0).then_some(mean)),
             #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -235,9 +282,23 @@ impl Sum {
             self.whole += i128::from(*n);
             self.has_whole = true;
         } else if let Some(x) = cell.number() {
-            self.float += x;
-            self.has_float = true;
+            self.add_float(x);
         }
+    }
+
+    fn add_alike(&mut self, cell: &Cell<'_>, rows: u64) {
+        if let Cell::Int(n) = cell {
+            self.whole += i128::from(*n) * i128::from(rows);
+            self.has_whole = true;
+        } else if let Some(x) = cell.number() {
+            #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+            self.add_float(x * rows as f64);
+        }
+    }
+
+    fn add_float(&mut self, x: f64) {
+        self.float += x;
+        self.has_float = true;
     }
 
     fn merge(&mut self, other: &Sum) {

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use heimdall_model::filter::Target;
-use heimdall_model::matcher::{FilterError, Matcher};
-use heimdall_model::{Dataset, FieldId, Level, Tenant, Timestamp, Value, schema};
+use heimdall_model::matcher::FilterError;
+use heimdall_model::{Dataset, FieldId, Tenant, Timestamp, Value, schema};
 use heimdall_store::{
-    Along, Bin, Control, CountsBy, Hit, RowBlock, ScanError, ScanPlan, ScanRequest, ScanStats, Store,
-    TimeRange,
+    Along, Control, Extent, Hit, RowBlock, ScanError, ScanPlan, ScanRequest, ScanStats, Store, StoreError,
+    TimeRange, View,
 };
 use serde::Serialize;
 
@@ -23,12 +23,14 @@ pub use crate::plan::Strategy;
 
 use crate::answer::{Answer, AnswerStats, Column};
 use crate::cache::ResultCache;
-use crate::cell::{BlockRows, Cell, Rows, Templates, passes};
+use crate::cell::{BlockRows, Cell, Rows as _, Templates};
 use crate::group::{self, Grouping};
 use crate::plan::{Plan, Source};
 use crate::query::{Aggregate, GroupKey, Pipe, Query, Scope, SortKey};
+use crate::summaries::One;
 use crate::table::Table;
 use crate::top::TopRows;
+use crate::ways::{Stats, Way, WayPlan, edges};
 
 /// Bounds of one answer and of the memory it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -102,6 +104,12 @@ pub enum QueryError {
     Store(#[source] ScanError),
 }
 
+impl From<StoreError> for QueryError {
+    fn from(error: StoreError) -> Self {
+        QueryError::Store(ScanError::from(error))
+    }
+}
+
 impl From<ScanError> for QueryError {
     fn from(error: ScanError) -> Self {
         match error {
@@ -134,7 +142,9 @@ pub struct Explain {
     pub strategy: Strategy,
     /// The steps, in order.
     pub steps: Vec<String>,
-    /// What the store would read: one scan, or with rollups one for each partial minute at the ends.
+    /// The ways a `stats` could be answered, the cheapest first; none for a list of records.
+    pub ways: Vec<WayPlan>,
+    /// What the store would read: one scan, or with summaries one for each part that they do not cover.
     pub scans: Vec<ScanPlan>,
     /// Rows that would be looked at, at most.
     pub rows_estimate: u64,
@@ -150,13 +160,31 @@ pub struct Engine {
 }
 
 /// One query under way.
-struct Run<'a> {
-    store: &'a Arc<Store>,
-    query: &'a Query,
-    plan: &'a Plan<'a>,
+pub(crate) struct Run<'a> {
+    pub(crate) store: &'a Arc<Store>,
+    pub(crate) query: &'a Query,
+    pub(crate) plan: &'a Plan<'a>,
     control: &'a Control,
-    limits: RunLimits,
+    pub(crate) limits: RunLimits,
     stats: AnswerStats,
+}
+
+#[cfg(test)]
+pub(crate) type Rows = Vec<Vec<Value>>;
+
+/// What was looked at for a part of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    pub(crate) stats: ScanStats,
+    /// Why the rest was not.
+    cut: Option<&'static str>,
+}
+
+impl Looked {
+    pub(crate) fn add(&mut self, more: Looked) {
+        self.stats.add(&more.stats);
+        self.cut = self.cut.or(more.cut);
+    }
 }
 
 impl Engine {
@@ -213,6 +241,33 @@ impl Engine {
         Ok(answer)
     }
 
+    /// The rows of a `stats` by each way that leads to an answer, the cheapest first.
+    #[cfg(test)]
+    pub(crate) fn run_every_way(
+        &self,
+        query: &Query,
+        control: &Control,
+        limits: RunLimits,
+    ) -> Result<Vec<(Strategy, Rows)>, QueryError> {
+        let plan = Plan::new(query);
+        let Source::Groups { aggregates, by, pipe } = &plan.source else { return Ok(Vec::new()) };
+        let view = self.store.view(&query.tenant, query.dataset);
+        let ways = ways(&self.store, query, &plan, &view, (aggregates, by), true)?;
+        let mut found = Vec::new();
+        for way in ways {
+            let stats = AnswerStats::new(way.strategy);
+            let mut run = Run { store: &self.store, query, plan: &plan, control, limits, stats };
+            if !way.shares.is_empty() && run.by_shares(&view, &way.shares, aggregates, by)?.is_none() {
+                continue;
+            }
+            let grouping = run.cheapest(&view, std::slice::from_ref(&way), aggregates, by)?;
+            let (rows, _) = grouping.finish(query.range);
+            let table = Table::of_groups(Scope::Records, pipe, rows, query.dataset);
+            found.push((way.strategy, run.complete(table)?.rows));
+        }
+        Ok(found)
+    }
+
     /// Finishes a query whose groups, in the order of their keys, are known already.
     pub(crate) fn finish(
         &self,
@@ -223,7 +278,6 @@ impl Engine {
         mut stats: AnswerStats,
     ) -> Result<Answer, QueryError> {
         let plan = Plan::new(query);
-        stats.strategy = plan.strategy;
         stats.warnings.splice(0..0, query.warnings.iter().cloned());
         let run = Run { store: &self.store, query, plan: &plan, control, limits, stats };
         let table = match &plan.source {
@@ -239,8 +293,19 @@ impl Engine {
     /// [`QueryError`] when a condition does not compile or the store cannot be read.
     pub fn explain(&self, query: &Query, limits: RunLimits) -> Result<Explain, QueryError> {
         let plan = Plan::new(query);
-        let ranges: Vec<TimeRange> = match (plan.strategy, plan.rollup_range()) {
-            (Strategy::Rollup, Some(whole)) => plan.rollup_edges(whole).collect(),
+        let ways = match &plan.source {
+            Source::Groups { aggregates, by, .. } => {
+                let view = self.store.view(&query.tenant, query.dataset);
+                ways(&self.store, query, &plan, &view, (aggregates, by), true)?
+            }
+            Source::Records { .. } => Vec::new(),
+        };
+        let way = ways.first();
+        let strategy = way.map_or(plan.strategy, |way| way.strategy);
+        let ranges: Vec<TimeRange> = match way {
+            Some(way) if !way.shares.is_empty() => {
+                way.shares.iter().flat_map(|share| edges(plan.range, share.inner)).collect()
+            }
             _ => vec![plan.range],
         };
         let scans = ranges
@@ -253,13 +318,30 @@ impl Engine {
             dataset: query.dataset,
             from: query.range.from,
             to: query.range.to,
-            strategy: plan.strategy,
-            steps: plan.steps(limits.rows_default),
+            strategy,
+            steps: plan.steps(strategy, limits.rows_default),
+            ways: ways.iter().enumerate().map(|(at, way)| way.plan(at == 0)).collect(),
             rows_estimate: scans.iter().map(|scan| scan.rows_estimate).sum(),
             bytes_estimate: scans.iter().map(|scan| scan.bytes_estimate).sum(),
             scans,
         })
     }
+}
+
+/// The ways to answer the grouping of a plan, the cheapest first.
+fn ways(
+    store: &Arc<Store>,
+    query: &Query,
+    plan: &Plan<'_>,
+    view: &View,
+    (aggregates, by): (&[Aggregate], &[GroupKey]),
+    ask: bool,
+) -> Result<Vec<Way>, QueryError> {
+    let candidates = || {
+        let scan = store.explain(&request(query, plan, plan.range, None)).map_err(QueryError::from)?;
+        Ok(Extent { parts: scan.segments, rows: scan.rows_estimate, bytes: scan.bytes_estimate })
+    };
+    Stats { plan, aggregates, by, view, candidates: &candidates }.ways(ask)
 }
 
 fn request(query: &Query, plan: &Plan<'_>, range: TimeRange, fields: Option<Vec<FieldId>>) -> ScanRequest {
@@ -352,7 +434,9 @@ impl<'a> Run<'a> {
         let keys = sort.iter().map(|key| key.target.clone());
         let fields = self.plan.fields(self.targets().chain(keys));
         let plan = self.plan;
-        let top = self.fold(
+        let view = self.store.view(&self.query.tenant, self.query.dataset);
+        let (top, looked) = self.fold(
+            &view,
             self.plan.range,
             fields,
             Along::Ids,
@@ -366,25 +450,29 @@ impl<'a> Run<'a> {
                 Ok(())
             },
         )?;
+        self.has_looked(looked);
         Ok(top.into_rows())
     }
 
     /// Folds the matching records of a range. Running out of time or budget leaves a part, which is marked; other errors
     /// end the run.
+    #[expect(clippy::too_many_arguments, reason = "what to read, and the three parts of a fold")]
     fn fold<S: Send>(
-        &mut self,
+        &self,
+        view: &View,
         range: TimeRange,
         fields: Vec<FieldId>,
         along: Along,
         make: impl Fn() -> S + Sync,
         each: impl Fn(&mut S, &BlockRows<'_>) -> Result<(), QueryError> + Sync,
         mut merge: impl FnMut(&mut S, S) -> Result<(), QueryError>,
-    ) -> Result<S, QueryError> {
+    ) -> Result<(S, Looked), QueryError> {
         let request = request(self.query, self.plan, range, Some(fields));
         let (store, tenant) = (self.store, &self.query.tenant);
         let wants_templates = self.wants_templates();
         let part = || Part { state: make(), templates: Templates::new(store, tenant), failed: None };
-        let (part, result) = store.fold(
+        let (part, result) = store.fold_in(
+            view,
             &request,
             along,
             self.control,
@@ -406,25 +494,27 @@ impl<'a> Run<'a> {
         if let Some(error) = part.failed {
             return Err(error);
         }
-        self.finished(result)?;
-        Ok(part.state)
-    }
-
-    fn finished(&mut self, result: Result<ScanStats, ScanError>) -> Result<(), QueryError> {
-        let (stats, why) = match result {
-            Ok(stats) => (stats, None),
-            Err(ScanError::DeadlineExceeded { stats }) => (*stats, Some("its time ran out")),
-            Err(ScanError::BudgetExceeded { stats, .. }) => (*stats, Some("its row budget was spent")),
+        let looked = match result {
+            Ok(stats) => Looked { stats, cut: None },
+            Err(ScanError::DeadlineExceeded { stats }) => {
+                Looked { stats: *stats, cut: Some("its time ran out") }
+            }
+            Err(ScanError::BudgetExceeded { stats, .. }) => {
+                Looked { stats: *stats, cut: Some("its row budget was spent") }
+            }
             Err(error) => return Err(error.into()),
         };
-        self.stats.add(&stats);
-        if let Some(why) = why {
+        Ok((part.state, looked))
+    }
+
+    fn has_looked(&mut self, looked: Looked) {
+        self.stats.add(&looked.stats);
+        if let Some(why) = looked.cut {
             let rows = self.stats.rows_scanned;
             self.stats.is_missing(format!(
                 "the query stopped after {rows} rows because {why}: the answer covers those only"
             ));
         }
-        Ok(())
     }
 
     // ---- groups -------------------------------------------------------------------------------------------------
@@ -435,78 +525,67 @@ impl<'a> Run<'a> {
         aggregates: &[Aggregate],
         by: &[GroupKey],
     ) -> Result<Table, QueryError> {
-        let mut grouping = Grouping::new(aggregates, by, self.limits);
-        match self.plan.strategy {
-            Strategy::Rollup => self.rollup(&mut grouping, by)?,
-            Strategy::Count => self.count(&mut grouping)?,
-            _ => {
-                let fields = self.plan.group_fields(aggregates, by);
-                self.group_scan(self.plan.range, fields, &mut grouping)?;
-            }
-        }
+        let view = self.store.view(&self.query.tenant, self.query.dataset);
+        let ways = ways(self.store, self.query, self.plan, &view, (aggregates, by), false)?;
+        let grouping = self.cheapest(&view, &ways, aggregates, by)?;
         let (rows, notes) = grouping.finish(self.plan.range);
         self.stats.notes.extend(notes);
         Ok(Table::of_groups(Scope::Records, pipe, rows, self.query.dataset))
     }
 
-    fn group_scan(
+    /// Goes the first way that leads to an answer.
+    fn cheapest<'q>(
         &mut self,
-        range: TimeRange,
-        fields: Vec<FieldId>,
-        grouping: &mut Grouping<'_>,
-    ) -> Result<(), QueryError> {
-        let (aggregates, by) = (grouping.aggregates(), grouping.by());
-        let along = if group::needs_places(aggregates, by) { Along::Ids } else { Along::Nothing };
-        let limits = self.limits;
-        let found = self.fold(
-            range,
-            fields,
-            along,
-            || Grouping::new(aggregates, by, limits),
-            Grouping::add_block,
-            Grouping::merge,
-        )?;
-        grouping.merge(found)
-    }
-
-    fn count(&mut self, grouping: &mut Grouping<'_>) -> Result<(), QueryError> {
-        let request = request(self.query, self.plan, self.plan.range, Some(Vec::new()));
-        let (rows, stats) = self.store.count(&request, self.control)?;
-        self.stats.add(&stats);
-        let service_field = self.query.dataset.service();
-        let all = Minute { time: self.plan.range.from, service: None, level: None, service_field };
-        grouping.add_counted(&all, rows)
-    }
-
-    fn rollup(&mut self, grouping: &mut Grouping<'_>, by: &[GroupKey]) -> Result<(), QueryError> {
-        let whole = self.plan.rollup_range().expect("the plan chose rollups for a range with whole minutes");
-        let matcher = Matcher::compile(&self.plan.filter, self.query.dataset).map_err(QueryError::Filter)?;
-        let mut result = Ok(());
-        let mut matched = 0;
-        let (tenant, dataset) = (&self.query.tenant, self.query.dataset);
-        let service_field = dataset.service();
-        let view = self.store.view(tenant, dataset);
-        let span = by.iter().find_map(|key| if let GroupKey::Bin(span) = key { Some(*span) } else { None });
-        let bin = span.map(|span_ns| Bin { span_ns });
-        view.counts(
-            whole,
-            CountsBy { bin, service: true, level: true },
-            &mut |time, service, level, count| {
-                let minute = Minute { time, service, level, service_field };
-                if result.is_ok() && passes(&matcher.root, &minute, 0) {
-                    matched += count;
-                    result = grouping.add_counted(&minute, count);
-                }
-            },
-        )
-        .map_err(|error| QueryError::Store(ScanError::from(error)))?;
-        result?;
-        self.stats.rows_matched += matched;
-        let fields = self.plan.group_fields(&[], by);
-        for edge in self.plan.rollup_edges(whole) {
-            self.group_scan(edge, fields.clone(), grouping)?;
+        view: &View,
+        ways: &[Way],
+        aggregates: &'q [Aggregate],
+        by: &'q [GroupKey],
+    ) -> Result<Grouping<'q>, QueryError> {
+        for way in ways {
+            self.stats.strategy = way.strategy;
+            let mut grouping = Grouping::new(aggregates, by, self.limits);
+            if way.strategy == Strategy::Count {
+                self.count(view, &mut grouping)?;
+            } else if way.shares.is_empty() {
+                let looked = self.scan_groups(view, self.plan.range, &mut grouping)?;
+                self.has_looked(looked);
+            } else {
+                let Some((found, looked)) = self.by_shares(view, &way.shares, aggregates, by)? else {
+                    continue;
+                };
+                self.has_looked(looked);
+                grouping = found;
+            }
+            return Ok(grouping);
         }
-        Ok(())
+        unreachable!("a scan always leads to an answer")
+    }
+
+    /// Groups the matching rows of a range.
+    pub(crate) fn scan_groups(
+        &self,
+        view: &View,
+        range: TimeRange,
+        grouping: &mut Grouping<'_>,
+    ) -> Result<Looked, QueryError> {
+        let (aggregates, by) = (grouping.aggregates(), grouping.by());
+        let fields = self.plan.group_fields(aggregates, by);
+        let along = if group::needs_places(aggregates, by) { Along::Ids } else { Along::Nothing };
+        let make = {
+            let grouping = &*grouping;
+            || grouping.another()
+        };
+        let (found, looked) =
+            self.fold(view, range, fields, along, make, Grouping::add_block, Grouping::merge)?;
+        grouping.merge(found)?;
+        Ok(looked)
+    }
+
+    fn count(&mut self, view: &View, grouping: &mut Grouping<'_>) -> Result<(), QueryError> {
+        let request = request(self.query, self.plan, self.plan.range, Some(Vec::new()));
+        let (rows, stats) = self.store.count_in(view, &request, self.control)?;
+        self.stats.add(&stats);
+        grouping.add_counted(&One::new(&Target::Id, Cell::Null), rows)
     }
 
     // ---- answer -------------------------------------------------------------------------------------------------
@@ -610,35 +689,5 @@ fn json_bytes(json: &serde_json::Value) -> usize {
             members.iter().map(|(key, value)| key.len() + 4 + json_bytes(value)).sum::<usize>() + 2
         }
         _ => 8,
-    }
-}
-
-/// The rows of one minute, service and level.
-struct Minute<'a> {
-    time: Timestamp,
-    service: Option<&'a str>,
-    level: Option<Level>,
-    service_field: FieldId,
-}
-
-impl Rows for Minute<'_> {
-    fn cell(&self, target: &Target, _row: usize) -> Cell<'_> {
-        let found = match target {
-            Target::Field(schema::TIMESTAMP) => Some(Cell::Time(self.time)),
-            Target::Field(id) if *id == self.service_field => {
-                self.service.map(|service| Cell::Text(service.into()))
-            }
-            Target::Field(schema::logs::LEVEL) => self.level.map(Cell::Level),
-            _ => None,
-        };
-        found.unwrap_or(Cell::Null)
-    }
-
-    fn time(&self, _row: usize) -> Option<Timestamp> {
-        Some(self.time)
-    }
-
-    fn order(&self, _row: usize) -> (i64, u64) {
-        (self.time.0, 0)
     }
 }

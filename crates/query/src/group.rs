@@ -7,6 +7,7 @@ use heimdall_model::filter::Target;
 use heimdall_model::time::NS_PER_SECOND;
 use heimdall_model::{Timestamp, Value};
 use heimdall_store::Bin;
+use heimdall_store::summary::Latency;
 
 use crate::aggregate::State;
 use crate::cell::{BlockRows, Cell, Rows};
@@ -19,6 +20,8 @@ pub(crate) struct Grouping<'q> {
     aggregates: &'q [Aggregate],
     by: &'q [GroupKey],
     limits: RunLimits,
+    /// One bit for each aggregate that is computed here; the others stay as they begin.
+    active: u64,
     /// Group by its encoded keys.
     index: HashMap<Box<[u8]>, usize>,
     keys: Vec<Value>,
@@ -52,6 +55,7 @@ impl<'q> Grouping<'q> {
             aggregates,
             by,
             limits,
+            active: u64::MAX,
             index: HashMap::new(),
             keys: Vec::new(),
             states: Vec::new(),
@@ -66,6 +70,16 @@ impl<'q> Grouping<'q> {
         }
     }
 
+    /// Computes these aggregates only: the others come from another grouping that is merged with this one.
+    pub(crate) fn only(self, active: u64) -> Grouping<'q> {
+        Grouping { active, ..self }
+    }
+
+    /// A grouping of the same, with nothing in it.
+    pub(crate) fn another(&self) -> Grouping<'q> {
+        Grouping::new(self.aggregates, self.by, self.limits).only(self.active)
+    }
+
     pub(crate) fn aggregates(&self) -> &'q [Aggregate] {
         self.aggregates
     }
@@ -77,8 +91,9 @@ impl<'q> Grouping<'q> {
     /// Adds one row.
     pub(crate) fn add(&mut self, rows: &impl Rows, row: usize) -> Result<(), QueryError> {
         let group = self.group(rows, row)?;
-        let states = &mut self.states[group * self.aggregates.len()..];
-        for (state, aggregate) in states.iter_mut().zip(self.aggregates) {
+        for (at, aggregate) in self.aggregates.iter().enumerate().filter(|(at, _)| self.active >> at & 1 == 1)
+        {
+            let state = &mut self.states[group * self.aggregates.len() + at];
             self.bytes += add_value(state, aggregate, rows, row);
         }
         if self.sees_times {
@@ -114,7 +129,8 @@ impl<'q> Grouping<'q> {
             }
         }
         let width = self.aggregates.len();
-        for (at, aggregate) in self.aggregates.iter().enumerate() {
+        for (at, aggregate) in self.aggregates.iter().enumerate().filter(|(at, _)| self.active >> at & 1 == 1)
+        {
             for (row, group) in groups.iter().enumerate() {
                 self.bytes += add_value(&mut self.states[group * width + at], aggregate, rows, row);
             }
@@ -154,12 +170,63 @@ impl<'q> Grouping<'q> {
         Ok(())
     }
 
-    /// Adds `count` rows that are alike in every key; the aggregates only count rows.
+    /// Adds `count` rows that are alike in every key and in every value the aggregates look at.
     pub(crate) fn add_counted(&mut self, rows: &impl Rows, count: u64) -> Result<(), QueryError> {
+        self.add_summed(rows, |state, target| match target {
+            None => {
+                state.add_rows(count);
+                0
+            }
+            Some(target) => {
+                let cell = rows.cell(target, 0);
+                if cell.is_null() { 0 } else { state.add_alike(&cell, count) }
+            }
+        })
+    }
+
+    /// Adds the rows of `latency`, alike in every key, whose values of `duration` it sums up.
+    pub(crate) fn add_durations(
+        &mut self,
+        rows: &impl Rows,
+        duration: &Target,
+        latency: &Latency,
+    ) -> Result<(), QueryError> {
+        self.add_summed(rows, |state, target| match target {
+            None => {
+                state.add_rows(latency.rows);
+                0
+            }
+            Some(target) if target == duration => state.add_durations(latency),
+            Some(target) => {
+                let cell = rows.cell(target, 0);
+                if cell.is_null() { 0 } else { state.add_alike(&cell, latency.rows) }
+            }
+        })
+    }
+
+    /// Adds to every active state of the group of row 0 what `add` does, which tells by how many bytes it grew.
+    fn add_summed(
+        &mut self,
+        rows: &impl Rows,
+        add: impl Fn(&mut State, Option<&Target>) -> usize,
+    ) -> Result<(), QueryError> {
         let group = self.group(rows, 0)?;
-        let states = &mut self.states[group * self.aggregates.len()..];
-        states.iter_mut().take(self.aggregates.len()).for_each(|state| state.add_rows(count));
-        Ok(())
+        for (at, aggregate) in self.aggregates.iter().enumerate().filter(|(at, _)| self.active >> at & 1 == 1)
+        {
+            let state = &mut self.states[group * self.aggregates.len() + at];
+            self.bytes += add(state, aggregate.arg.as_ref());
+        }
+        self.check_bytes()
+    }
+
+    /// Sets the number of different values of the only group, which were counted one by one.
+    pub(crate) fn set_distinct(&mut self, values: u64) {
+        debug_assert!(self.by.is_empty() && self.groups <= 1);
+        for (at, state) in self.states.iter_mut().enumerate() {
+            if self.active >> at & 1 == 1 && matches!(state, State::Distinct(_)) {
+                *state = State::Known(values);
+            }
+        }
     }
 
     fn see(&mut self, time: Option<Timestamp>) {

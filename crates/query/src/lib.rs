@@ -3,6 +3,7 @@
 //! - [`query`]: the query form
 //! - [`search`]: the search line: parse, print, complete
 //! - [`engine`]: execution within limits, [`engine::Explain`]; `plan`: what the store does and what follows
+//! - `ways`: how a `stats` can be answered, and what each way costs; `summaries`: going the way of summaries
 //! - [`answer`]: what comes back
 //! - [`cache`]: answers given again while they are right; `chart`: those over time, of which only the new part is computed
 //! - `group`, `aggregate`: `stats`; `top`: the first rows by a sort; `table`: pipes in memory
@@ -21,13 +22,16 @@ mod group;
 mod plan;
 pub mod query;
 pub mod search;
+mod summaries;
 mod table;
 #[cfg(test)]
 mod tests;
 mod top;
+mod ways;
 
 pub use answer::{Answer, AnswerStats, Column};
 pub use cache::CacheUse;
 pub use engine::{Engine, Explain, QueryError, RunLimits, Strategy};
 pub use query::{Aggregate, ColumnType, Func, GroupKey, Pipe, Query, SortKey, TimeRange};
 pub use search::{ParseContext, ParseError};
+pub use ways::WayPlan;

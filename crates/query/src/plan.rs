@@ -1,8 +1,7 @@
 //! How a query will be run: which part the store's scan does, and which runs on the table it makes.
 
 use heimdall_model::filter::{Filter, Target};
-use heimdall_model::time::{NS_PER_MINUTE, NS_PER_WEEK};
-use heimdall_model::{Dataset, FieldId, Timestamp, schema};
+use heimdall_model::{Dataset, FieldId, schema};
 use heimdall_store::Order;
 use serde::Serialize;
 
@@ -13,8 +12,16 @@ use crate::query::{Aggregate, Func, GroupKey, Named, Pipe, Query, Scope, SortKey
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
-    /// Counts per minute answer; only the partial minutes at the ends are scanned.
+    /// Counts by minute, service and level answer; only the partial minutes at the ends are scanned.
     Rollup,
+    /// Sums and sketches of durations by hour and service answer; only the partial hours at the ends are scanned.
+    Sketch,
+    /// Counts by hour and template answer; only the partial hours at the ends are scanned.
+    Templates,
+    /// Counts by value of a declared field answer; segments that reach beyond the range are scanned.
+    Cube,
+    /// Several of these answer, each some of the aggregates.
+    Summaries,
     /// The store counts without handing rows out.
     Count,
     /// Every matching row feeds the aggregates.
@@ -33,6 +40,10 @@ impl Strategy {
     pub const fn as_str(self) -> &'static str {
         match self {
             Strategy::Rollup => "rollup",
+            Strategy::Sketch => "sketch",
+            Strategy::Templates => "templates",
+            Strategy::Cube => "cube",
+            Strategy::Summaries => "summaries",
             Strategy::Count => "count",
             Strategy::Scan => "scan",
             Strategy::NewestFirst => "newest-first",
@@ -123,62 +134,21 @@ impl<'q> Plan<'q> {
                 }
                 _ => Strategy::Top,
             },
-            Source::Groups { aggregates, by, .. } => {
-                let counts = aggregates.iter().all(|aggregate| aggregate.arg.is_none());
-                let counts = counts && !self.rate_needs_times(aggregates, by);
-                if counts && self.rollup_range().is_some() && self.rollup_suffices(by) {
-                    Strategy::Rollup
-                } else if counts && by.is_empty() {
-                    Strategy::Count
-                } else {
-                    Strategy::Scan
-                }
-            }
+            // Chosen by cost when the store is at hand.
+            Source::Groups { .. } => Strategy::Scan,
         }
+    }
+
+    /// Whether pipes before the grouping make values that no summary knows.
+    pub(crate) fn is_computed(&self) -> bool {
+        false
     }
 
     /// Whether a `rate` must see every record's time to know what to divide by.
-    fn rate_needs_times(&self, aggregates: &[Aggregate], by: &[GroupKey]) -> bool {
+    pub(crate) fn rate_needs_times(&self, aggregates: &[Aggregate], by: &[GroupKey]) -> bool {
         let binned = by.iter().any(|key| matches!(key, GroupKey::Bin(_)));
         let rate = aggregates.iter().any(|aggregate| aggregate.func == Func::Rate);
         rate && !binned && group::range_ns(self.range).is_none()
-    }
-
-    /// Whether filter and keys ask nothing but minute, service and level.
-    fn rollup_suffices(&self, by: &[GroupKey]) -> bool {
-        by.iter().all(|key| match key {
-            GroupKey::Bin(span) => span % NS_PER_MINUTE == 0,
-            GroupKey::Field(target) => self.in_rollup(target),
-        }) && self.rollup_filter(&self.filter)
-    }
-
-    fn in_rollup(&self, target: &Target) -> bool {
-        *target == Target::Field(self.dataset.service())
-            || (self.dataset == Dataset::Logs && *target == Target::Field(schema::logs::LEVEL))
-    }
-
-    fn rollup_filter(&self, filter: &Filter) -> bool {
-        match filter {
-            Filter::All => true,
-            Filter::And(parts) | Filter::Or(parts) => parts.iter().all(|part| self.rollup_filter(part)),
-            Filter::Not(part) => self.rollup_filter(part),
-            Filter::Test(target, _) => self.in_rollup(target),
-        }
-    }
-
-    /// The whole minutes of the range, if there are any.
-    pub(crate) fn rollup_range(&self) -> Option<TimeRange> {
-        let floor = |ns: i64| ns.div_euclid(NS_PER_MINUTE).checked_mul(NS_PER_MINUTE);
-        let from = floor(self.range.from.0.saturating_add(NS_PER_MINUTE - 1))?;
-        let to = floor(self.range.to.0)?;
-        (from < to).then_some(TimeRange { from: Timestamp(from), to: Timestamp(to) })
-    }
-
-    /// The partial minutes at the ends of the range.
-    pub(crate) fn rollup_edges(&self, whole: TimeRange) -> impl Iterator<Item = TimeRange> {
-        let before = TimeRange { from: self.range.from, to: whole.from };
-        let after = TimeRange { from: whole.to, to: self.range.to };
-        [before, after].into_iter().filter(|edge| edge.from < edge.to)
     }
 
     /// Order and number of records when the store can stop early.
@@ -237,12 +207,12 @@ impl<'q> Plan<'q> {
     }
 
     /// The pipeline in words, one step each.
-    pub(crate) fn steps(&self, rows_default: usize) -> Vec<String> {
+    pub(crate) fn steps(&self, strategy: Strategy, rows_default: usize) -> Vec<String> {
         let first = match &self.source {
             Source::Records { limit, .. } => {
-                format!("{}(limit {})", self.strategy.as_str(), limit.unwrap_or(rows_default))
+                format!("{}(limit {})", strategy.as_str(), limit.unwrap_or(rows_default))
             }
-            Source::Groups { .. } => self.strategy.as_str().to_owned(),
+            Source::Groups { .. } => strategy.as_str().to_owned(),
         };
         let rest = self.rest.iter().map(|pipe| match pipe {
             Pipe::Where(_) => "where".to_owned(),
@@ -257,8 +227,6 @@ impl<'q> Plan<'q> {
         std::iter::once(first).chain(rest).collect()
     }
 }
-
-const _: () = assert!(NS_PER_WEEK % NS_PER_MINUTE == 0, "bins of whole weeks start on a whole minute");
 
 /// The columns of a record: its id and every canonical field.
 fn record_targets(dataset: Dataset) -> Vec<Target> {

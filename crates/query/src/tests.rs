@@ -386,7 +386,8 @@ fn pipes_run_in_order() {
         &[&format!("{total:.6} | 4.000000")],
     );
     check("refused nothing | stats count(), max(duration_ms)", "scan", &["0.000000 | "]);
-    check("refused nothing | stats count()", "count", &["0.000000"]);
+    check("refused nothing | stats count()", "templates", &["0.000000"]);
+    check("refused nothing:* | stats count()", "count", &["0.000000"]);
     check(
         "| top 9 service | where service:* count>0 | fields count | stats count()",
         "rollup",
@@ -454,11 +455,17 @@ fn explain_says_what_will_be_done() {
     let explain = |line: &str| {
         let query = parse(line, Some(START + 1), Some(START + 300 * NS_PER_SECOND));
         let explain = WORLD.engine.explain(&query, RunLimits::default()).expect("explains");
-        format!("{} > {} > {} scans", explain.query, explain.steps.join(" > "), explain.scans.len())
+        let ways = explain
+            .ways
+            .iter()
+            .map(|way| format!("{}{}", way.strategy.as_str(), ["", "!"][usize::from(way.chosen)]));
+        let ways = ways.collect::<Vec<_>>().join(" ");
+        format!("{} > {} > {} scans [{ways}]", explain.query, explain.steps.join(" > "), explain.scans.len())
     };
     assert_eq!(
         explain("level:error | stats count() by service | sort -count | limit 2"),
-        "level:error | stats count() by service | sort -count | limit 2 > rollup > sort(1 keys) > limit(2) > 1 scans"
+        "level:error | stats count() by service | sort -count | limit 2 > scan > sort(1 keys) > limit(2) > 1 scans [scan! rollup]",
+        "so few rows are looked at sooner than two partial minutes and the counts between"
     );
-    assert_eq!(explain("refused"), "refused > newest-first(limit 100) > 1 scans");
+    assert_eq!(explain("refused"), "refused > newest-first(limit 100) > 1 scans []");
 }

@@ -70,7 +70,9 @@ impl Predicate {
                 Node::All => false,
                 Node::And(parts) | Node::Or(parts) => parts.iter().any(asks),
                 Node::Not(part) => asks(part),
-                Node::Leaf(leaf) => leaf.target == Target::Template,
+                Node::Leaf(leaf) => {
+                    matches!(leaf.target, Target::Template | Target::Field(logs::TEMPLATE_ID))
+                }
             }
         }
         asks(&self.matcher.root)

@@ -45,5 +45,6 @@ pub use store::{Store, StoreConfig, StoreError, StoreStatus};
 pub use upkeep::{Pace, UpkeepReport};
 pub use version::DataVersion;
 pub use view::{
-    Bin, CountVisitor, CountsBy, Covered, Cubes, FieldStatistics, ServiceLatency, View, has_latency,
+    Bin, CountVisitor, CountsBy, Covered, Cubes, Extent, FieldStatistics, ServiceLatency, SummaryExtent,
+    SummaryKind, TemplateCounts, View, has_latency,
 };

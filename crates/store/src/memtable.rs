@@ -36,10 +36,16 @@ impl Chunk {
         Chunk { min, max, bytes, block, counts: OnceLock::new(), values: OnceLock::new() }
     }
 
+    /// Bytes of a block of the summary: `None` when there is none, `Some(None)` when it is not made yet.
+    pub(crate) fn summary_bytes(&self, kind: u32) -> Option<Option<u64>> {
+        let made = if is_of_values(kind) { self.values.get() } else { self.counts.get() };
+        let Some(blocks) = made else { return Some(None) };
+        blocks.iter().find(|(of, _)| *of == kind).map(|(_, bytes)| Some(bytes.len() as u64))
+    }
+
     /// A block of the summary: made when first asked for, kept as long as the rows.
     pub(crate) fn summary(&self, kind: u32, declared: &[Target]) -> Option<Bytes> {
-        let is_of_values = matches!(kind, kind::CUBES | kind::FIELD_STATISTICS) || kind >= kind::CUBE_FIRST;
-        let blocks = if is_of_values {
+        let blocks = if is_of_values(kind) {
             self.values.get_or_init(|| {
                 let mut values = ValuesBuilder::new(declared);
                 values.add(&self.block);
@@ -54,6 +60,11 @@ impl Chunk {
         };
         blocks.iter().find(|(of, _)| *of == kind).map(|(_, bytes)| bytes.clone())
     }
+}
+
+/// Whether a block is of the values of fields, not of counts.
+fn is_of_values(kind: u32) -> bool {
+    matches!(kind, kind::CUBES | kind::FIELD_STATISTICS) || kind >= kind::CUBE_FIRST
 }
 
 /// The memtable of one tenant's dataset.

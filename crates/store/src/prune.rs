@@ -76,6 +76,10 @@ fn ask_leaf(leaf: &Leaf, known: &Known<'_>) -> Verdict {
         Target::Template => {
             known.template.map_or(Verdict::Maybe, |(_, text)| sure(text.is_some_and(|text| leaf.text(text))))
         }
+        Target::Field(id) if known.dataset == Dataset::Logs && *id == logs::TEMPLATE_ID => known
+            .template
+            .filter(|(id, _)| *id != 0)
+            .map_or(Verdict::Maybe, |(id, _)| sure(leaf.int(i64::from(id)))),
         _ => Verdict::Maybe,
     }
 }

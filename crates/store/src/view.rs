@@ -5,16 +5,17 @@
 //! - an answer is exact for the parts of the table it is of, and the other parts are handed back to be scanned
 //!   ([`Covered::rest`]): nothing is left out and nothing counted twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
 use heimdall_model::time::{NS_PER_DAY, NS_PER_WEEK};
-use heimdall_model::{Dataset, FieldId, Level, Target, Tenant, Timestamp};
+use heimdall_model::{Dataset, FieldId, Filter, Level, Matcher, Target, Tenant, Timestamp};
 
 use crate::memtable::Chunk;
-use crate::scan::TimeRange;
+use crate::prune::{self, Known, Verdict};
+use crate::scan::{ScanError, TimeRange};
 use crate::segment::{Segment, TableKey};
 use crate::sidecar::{Damage, kind};
 use crate::store::{Store, StoreError};
@@ -59,6 +60,9 @@ pub struct CountsBy {
 /// Takes one count: start of its bin (of the range without bins), service, level, rows.
 pub type CountVisitor<'a> = dyn FnMut(Timestamp, Option<&str>, Option<Level>, u64) + 'a;
 
+/// Rows by start of their bin and template (0: none).
+pub type TemplateCounts = BTreeMap<(Timestamp, u32), u64>;
+
 /// What summaries know, and the parts of the table they do not cover.
 #[derive(Debug)]
 pub struct Covered<T> {
@@ -77,6 +81,47 @@ pub struct View {
     /// Segments of the table.
     pub(crate) segments_total: usize,
     declared: Arc<[Target]>,
+}
+
+/// One kind of summary, as far as the reading of it goes.
+#[derive(Debug, Clone, Copy)]
+pub enum SummaryKind<'a> {
+    /// Counts by minute, service and level.
+    Minutes,
+    /// Counts by hour, service and level.
+    Hours,
+    /// Counts by hour and template.
+    Templates,
+    /// Durations by hour and service.
+    LatencyHours,
+    /// Durations by service.
+    LatencyWhole,
+    /// Counts by value of this field.
+    Cube(&'a Target),
+}
+
+/// What is in a span of time, as far as it is known without looking.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Segments and chunks of the memtable that reach into it.
+    pub parts: usize,
+    /// Rows, as if those of a part were spread evenly over its time.
+    pub rows: u64,
+    /// Bytes of those rows in segment files.
+    pub bytes: u64,
+}
+
+/// What reading a summary takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SummaryExtent {
+    /// Parts that have it.
+    pub parts: usize,
+    /// Bytes of it over those parts.
+    pub bytes: u64,
+    /// Rows of the memtable of which it is not made yet.
+    pub rows_to_count: u64,
+    /// Parts that do not have it, to be scanned.
+    pub rest: Extent,
 }
 
 /// Durations of one service in one bin.
@@ -169,6 +214,27 @@ impl Part<'_> {
         block.ok_or_else(|| self.damaged(kind, &Damage { at: 0, detail: "it is missing" }))
     }
 
+    fn extent(&self, range: TimeRange) -> Extent {
+        let (min, max) = self.bounds();
+        let (rows, bytes) = match self {
+            Part::Chunk(chunk) => (chunk.block.rows() as u64, 0),
+            Part::Segment(segment) => (segment.meta.rows, segment.meta.bytes),
+        };
+        let length = |from: i64, to: i64| i128::from(to) - i128::from(from) + 1;
+        let all = length(min.0, max.0);
+        let within = length(min.0.max(range.from.0), max.0.min(range.to.0.saturating_sub(1))).clamp(0, all);
+        let share = |n: u64| u64::try_from((i128::from(n) * within + all - 1) / all).unwrap_or(n);
+        Extent { parts: 1, rows: share(rows), bytes: share(bytes) }
+    }
+
+    /// Bytes of a block; `None` where there is none. A chunk's that is not made yet has `Some(None)`.
+    fn block_bytes(&self, kind: u32) -> Result<Option<Option<u64>>, StoreError> {
+        match self {
+            Part::Chunk(chunk) => Ok(chunk.summary_bytes(kind)),
+            Part::Segment(segment) => Ok(segment.sidecar().content_bytes(kind)?.map(Some)),
+        }
+    }
+
     fn damaged(&self, kind: u32, damage: &Damage) -> StoreError {
         match self {
             Part::Chunk(_) => StoreError::Encode { detail: format!("summary {kind} of a chunk: {damage}") },
@@ -223,6 +289,37 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Of some templates those whose records pass a filter; `None` when it does not go by templates alone. The records must
+    /// have been taken before.
+    fn passing_templates(
+        &self,
+        table: &TableKey,
+        filter: &Filter,
+        templates: &BTreeSet<u32>,
+    ) -> Result<Option<BTreeSet<u32>>, ScanError> {
+        let matcher = Matcher::compile(filter, table.dataset)?;
+        let decisions = self.decide(&table.tenant, table.dataset, &matcher.root);
+        let mut passing = BTreeSet::new();
+        for id in templates {
+            let text = self.template_text(&table.tenant, *id);
+            let known = Known {
+                dataset: table.dataset,
+                service: None,
+                template: Some((*id, text.as_deref())),
+                levels: None,
+                decisions: &decisions,
+            };
+            match prune::ask(&matcher.root, &known) {
+                Verdict::Yes => passing.insert(*id),
+                Verdict::No => continue,
+                Verdict::Maybe => return Ok(None),
+            };
+        }
+        Ok(Some(passing))
+    }
+}
+
 impl View {
     /// Which dataset.
     #[must_use]
@@ -273,6 +370,76 @@ impl View {
             }
         }
         Ok(Covered { found: all, rest })
+    }
+
+    /// What lies in `range`.
+    #[must_use]
+    pub fn extent(&self, range: TimeRange) -> Extent {
+        self.parts(range).map(|part| part.extent(range)).fold(Extent::default(), |all, part| Extent {
+            parts: all.parts + part.parts,
+            rows: all.rows + part.rows,
+            bytes: all.bytes + part.bytes,
+        })
+    }
+
+    /// What reading a summary of the parts in `range` takes.
+    ///
+    /// # Errors
+    /// A sidecar could not be read.
+    pub fn summary_extent(
+        &self,
+        what: SummaryKind<'_>,
+        range: TimeRange,
+    ) -> Result<SummaryExtent, StoreError> {
+        let mut found = SummaryExtent::default();
+        for part in self.parts(range) {
+            let bytes = match self.kind_of(part, what, range)? {
+                Some(kind) => part.block_bytes(kind)?,
+                None => None,
+            };
+            let extent = part.extent(range);
+            match bytes {
+                Some(bytes) => {
+                    found.parts += 1;
+                    found.bytes += bytes.unwrap_or(0);
+                    found.rows_to_count += if bytes.is_none() { extent.rows } else { 0 };
+                }
+                None => {
+                    found.rest.parts += 1;
+                    found.rest.rows += extent.rows;
+                    found.rest.bytes += extent.bytes;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The block of a part that holds a summary of all its rows in `range`.
+    fn kind_of(
+        &self,
+        part: Part<'_>,
+        what: SummaryKind<'_>,
+        range: TimeRange,
+    ) -> Result<Option<u32>, StoreError> {
+        let target = match what {
+            SummaryKind::Minutes => return Ok(Some(kind::MINUTE_COUNTS)),
+            SummaryKind::Hours => return Ok(Some(kind::HOUR_COUNTS)),
+            SummaryKind::Templates => return Ok(Some(kind::TEMPLATE_COUNTS)),
+            SummaryKind::LatencyHours => return Ok(Some(kind::LATENCY_HOURS)),
+            SummaryKind::LatencyWhole => return Ok(Some(kind::LATENCY_WHOLE)),
+            SummaryKind::Cube(target) => target,
+        };
+        let (min, max) = part.bounds();
+        if !range.covers(min, max) {
+            return Ok(None);
+        }
+        let segment = match part {
+            Part::Chunk(_) => return Ok(Some(kind::CUBES)),
+            Part::Segment(segment) => segment,
+        };
+        let Some(bytes) = segment.sidecar().bytes(kind::CUBES)? else { return Ok(None) };
+        let directory = Directory::read(&bytes).map_err(|damage| part.damaged(kind::CUBES, &damage))?;
+        Ok(directory.kind_of(target))
     }
 
     /// Exact counts of all records of whole minutes: `range` starts and ends on a minute, or is open.
@@ -379,11 +546,7 @@ impl View {
     ///
     /// # Errors
     /// A sidecar could not be read.
-    pub fn template_counts(
-        &self,
-        range: TimeRange,
-        bin: Option<Bin>,
-    ) -> Result<BTreeMap<(Timestamp, u32), u64>, StoreError> {
+    pub fn template_counts(&self, range: TimeRange, bin: Option<Bin>) -> Result<TemplateCounts, StoreError> {
         let mut counts = BTreeMap::new();
         self.templates(range, &mut |hour, template, rows| {
             let start = start_of(hour, HOUR_NS);
@@ -393,6 +556,28 @@ impl View {
             }
         })?;
         Ok(counts)
+    }
+
+    /// Exact rows by template (0: none) and bin of the log records of whole hours that pass a filter, when the template
+    /// alone decides of each of them; `None` when it does not, and they are to be scanned. `range` and `bin` as for
+    /// [`View::template_counts`].
+    ///
+    /// # Errors
+    /// The filter does not compile, or a sidecar could not be read.
+    pub fn decided_template_counts(
+        &self,
+        store: &Arc<Store>,
+        filter: &Filter,
+        range: TimeRange,
+        bin: Option<Bin>,
+    ) -> Result<Option<TemplateCounts>, ScanError> {
+        let mut counts = self.template_counts(range, bin)?;
+        let templates: BTreeSet<u32> = counts.keys().map(|(_, template)| *template).collect();
+        let Some(passing) = store.passing_templates(&self.table, filter, &templates)? else {
+            return Ok(None);
+        };
+        counts.retain(|(_, template), _| passing.contains(template));
+        Ok(Some(counts))
     }
 
     /// Cubes of a declared field over the parts that lie in `range` as a whole and have one. `by_class`: rows are told

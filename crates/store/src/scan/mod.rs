@@ -110,6 +110,18 @@ pub struct ScanStats {
     pub bytes_read: u64,
 }
 
+impl ScanStats {
+    /// Adds what another scan of the same table did.
+    pub fn add(&mut self, other: &ScanStats) {
+        self.segments_total = self.segments_total.max(other.segments_total);
+        self.segments_scanned += other.segments_scanned;
+        self.memtable_rows += other.memtable_rows;
+        self.rows_scanned += other.rows_scanned;
+        self.rows_matched += other.rows_matched;
+        self.bytes_read += other.bytes_read;
+    }
+}
+
 /// Why a scan has no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -295,9 +307,21 @@ impl Store {
         request: &ScanRequest,
         control: &Control,
     ) -> Result<(u64, ScanStats), ScanError> {
+        self.count_in(&self.view(&request.tenant, request.dataset), request, control)
+    }
+
+    /// As [`Store::count`], of the rows of a view. The view is of the request's tenant and dataset.
+    ///
+    /// # Errors
+    /// [`ScanError`].
+    pub fn count_in(
+        self: &Arc<Self>,
+        view: &View,
+        request: &ScanRequest,
+        control: &Control,
+    ) -> Result<(u64, ScanStats), ScanError> {
         let request = ScanRequest { fields: Some(Vec::new()), ..request.clone() };
-        let view = self.view(&request.tenant, request.dataset);
-        let scan = self.begin(view, &request, Along::Nothing, control)?;
+        let scan = self.begin(view.clone(), &request, Along::Nothing, control)?;
         let plan = scan.plan_count()?;
         let (counts, result) = lanes::fold(&scan, &plan, &|| 0, &|worker, count: &mut u64, unit| {
             *count += worker.count(&scan, unit)?;

@@ -294,6 +294,11 @@ impl SidecarFile {
         Ok(Some(content))
     }
 
+    /// Bytes of the content of the block of this kind; `None` when the file has none.
+    pub(crate) fn content_bytes(&self, kind: u32) -> Result<Option<u64>, StoreError> {
+        Ok(self.entry(kind)?.map(|entry| entry.content_bytes as u64))
+    }
+
     /// The error of a block whose content is not what it should be.
     pub(crate) fn damaged(&self, kind: u32, damage: &Damage) -> StoreError {
         let entry = self.directory.get().and_then(|entries| entries.iter().find(|entry| entry.kind == kind));

@@ -43,6 +43,12 @@ impl Classes {
         Classes((0..CLASSES).filter(|class| holds(*class)).fold(0, |mask, class| mask | 1 << class))
     }
 
+    /// The classes of both.
+    #[must_use]
+    pub fn and(self, other: Classes) -> Classes {
+        Classes(self.0 & other.0)
+    }
+
     /// Rows of these classes.
     pub(crate) fn sum(self, counts: &ClassCounts) -> u64 {
         (0..CLASSES).filter(|class| self.0 >> class & 1 == 1).map(|class| counts[class]).sum()

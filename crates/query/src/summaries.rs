@@ -1,0 +1,325 @@
+//! Goes the way of summaries: what each covers is added to the groups, what it does not is scanned.
+//!
+//! Invariants:
+//! - all shares of an answer, and their scans, are of the rows of one [`View`];
+//! - each share computes its own aggregates and no other; every one of them makes every group that has rows.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use heimdall_model::filter::Target;
+use heimdall_model::matcher::Node;
+use heimdall_model::{Matcher, Timestamp, Value, schema};
+use heimdall_store::summary::Classes;
+use heimdall_store::{CountsBy, Covered, ScanError, View};
+
+use crate::cell::{Cell, Rows, passes};
+use crate::engine::{Looked, QueryError, Run};
+use crate::group::Grouping;
+use crate::query::{Aggregate, Func, GroupKey, Pipe, SortKey, TimeRange};
+use crate::ways::{Share, Summary, bin_of, edges};
+
+/// Aggregates from which on the shares of an answer are computed side by side.
+const SIDE_BY_SIDE_MIN: usize = 4;
+
+/// A row of which one value is known.
+pub(crate) struct One<'a> {
+    target: &'a Target,
+    cell: Cell<'a>,
+}
+
+impl<'a> One<'a> {
+    pub(crate) fn new(target: &'a Target, cell: Cell<'a>) -> One<'a> {
+        One { target, cell }
+    }
+}
+
+impl Rows for One<'_> {
+    fn cell(&self, target: &Target, _row: usize) -> Cell<'_> {
+        if target == self.target { self.cell.clone() } else { Cell::Null }
+    }
+
+    fn time(&self, _row: usize) -> Option<Timestamp> {
+        None
+    }
+
+    fn order(&self, _row: usize) -> (i64, u64) {
+        (0, 0)
+    }
+}
+
+/// The rows of one bin of which these values are known.
+struct Several<'a, const N: usize> {
+    time: Timestamp,
+    cells: [(Target, Cell<'a>); N],
+}
+
+impl<const N: usize> Rows for Several<'_, N> {
+    fn cell(&self, target: &Target, _row: usize) -> Cell<'_> {
+        if *target == Target::Field(schema::TIMESTAMP) {
+            return Cell::Time(self.time);
+        }
+        let known = self.cells.iter().find(|(known, _)| known == target);
+        known.map_or(Cell::Null, |(_, cell)| cell.clone())
+    }
+
+    fn time(&self, _row: usize) -> Option<Timestamp> {
+        Some(self.time)
+    }
+
+    fn order(&self, _row: usize) -> (i64, u64) {
+        (self.time.0, 0)
+    }
+}
+
+fn text(value: Option<&str>) -> Cell<'_> {
+    value.map_or(Cell::Null, |text| Cell::Text(text.into()))
+}
+
+/// The groups of one share, and what was read for them.
+type Found<'q> = (Grouping<'q>, Looked);
+
+impl Run<'_> {
+    /// The groups by the shares of a way; `None` when a summary turns out not to know.
+    pub(crate) fn by_shares<'q>(
+        &self,
+        view: &View,
+        shares: &[Share],
+        aggregates: &'q [Aggregate],
+        by: &'q [GroupKey],
+    ) -> Result<Option<Found<'q>>, QueryError> {
+        let compute = |share: &Share| {
+            let grouping = Grouping::new(aggregates, by, self.limits).only(share.aggregates);
+            self.share(view, share, grouping)
+        };
+        let found: Vec<_> = if shares.len() > 1 && aggregates.len() >= SIDE_BY_SIDE_MIN {
+            std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    shares.iter().map(|share| scope.spawn(move || compute(share))).collect();
+                let ended = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+                ended.map(|end| end.unwrap_or(Err(QueryError::Store(ScanError::ThreadLost)))).collect()
+            })
+        } else {
+            shares.iter().map(compute).collect()
+        };
+        let mut all = Grouping::new(aggregates, by, self.limits);
+        let mut looked = Looked::default();
+        for found in found {
+            let Some((grouping, more)) = found? else { return Ok(None) };
+            all.merge(grouping)?;
+            looked.add(more);
+        }
+        Ok(Some((all, looked)))
+    }
+
+    fn share<'q>(
+        &self,
+        view: &View,
+        share: &Share,
+        mut grouping: Grouping<'q>,
+    ) -> Result<Option<Found<'q>>, QueryError> {
+        let mut looked = Looked::default();
+        let edges: Vec<TimeRange> = edges(self.plan.range, share.inner).collect();
+        let rest = match &share.summary {
+            Summary::Counts => self.counts(view, share.inner, &mut grouping, &mut looked)?,
+            Summary::Latency => self.latency(view, share.inner, &mut grouping, &mut looked)?,
+            Summary::Templates => {
+                if !self.templates(view, share.inner, &mut grouping, &mut looked)? {
+                    return Ok(None);
+                }
+                None
+            }
+            Summary::Cube { field, filter, classes } => {
+                let matcher = Matcher::compile(filter, self.plan.dataset).map_err(QueryError::Filter)?;
+                let cube = Cube { field, values: &matcher.root, classes: *classes };
+                self.cube(view, &cube, share.inner, &mut grouping, &mut looked)?
+            }
+        };
+        let parts = edges.iter().map(|edge| (view, *edge));
+        for (view, range) in parts.chain(rest.as_ref().map(|rest| (rest, share.inner))) {
+            looked.add(self.scan_groups(view, range, &mut grouping)?);
+        }
+        Ok(Some((grouping, looked)))
+    }
+
+    fn counts(
+        &self,
+        view: &View,
+        inner: TimeRange,
+        grouping: &mut Grouping<'_>,
+        looked: &mut Looked,
+    ) -> Result<Option<View>, QueryError> {
+        let matcher = Matcher::compile(&self.plan.filter, self.plan.dataset).map_err(QueryError::Filter)?;
+        let mut result = Ok(());
+        let service_field = Target::Field(self.plan.dataset.service());
+        let by = CountsBy { bin: bin_of(grouping.by()), service: true, level: true };
+        view.counts(inner, by, &mut |time, service, level, count| {
+            let level = level.map_or(Cell::Null, Cell::Level);
+            let cells = [(service_field.clone(), text(service)), (Target::Field(schema::logs::LEVEL), level)];
+            let rows = Several { time, cells };
+            if result.is_ok() && passes(&matcher.root, &rows, 0) {
+                looked.stats.rows_matched += count;
+                result = grouping.add_counted(&rows, count);
+            }
+        })?;
+        result.map(|()| None)
+    }
+
+    fn latency(
+        &self,
+        view: &View,
+        inner: TimeRange,
+        grouping: &mut Grouping<'_>,
+        looked: &mut Looked,
+    ) -> Result<Option<View>, QueryError> {
+        let matcher = Matcher::compile(&self.plan.filter, self.plan.dataset).map_err(QueryError::Filter)?;
+        let service_field = Target::Field(self.plan.dataset.service());
+        let duration = Target::Field(schema::logs::DURATION_MS);
+        let Covered { found, rest } = view.latency(inner, bin_of(grouping.by()))?;
+        for each in found {
+            let rows =
+                Several { time: each.time, cells: [(service_field.clone(), text(each.service.as_deref()))] };
+            if passes(&matcher.root, &rows, 0) {
+                looked.stats.rows_matched += each.latency.rows;
+                grouping.add_durations(&rows, &duration, &each.latency)?;
+            }
+        }
+        Ok(Some(rest))
+    }
+
+    /// Whether templates decide the filter, and nobody asks for the id of no template: only stored rows tell whether
+    /// none was assigned.
+    fn templates(
+        &self,
+        view: &View,
+        inner: TimeRange,
+        grouping: &mut Grouping<'_>,
+        looked: &mut Looked,
+    ) -> Result<bool, QueryError> {
+        let counts =
+            view.decided_template_counts(self.store, &self.plan.filter, inner, bin_of(grouping.by()))?;
+        let Some(counts) = counts else { return Ok(false) };
+        let id_field = Target::Field(schema::logs::TEMPLATE_ID);
+        let reads_ids = crate::group::targets(grouping.aggregates(), grouping.by()).any(|it| it == id_field);
+        if reads_ids && counts.keys().any(|(_, template)| *template == 0) {
+            return Ok(false);
+        }
+        let mut texts: std::collections::HashMap<u32, Option<Arc<str>>> = std::collections::HashMap::new();
+        for ((time, template), count) in counts {
+            let known = texts
+                .entry(template)
+                .or_insert_with(|| self.store.template_text(&self.query.tenant, template));
+            let cells = [
+                (id_field.clone(), Cell::Int(i64::from(template))),
+                (Target::Template, text(known.as_deref())),
+            ];
+            looked.stats.rows_matched += count;
+            grouping.add_counted(&Several { time, cells }, count)?;
+        }
+        Ok(true)
+    }
+
+    fn cube(
+        &self,
+        view: &View,
+        cube: &Cube<'_>,
+        inner: TimeRange,
+        grouping: &mut Grouping<'_>,
+        looked: &mut Looked,
+    ) -> Result<Option<View>, QueryError> {
+        let by_class = cube.classes.is_some();
+        let Covered { found: mut cubes, rest } = view.cubes(cube.field, inner, by_class)?;
+        let is_whole = rest.is_empty();
+        let (mut result, mut values, mut matched) = (Ok(()), 0_u64, 0_u64);
+        let mut first = self.first_of(grouping).filter(|_| is_whole).map(First::new);
+        let classes = cube.classes.unwrap_or(Classes::ALL);
+        cubes.values(classes, &mut |value, count| {
+            let cell = Cell::from(value);
+            let row = One::new(cube.field, cell);
+            if passes(cube.values, &row, 0) {
+                matched += count;
+                values += u64::from(!row.cell.is_null());
+                match &mut first {
+                    Some(first) => first.offer(&row.cell, count),
+                    None => result = grouping.add_counted(&row, count),
+                }
+            }
+            result.is_ok()
+        })?;
+        result?;
+        looked.stats.rows_matched += matched;
+        for (count, Reverse(value)) in first.map(First::into_values).unwrap_or_default() {
+            grouping.add_counted(&One::new(cube.field, Cell::from(&value.0)), count)?;
+        }
+        if is_whole && grouping.by().is_empty() {
+            grouping.set_distinct(values);
+        }
+        Ok(Some(rest))
+    }
+
+    /// How many groups are needed when only those with the most rows are: `stats count() by x | sort -count | limit n`.
+    fn first_of(&self, grouping: &Grouping<'_>) -> Option<usize> {
+        let [Pipe::Sort(keys), Pipe::Limit(rows), ..] = self.plan.rest.as_slice() else { return None };
+        let [SortKey { target: Target::Attribute(name), descending: true }] = keys.as_slice() else {
+            return None;
+        };
+        let sorted = grouping.aggregates().iter().find(|aggregate| aggregate.alias == *name)?;
+        let counts = sorted.func == Func::Count && sorted.arg.is_none();
+        (counts && !grouping.by().is_empty()).then_some(*rows)
+    }
+}
+
+/// A cube as a share asks it.
+struct Cube<'a> {
+    field: &'a Target,
+    /// What the value must fit.
+    values: &'a Node,
+    classes: Option<Classes>,
+}
+
+/// The values with the most rows; of values with as many, those that sort first.
+struct First {
+    wanted: usize,
+    // The root is the one to go next.
+    kept: BinaryHeap<Reverse<(u64, Reverse<Ordered>)>>,
+}
+
+/// A value in the order of groups.
+#[derive(Debug, Clone, PartialEq)]
+struct Ordered(Value);
+
+impl Eq for Ordered {}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl First {
+    fn new(wanted: usize) -> First {
+        First { wanted, kept: BinaryHeap::new() }
+    }
+
+    fn offer(&mut self, cell: &Cell<'_>, count: u64) {
+        let is_full = self.kept.len() >= self.wanted;
+        if is_full && self.kept.peek().is_none_or(|Reverse((least, _))| count < *least) {
+            return;
+        }
+        self.kept.push(Reverse((count, Reverse(Ordered(cell.to_value())))));
+        if self.kept.len() > self.wanted {
+            self.kept.pop();
+        }
+    }
+
+    fn into_values(self) -> Vec<(u64, Reverse<Ordered>)> {
+        self.kept.into_iter().map(|Reverse(kept)| kept).collect()
+    }
+}
