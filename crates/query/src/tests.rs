@@ -453,7 +453,7 @@ fn what_is_cut_is_said() {
 #[test]
 fn explain_says_what_will_be_done() {
     let explain = |line: &str| {
-        let query = parse(line, Some(START + 1), Some(START + 300 * NS_PER_SECOND));
+        let query = parse(line, Some(START + 61 * NS_PER_SECOND), Some(START + 300 * NS_PER_SECOND));
         let explain = WORLD.engine.explain(&query, RunLimits::default()).expect("explains");
         let ways = explain
             .ways

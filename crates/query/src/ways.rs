@@ -175,6 +175,8 @@ impl Stats<'_> {
     /// Every summary that knows filter and keys, with all aggregates it knows; the cheapest first.
     fn shares(&self) -> Result<Vec<Share>, QueryError> {
         let mut shares = Vec::new();
+        // Where nothing lies beyond an end there is no hour to be cut.
+        let range = self.view.opened(self.plan.range);
         for summary in self.summaries() {
             let known = |(at, aggregate): (usize, &Aggregate)| {
                 if self.knows(&summary, aggregate) { 1_u64 << at } else { 0 }
@@ -183,7 +185,7 @@ impl Stats<'_> {
             if aggregates == 0 || !self.has_keys(&summary) {
                 continue;
             }
-            let Some(inner) = inner(&summary, self.plan.range) else { continue };
+            let Some(inner) = inner(&summary, range) else { continue };
             let cost = self.share_cost(&summary, inner)?;
             shares.push(Share { summary, aggregates, inner, cost });
         }

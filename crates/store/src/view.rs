@@ -372,6 +372,18 @@ impl View {
         Ok(Covered { found: all, rest })
     }
 
+    /// The same range with an end open where no record lies beyond it.
+    #[must_use]
+    pub fn opened(&self, range: TimeRange) -> TimeRange {
+        let beyond = |outside: TimeRange| self.parts(outside).next().is_some();
+        let (before, after) =
+            (TimeRange { to: range.from, ..TimeRange::ALL }, TimeRange { from: range.to, ..TimeRange::ALL });
+        TimeRange {
+            from: if beyond(before) { range.from } else { TimeRange::ALL.from },
+            to: if beyond(after) { range.to } else { TimeRange::ALL.to },
+        }
+    }
+
     /// What lies in `range`.
     #[must_use]
     pub fn extent(&self, range: TimeRange) -> Extent {
