@@ -9,6 +9,7 @@ use heimdall_ingest::compression::CompressionError;
 use heimdall_ingest::{BodyError, Refused, Rejected};
 use heimdall_metastore::MetastoreError;
 use heimdall_query::{ParseError, QueryError};
+use heimdall_sql::SqlError;
 use heimdall_store::ScanError;
 use serde_json::json;
 
@@ -91,6 +92,26 @@ pub(crate) fn query(error: &QueryError) -> Problem {
         QueryError::TooMuchMemory { .. } => unprocessable("query_memory_exceeded"),
         QueryError::AnswerTooLarge { .. } => unprocessable("answer_too_large"),
         QueryError::Filter(_) => Problem::bad_request("invalid_query", detail),
+        other => Problem::internal(other),
+    }
+}
+
+/// A statement without an answer.
+pub(crate) fn sql(error: &SqlError) -> Problem {
+    let detail = error.to_string();
+    let about = |problem: Problem| problem.with_errors(vec![FieldError::of("query", error.to_string())]);
+    match error {
+        SqlError::Syntax { at, .. } => about(Problem::bad_request("invalid_sql", detail))
+            .with_member("line", json!(at.map(|at| at.0)))
+            .with_member("column", json!(at.map(|at| at.1))),
+        SqlError::ReadOnly { .. } => about(Problem::bad_request("sql_not_read_only", detail)),
+        SqlError::Plan(_) => about(Problem::bad_request("invalid_sql", detail)),
+        SqlError::TooMuchMemory(_) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "query_memory_exceeded", detail)
+        }
+        SqlError::OutOfTime => Problem::new(StatusCode::GATEWAY_TIMEOUT, "query_timeout", detail),
+        SqlError::Cancelled => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "query_cancelled", detail),
+        SqlError::Query(inner) => query(inner),
         other => Problem::internal(other),
     }
 }

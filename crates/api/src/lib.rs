@@ -23,6 +23,7 @@ mod server;
 mod session;
 mod stall;
 mod state;
+mod tables;
 pub mod watch;
 mod wire;
 

@@ -9,6 +9,7 @@ use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::{DecodeLimits, Intake};
 use heimdall_model::{Clock, Timestamp};
 use heimdall_query::{Engine, RunLimits};
+use heimdall_sql::SqlEngine;
 use heimdall_store::Store;
 use heimdall_stream::Tail;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -27,6 +28,8 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// Answers to questions.
     pub engine: Engine,
+    /// Answers to SQL.
+    pub sql: Arc<SqlEngine>,
     /// Alerts.
     pub alerts: Arc<Alerts>,
     /// Who gets in.

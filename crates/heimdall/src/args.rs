@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Ingest(IngestArgs),
     /// Search records: `heimdall search 'level>=error "connection refused" | stats count() by service'`
     Search(SearchArgs),
+    /// Ask in SQL: `heimdall sql 'select service, count(*) from logs group by 1 order by 2 desc'`
+    Sql(SqlArgs),
     /// Follow records as they arrive
     Tail(TailArgs),
     /// Technician console: alerts as they happen, over TCP
@@ -205,6 +207,46 @@ pub(crate) struct SearchArgs {
     pub color: Colour,
     #[command(flatten)]
     pub remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// One statement that reads; `-` takes it from standard input
+    pub query: String,
+    /// Only records of this long ago or later, such as 15m, 4h or 7d; all when left out
+    #[arg(long, conflicts_with = "from")]
+    pub since: Option<String>,
+    /// Only records at or after this time (RFC 3339, epoch, or now-15m)
+    #[arg(long)]
+    pub from: Option<String>,
+    /// Only records before this time
+    #[arg(long, visible_alias = "until")]
+    pub to: Option<String>,
+    /// Rows at most
+    #[arg(long, short = 'n', default_value_t = 10_000)]
+    pub limit: usize,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t = SqlFormat::Table)]
+    pub format: SqlFormat,
+    /// Show the plan instead of running
+    #[arg(long)]
+    pub explain: bool,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlFormat {
+    /// Columns for people
+    Table,
+    /// A line of names, then one of values for each row
+    Csv,
+    /// The answer of the API: columns, rows, statistics
+    Json,
+    /// One object a line
+    Ndjson,
+    /// An Arrow IPC stream
+    Arrow,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

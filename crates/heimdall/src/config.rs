@@ -250,11 +250,21 @@ pub(crate) struct QueryConfig {
     /// Memory for results that are given again while they are still right, for at most 5 minutes; 0 keeps none. Default
     /// `64MiB`.
     pub cache_bytes: Size,
+    /// Memory of sorts, joins and groups of all SQL statements that run; beyond it they spill to disk. Default `512MiB`.
+    pub sql_memory_bytes: Size,
+    /// Disk that SQL statements may spill to, in `<data_dir>/run/sql`; beyond it a statement fails. Default `4GiB`.
+    pub sql_spill_bytes: Size,
 }
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        QueryConfig { timeout: Period::seconds(30), concurrent_max: 8, cache_bytes: Size(64 << 20) }
+        QueryConfig {
+            timeout: Period::seconds(30),
+            concurrent_max: 8,
+            cache_bytes: Size(64 << 20),
+            sql_memory_bytes: Size(512 << 20),
+            sql_spill_bytes: Size(4 << 30),
+        }
     }
 }
 

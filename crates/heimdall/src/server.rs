@@ -32,6 +32,7 @@ use heimdall_journal::disk::{Disk, DiskLock, OsDisk};
 use heimdall_metastore::Metastore;
 use heimdall_model::{Clock, SystemClock};
 use heimdall_query::{Engine, RunLimits};
+use heimdall_sql::{SqlConfig, SqlEngine};
 use heimdall_store::Store;
 use heimdall_stream::{Command, Parts as StreamParts, Stream, StreamConfig, Tail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -137,9 +138,12 @@ impl Server {
         let http = bind(config.server.listen)?;
         let watch = bind(watch_address)?;
         let limits = http_limits(config);
+        let engine = Engine::new(Arc::clone(&store)).with_cache(config.query.cache_bytes.0);
+        let sql = SqlEngine::new(engine.clone(), &sql_config(config)).context("could not set up SQL")?;
         let state = AppState::new(ApiParts {
             intake: Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&clock), &intake_limits(config))),
-            engine: Engine::new(Arc::clone(&store)).with_cache(config.query.cache_bytes.0),
+            engine,
+            sql: Arc::new(sql),
             store,
             alerts: Arc::clone(&alerts),
             guard: Guard::new(Arc::clone(&tokens), config.auth.enabled),
@@ -333,6 +337,14 @@ fn intake_limits(config: &Config) -> IntakeLimits {
         per_token: rate(config.ingest.records_per_second_per_token),
         per_tenant: rate(config.ingest.records_per_second_per_tenant),
         per_source: rate(config.ingest.records_per_second_per_source),
+    }
+}
+
+fn sql_config(config: &Config) -> SqlConfig {
+    SqlConfig {
+        memory_bytes: config.query.sql_memory_bytes.usize(),
+        spill_dir: config.server.data_dir.join("run").join("sql"),
+        spill_bytes_max: config.query.sql_spill_bytes.0,
     }
 }
 

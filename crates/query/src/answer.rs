@@ -63,7 +63,9 @@ pub struct AnswerStats {
 }
 
 impl AnswerStats {
-    pub(crate) fn new(strategy: Strategy) -> AnswerStats {
+    /// Of an answer for which nothing was read yet.
+    #[must_use]
+    pub fn new(strategy: Strategy) -> AnswerStats {
         AnswerStats {
             elapsed_ms: 0.0,
             strategy,
@@ -81,7 +83,8 @@ impl AnswerStats {
         }
     }
 
-    pub(crate) fn add(&mut self, scan: &ScanStats) {
+    /// Adds what a scan did.
+    pub fn add(&mut self, scan: &ScanStats) {
         self.rows_scanned += scan.rows_scanned;
         self.rows_matched += scan.rows_matched;
         self.bytes_read += scan.bytes_read;
@@ -102,7 +105,8 @@ impl AnswerStats {
         self.warnings.extend(part.warnings.iter().cloned());
     }
 
-    pub(crate) fn is_missing(&mut self, what: String) {
+    /// Says that something is missing from the answer.
+    pub fn is_missing(&mut self, what: String) {
         self.partial = true;
         self.warnings.push(what);
     }

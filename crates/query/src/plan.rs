@@ -22,6 +22,8 @@ pub enum Strategy {
     Cube,
     /// Several of these answer, each some of the aggregates.
     Summaries,
+    /// A statement, whose parts each have a way of their own.
+    Sql,
     /// The store counts without handing rows out.
     Count,
     /// Every matching row feeds the aggregates.
@@ -44,6 +46,7 @@ impl Strategy {
             Strategy::Templates => "templates",
             Strategy::Cube => "cube",
             Strategy::Summaries => "summaries",
+            Strategy::Sql => "sql",
             Strategy::Count => "count",
             Strategy::Scan => "scan",
             Strategy::NewestFirst => "newest-first",

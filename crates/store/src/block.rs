@@ -267,6 +267,12 @@ impl RowBlock {
         self.columns.get(id.index())?.as_ref()
     }
 
+    /// A column as an Arrow array, in the type it has in a segment file; `None` when no row has a value.
+    #[must_use]
+    pub fn array(&self, id: FieldId) -> Option<ArrayRef> {
+        Some(self.cells(id)?.to_array(self.dataset.field(id).ty))
+    }
+
     pub(crate) fn positions(&self) -> Option<&UInt64Array> {
         self.positions.as_ref()
     }

@@ -1,5 +1,6 @@
 //! `GET|POST /api/v1/query`: a question in, an answer or its plan out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -8,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use heimdall_guard::Scope;
 use heimdall_model::Tenant;
 use heimdall_model::time::parse_duration;
-use heimdall_query::{Answer, ParseContext, Query, QueryError, RunLimits, search};
+use heimdall_query::{Answer, ParseContext, Query, RunLimits, TimeRange, search};
+use heimdall_sql::{RowSource, SqlRequest, formats};
 use heimdall_store::Control;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -19,6 +21,7 @@ use crate::extract::{Document, Params, limit, short, time_opt};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::problem::{Problem, ProblemDocument};
 use crate::routes::{dataset, in_turn};
+use crate::tables::{AlertTable, AuditTable};
 use crate::{AppState, error};
 
 /// Shortest time a query is given.
@@ -32,7 +35,7 @@ pub(crate) struct QueryRequest {
     /// The question, such as `service:payment level>=error | stats count() by service`.
     #[serde(default)]
     query: String,
-    /// `search` (default).
+    /// `search` (default) or `sql`.
     #[serde(default)]
     language: Option<String>,
     /// `logs` (default) or `metrics`; the line may name another.
@@ -77,7 +80,7 @@ pub(crate) struct AnswerView<'a> {
 #[utoipa::path(
     get, path = "/api/v1/query", tag = "query", params(QueryRequest),
     responses(
-        (status = 200, description = "the answer; NDJSON with `Accept: application/x-ndjson`", body = AnswerView),
+        (status = 200, description = "the answer; NDJSON, CSV or an Arrow stream by `Accept`: `application/x-ndjson`, `text/csv`, `application/vnd.apache.arrow.stream`", body = AnswerView),
         (status = 400, description = "the question cannot be read: `column`, `length`, `hint`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -94,7 +97,7 @@ pub(crate) async fn get(
 #[utoipa::path(
     post, path = "/api/v1/query", tag = "query", request_body = QueryRequest,
     responses(
-        (status = 200, description = "the answer; NDJSON with `Accept: application/x-ndjson`", body = AnswerView),
+        (status = 200, description = "the answer; NDJSON, CSV or an Arrow stream by `Accept`: `application/x-ndjson`, `text/csv`, `application/vnd.apache.arrow.stream`", body = AnswerView),
         (status = 400, description = "the question cannot be read: `column`, `length`, `hint`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -112,6 +115,8 @@ pub(crate) async fn post(
 enum Format {
     Json,
     Ndjson,
+    Csv,
+    Arrow,
 }
 
 impl Format {
@@ -120,6 +125,8 @@ impl Format {
         let kinds = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
         let formats = kinds.filter_map(|kind| match kind {
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Format::Ndjson),
+            "text/csv" => Some(Format::Csv),
+            "application/vnd.apache.arrow.stream" => Some(Format::Arrow),
             "application/json" | "application/*" | "*/*" | "" => Some(Format::Json),
             _ => None,
         });
@@ -127,7 +134,8 @@ impl Format {
             Problem::new(
                 StatusCode::NOT_ACCEPTABLE,
                 "not_acceptable",
-                "answers are `application/json` or `application/x-ndjson`",
+                "answers are `application/json`, `application/x-ndjson`, `text/csv` or \
+                 `application/vnd.apache.arrow.stream`",
             )
         })
     }
@@ -136,6 +144,8 @@ impl Format {
         HeaderValue::from_static(match self {
             Format::Json => "application/json",
             Format::Ndjson => "application/x-ndjson",
+            Format::Csv => "text/csv; charset=utf-8",
+            Format::Arrow => "application/vnd.apache.arrow.stream",
         })
     }
 
@@ -146,6 +156,8 @@ impl Format {
             Format::Json => serde_json::to_writer(&mut out, &AnswerView { columns, rows, stats })
                 .expect("plain data serialises into memory"),
             Format::Ndjson => answer.write_ndjson(&mut out).expect("memory takes every byte"),
+            Format::Csv => formats::write_csv(answer, &mut out).expect("memory takes every byte"),
+            Format::Arrow => formats::write_arrow(answer, &mut out).expect("memory takes every byte"),
         }
         out
     }
@@ -158,40 +170,100 @@ async fn answer(
     request: &QueryRequest,
 ) -> Result<Response, Problem> {
     let tenant = access.require(Scope::Read)?;
-    check_language(request.language.as_deref())?;
+    let language = language(request.language.as_deref())?;
     let format = Format::negotiate(headers)?;
-    let query = parse(state, tenant, request)?;
     let limits = run_limits(state, request.limit)?;
     let timeout = timeout(state, request.timeout.as_deref())?;
     let explain = request.explain.unwrap_or(false);
     let cache = request.cache.unwrap_or(true);
-    let engine = state.engine.clone();
-    let written = in_turn(state, timeout, move |control: &Control| {
-        if explain {
-            let plan = engine.explain(&query, limits)?;
-            return Ok((Format::Json, serde_json::to_vec(&plan).expect("plain data serialises")));
+    let (format, partial, body) = match language {
+        Language::Search => {
+            let query = parse(state, tenant, request)?;
+            let engine = state.engine.clone();
+            let written = in_turn(state, timeout, move |control: &Control| {
+                if explain {
+                    return engine.explain(&query, limits).map(|plan| document(&plan));
+                }
+                let answer = if cache {
+                    engine.answer(&query, control, limits)
+                } else {
+                    engine.run(&query, control, limits)
+                };
+                answer.map(|answer| written(format, &answer))
+            });
+            written.await?.map_err(|error| error::query(&error))?
         }
-        let answer =
-            if cache { engine.answer(&query, control, limits) } else { engine.run(&query, control, limits) }?;
-        Ok::<_, QueryError>((format, format.write(&answer)))
-    });
-    let (format, body) = written.await?.map_err(|error| error::query(&error))?;
-    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
+        Language::Sql => {
+            let asked = sql_request(state, access, tenant, request)?;
+            let sql = Arc::clone(&state.sql);
+            let written = in_turn(state, timeout, move |control: &Control| {
+                if explain {
+                    return sql.explain(&asked, limits).map(|plan| document(&plan));
+                }
+                sql.run(&asked, control, limits).map(|answer| written(format, &answer))
+            });
+            written.await?.map_err(|error| error::sql(&error))?
+        }
+    };
+    let mut response = ([(header::CONTENT_TYPE, format.content_type())], body).into_response();
+    if partial {
+        // CSV and NDJSON have no place of their own to say it.
+        response.headers_mut().insert("heimdall-partial", HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
-fn check_language(language: Option<&str>) -> Result<(), Problem> {
-    match language {
-        None | Some("" | "search") => Ok(()),
-        Some(language @ ("sql" | "ask")) => Err(Problem::new(
+/// A plan as it is sent.
+fn document(plan: &impl Serialize) -> (Format, bool, Vec<u8>) {
+    (Format::Json, false, serde_json::to_vec(plan).expect("plain data serialises"))
+}
+
+fn written(format: Format, answer: &Answer) -> (Format, bool, Vec<u8>) {
+    (format, answer.stats.partial, format.write(answer))
+}
+
+/// What a question is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Search,
+    Sql,
+}
+
+fn language(name: Option<&str>) -> Result<Language, Problem> {
+    match name {
+        None | Some("" | "search") => Ok(Language::Search),
+        Some("sql") => Ok(Language::Sql),
+        Some(language @ "ask") => Err(Problem::new(
             StatusCode::NOT_IMPLEMENTED,
             "language_not_available",
-            format!("`{language}` is not available in this release; use `search`"),
+            format!("`{language}` is not available in this release; use `search` or `sql`"),
         )
-        .with_member("available", json!(["search"]))),
+        .with_member("available", json!(["search", "sql"]))),
         Some(language) => {
-            Err(Problem::parameter("language", format!("`{}` is none: search", short(language))))
+            Err(Problem::parameter("language", format!("`{}` is none: search or sql", short(language))))
         }
     }
+}
+
+/// A statement with the tables the principal may read: the audit trail is for administrators.
+fn sql_request(
+    state: &AppState,
+    access: &Access,
+    tenant: Tenant,
+    request: &QueryRequest,
+) -> Result<SqlRequest, Problem> {
+    let now = state.clock.now();
+    let all = TimeRange::ALL;
+    let range = TimeRange {
+        from: time_opt("from", request.from.as_deref(), now)?.unwrap_or(all.from),
+        to: time_opt("to", request.to.as_deref(), now)?.unwrap_or(all.to),
+    };
+    let mut sources: Vec<Arc<dyn RowSource>> = vec![Arc::new(AlertTable(Arc::clone(&state.alerts)))];
+    if access.require(Scope::Admin).is_ok() {
+        let (trail, tenant) = (Arc::clone(&state.audit), access.bound_tenant().cloned());
+        sources.push(Arc::new(AuditTable { trail, tenant }));
+    }
+    Ok(SqlRequest { sql: request.query.clone(), tenant, range, sources })
 }
 
 fn parse(state: &AppState, tenant: Tenant, request: &QueryRequest) -> Result<Query, Problem> {

@@ -18,6 +18,7 @@ use heimdall_metastore::Metastore;
 use heimdall_model::verdict::Entity;
 use heimdall_model::{Clock, Position, Severity, SystemClock, Tenant, Verdict};
 use heimdall_query::{Engine, RunLimits};
+use heimdall_sql::{SqlConfig, SqlEngine};
 use heimdall_store::{Store, StoreConfig};
 use heimdall_stream::{Sink, Stream, StreamConfig, Tail};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -129,6 +130,17 @@ impl Server {
         let state = AppState::new(heimdall_api::Parts {
             intake: Arc::new(Intake::new(journal.clone(), clock.clone(), &IntakeLimits::default())),
             engine: Engine::new(store.clone()),
+            sql: Arc::new(
+                SqlEngine::new(
+                    Engine::new(store.clone()),
+                    &SqlConfig {
+                        memory_bytes: 64 << 20,
+                        spill_dir: dir.path().join("spill"),
+                        spill_bytes_max: 64 << 20,
+                    },
+                )
+                .unwrap(),
+            ),
             store,
             alerts: alerts.clone(),
             guard: Guard::new(tokens.clone(), auth_enabled),

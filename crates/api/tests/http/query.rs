@@ -49,10 +49,10 @@ async fn a_search_line_gives_columns_rows_and_stats() {
 async fn mistakes_in_questions_are_explained() {
     let server = with_records().await;
     let ask = |question: Value| server.post("/api/v1/query", question.to_string());
-    let arrow = ask(json!({ "query": "a" })).header("accept", "application/vnd.apache.arrow.stream");
+    let arrow = ask(json!({ "query": "a" })).header("accept", "image/png");
     for (request, status, code) in [
         (ask(json!({ "query": "(a" })), 400, "invalid_query"),
-        (ask(json!({ "query": "a", "language": "sql" })), 501, "language_not_available"),
+        (ask(json!({ "query": "a", "language": "ask" })), 501, "language_not_available"),
         (ask(json!({ "query": "a", "language": "cobol" })), 400, "invalid_parameter"),
         (ask(json!({ "query": "a", "from": "yesterdayish" })), 400, "invalid_parameter"),
         (ask(json!({ "query": "a", "limit": 0 })), 400, "invalid_parameter"),
@@ -153,4 +153,54 @@ async fn alerts_go_through_their_life_and_are_audited() {
     let audit = server.json("/api/v1/audit?action=alert.acknowledge").await;
     assert_eq!(audit["items"][0]["target"], id);
     assert_eq!(audit["items"][0]["principal"], "loopback");
+}
+
+#[tokio::test]
+async fn sql_reads_the_tables_of_the_tenant_and_nothing_else() {
+    let server = with_records().await;
+    let ask = |sql: &str| json!({"language": "sql", "query": sql}).to_string();
+    let (status, answer) = read(server.post("/api/v1/query", ask(
+        "select service, count(*) as n from logs where level is not null group by service order by service",
+    )).header("content-type", "application/json")).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["columns"], json!([{"name": "service", "type": "text"}, {"name": "n", "type": "int"}]));
+    assert!(answer["rows"].as_array().unwrap().iter().any(|row| row == &json!(["payment", 1])), "{answer}");
+    assert_eq!(answer["stats"]["strategy"], "sql");
+
+    server.raise("203.0.113.5", 1);
+    let (_, alerts) = read(
+        server
+            .post("/api/v1/query", ask("select entity, status from alerts"))
+            .header("content-type", "application/json"),
+    )
+    .await;
+    assert_eq!(alerts["rows"], json!([["203.0.113.5", "OPEN"]]));
+    let other =
+        server.post("/api/v1/query", ask("select count(*) from logs")).header("x-scope-orgid", "other");
+    assert_eq!(read(other.header("content-type", "application/json")).await.1["rows"], json!([[0]]));
+
+    for (sql, code) in [
+        ("delete from logs", "sql_not_read_only"),
+        ("select 1; select 2", "sql_not_read_only"),
+        ("selec 1", "invalid_sql"),
+        ("select hots from logs", "invalid_sql"),
+        ("select * from '/etc/passwd'", "invalid_sql"),
+    ] {
+        let (status, problem) =
+            read(server.post("/api/v1/query", ask(sql)).header("content-type", "application/json")).await;
+        assert_eq!((status, &problem["code"]), (400, &json!(code)), "{sql}: {problem}");
+    }
+    let plan = json!({"language": "sql", "query": "select count(*) from logs", "explain": true}).to_string();
+    let plan = read(server.post("/api/v1/query", plan).header("content-type", "application/json")).await.1;
+    assert!(plan["physical"].as_str().unwrap().contains("StatsExec"), "{plan}");
+
+    let csv =
+        server.get("/api/v1/query?query=level:warn%20|%20fields%20service").header("accept", "text/csv");
+    assert_eq!(csv.send().await.unwrap().text().await.unwrap(), "service\npayment\n");
+    let arrow = server
+        .get("/api/v1/query?language=sql&query=select%201")
+        .header("accept", "application/vnd.apache.arrow.stream");
+    let response = arrow.send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/vnd.apache.arrow.stream");
+    assert_eq!(&response.bytes().await.unwrap()[..4], [0xff; 4]);
 }

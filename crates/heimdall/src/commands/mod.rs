@@ -9,6 +9,7 @@ pub(crate) mod ingest;
 pub(crate) mod rules;
 pub(crate) mod search;
 pub(crate) mod serve;
+pub(crate) mod sql;
 pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod token;
@@ -18,9 +19,13 @@ use std::io::{ErrorKind, Write};
 
 /// Writes a line to standard output; a reader that has gone away ends the program quietly, as in `| head`.
 pub(crate) fn say(line: &str) {
+    put(format!("{line}\n").as_bytes());
+}
+
+/// Writes bytes to standard output, as [`say`] does a line.
+pub(crate) fn put(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    if let Err(error) =
-        out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush())
+    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush())
         && error.kind() == ErrorKind::BrokenPipe
     {
         std::process::exit(0);

@@ -51,7 +51,7 @@ fn print(args: &SearchArgs, answer: &Value) {
     eprintln!("{}", summary(rows.len(), answer));
 }
 
-fn summary(rows: usize, answer: &Value) -> String {
+pub(super) fn summary(rows: usize, answer: &Value) -> String {
     let stat = |key: &str| answer.pointer(&format!("/stats/{key}")).cloned().unwrap_or_default();
     let elapsed_ms = stat("elapsed_ms").as_f64().unwrap_or_default();
     let mut text = format!("{rows} rows in {elapsed_ms:.1} ms, {} scanned", stat("rows_scanned"));
@@ -65,12 +65,12 @@ fn summary(rows: usize, answer: &Value) -> String {
     text
 }
 
-fn names(answer: &Value) -> Vec<String> {
+pub(super) fn names(answer: &Value) -> Vec<String> {
     let columns = answer.get("columns").and_then(Value::as_array).into_iter().flatten();
     columns.filter_map(|column| column.get("name")?.as_str().map(str::to_owned)).collect()
 }
 
-fn rows(answer: &Value) -> Vec<Vec<Value>> {
+pub(super) fn rows(answer: &Value) -> Vec<Vec<Value>> {
     let rows = answer.get("rows").and_then(Value::as_array).into_iter().flatten();
     rows.filter_map(|row| row.as_array().cloned()).collect()
 }
@@ -79,7 +79,7 @@ fn object(columns: &[String], row: &[Value]) -> Map<String, Value> {
     columns.iter().cloned().zip(row.iter().cloned()).filter(|(_, value)| !value.is_null()).collect()
 }
 
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => show::printable(text),

@@ -204,3 +204,34 @@ fn search_prints_lines_for_people_and_the_plan() {
     let plan = plan.run().expect(0).stdout;
     assert!(plan.to_lowercase().contains("scan"), "{plan}");
 }
+
+#[test]
+fn sql_is_asked_from_the_command_line_in_every_format() {
+    let server = server().start();
+    let dir = tempdir().expect("a folder");
+    let file = dir.path().join("lines.ndjson");
+    let lines = "{\"timestamp\":\"2025-10-10T10:00:00Z\",\"service\":\"nd\",\"level\":\"error\",\"message\":\"one\"}\n\
+                 {\"timestamp\":\"2025-10-10T10:00:01Z\",\"service\":\"nd\",\"message\":\"two\"}\n";
+    std::fs::write(&file, lines).expect("a file");
+    ingest(&server, &file, dir.path()).run().expect(0);
+    let query = "select service, count(*) as n, count(level) as errors from logs group by service";
+    let sql = |args: &[&str]| heimdall(["sql", "--url", &server.url("")]).args(args);
+    let text = |format: &str| sql(&[query, "--format", format]).run().expect(0).stdout;
+    assert_eq!(text("csv"), "service,n,errors\nnd,2,1\n");
+    assert_eq!(text("ndjson"), "{\"service\":\"nd\",\"n\":2,\"errors\":1}\n");
+    assert!(text("table").contains("errors"));
+    assert!(text("json").contains("\"rows\":[[\"nd\",2,1]]"));
+    assert_eq!(
+        sql(&["-", "--format", "csv"]).stdin(query).run().expect(0).stdout,
+        "service,n,errors\nnd,2,1\n"
+    );
+    assert!(sql(&[query, "--explain"]).run().expect(0).stdout.contains("StatsExec"));
+    assert!(sql(&["drop table logs"]).run().expect(1).stderr.contains("sql_not_read_only"));
+    assert_eq!(
+        sql(&["select count(*) from logs", "--to", "2025-10-10T10:00:01Z", "--format", "csv"])
+            .run()
+            .expect(0)
+            .stdout,
+        "count(*)\n1\n"
+    );
+}

@@ -1,0 +1,305 @@
+//! A statement in, an answer out, within limits of memory, disk, time and rows.
+//!
+//! Invariants:
+//! - a statement sees the rows of one tenant: its tables are made for it, and there are no others;
+//! - an answer is whole, or `stats.partial` is set and `stats.warnings` says what is missing, or it is an error;
+//! - planning and joining run on threads of their own, so that a heavy statement does not hold up the server.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider,
+};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{displayable, execute_stream};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
+use heimdall_model::{Dataset, Tenant, Value};
+use heimdall_query::{Answer, AnswerStats, Engine, RunLimits, Strategy, TimeRange};
+use heimdall_store::Control;
+use serde::Serialize;
+use tokio::runtime::Runtime;
+
+use crate::answer::{columns_of, rows_of};
+use crate::error::SqlError;
+use crate::functions;
+use crate::gate;
+use crate::rewrite::ToEngine;
+use crate::rows::{RowSource, RowTable};
+use crate::table::{Asked, DatasetTable};
+
+/// How often it is looked whether a statement is still wanted.
+const LOOK: Duration = Duration::from_millis(50);
+/// Where the tables are, for those who write it out.
+const CATALOG: &str = "heimdall";
+const SCHEMA: &str = "public";
+/// Least memory a statement's share of the pool may be.
+const MEMORY_BYTES_MIN: usize = 16 << 20;
+
+/// What statements may take, all at once.
+#[derive(Debug, Clone)]
+pub struct SqlConfig {
+    /// Bytes of memory of sorts, joins and groups, over all statements; beyond, they spill to disk.
+    pub memory_bytes: usize,
+    /// Where they spill to; made when first needed.
+    pub spill_dir: PathBuf,
+    /// Most bytes on disk, over all statements.
+    pub spill_bytes_max: u64,
+}
+
+/// A statement and what it may see.
+#[derive(Clone)]
+pub struct SqlRequest {
+    /// The statement.
+    pub sql: String,
+    /// Whose rows.
+    pub tenant: Tenant,
+    /// Event times of the datasets that are meant at all; conditions of the statement narrow it.
+    pub range: TimeRange,
+    /// Tables besides the datasets.
+    pub sources: Vec<Arc<dyn RowSource>>,
+}
+
+/// What a statement would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct SqlExplain {
+    /// The statement as it was understood.
+    pub query: String,
+    /// From when.
+    pub from: heimdall_model::Timestamp,
+    /// Until when.
+    pub to: heimdall_model::Timestamp,
+    /// The optimised logical plan. `TableScan: stats` stands for groups that the engine answers.
+    pub logical: String,
+    /// The physical plan, with the searches that the store and the engine run.
+    pub physical: String,
+}
+
+/// Runs statements.
+pub struct SqlEngine {
+    engine: Engine,
+    base: SessionState,
+    env: Arc<RuntimeEnv>,
+    // INVARIANT: there until it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl std::fmt::Debug for SqlEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqlEngine").finish_non_exhaustive()
+    }
+}
+
+impl Drop for SqlEngine {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl SqlEngine {
+    /// An engine over a store.
+    ///
+    /// # Errors
+    /// No threads can be had, or the configuration is none.
+    pub fn new(engine: Engine, config: &SqlConfig) -> Result<SqlEngine, SqlError> {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("sql")
+            .enable_time()
+            .build()
+            .map_err(|error| SqlError::Internal(error.to_string()))?;
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![config.spill_dir.clone()]))
+            .with_max_temp_directory_size(config.spill_bytes_max);
+        let env = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(config.memory_bytes.max(MEMORY_BYTES_MIN))))
+            .with_disk_manager_builder(disk)
+            .build_arc()?;
+        let mut session = SessionConfig::new()
+            .with_target_partitions(threads)
+            .with_information_schema(true)
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(CATALOG, SCHEMA);
+        session.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        session.options_mut().execution.time_zone = Some("UTC".to_owned());
+        let base = SessionStateBuilder::new_with_default_features()
+            .with_config(session)
+            .with_runtime_env(Arc::clone(&env))
+            .with_optimizer_rule(Arc::new(ToEngine))
+            .build();
+        Ok(SqlEngine { engine, base, env, runtime: Some(runtime) })
+    }
+
+    /// Answers a statement. Blocks: call it off the async threads.
+    ///
+    /// # Errors
+    /// [`SqlError`].
+    pub fn run(
+        &self,
+        request: &SqlRequest,
+        control: &Control,
+        limits: RunLimits,
+    ) -> Result<Answer, SqlError> {
+        let started = Instant::now();
+        let statement = gate::parse(&request.sql)?;
+        let asked = self.asked(request, control, limits);
+        let found = self.guarded(control, async {
+            let context = self.session(request, &asked)?;
+            let plan = self.plan(&context, statement).await?;
+            let physical = context.state().create_physical_plan(&plan).await?;
+            let schema = physical.schema();
+            let stream = execute_stream(physical, context.task_ctx())?;
+            collect(stream, schema, limits).await
+        })?;
+        let gathered = asked.gathered();
+        let mut stats = AnswerStats::new(Strategy::Sql);
+        stats.add(&gathered.scan);
+        (stats.notes, stats.warnings) = (gathered.notes, gathered.warnings);
+        stats.partial = gathered.partial;
+        if let Some(cut) = found.cut {
+            stats.is_missing(cut);
+        }
+        stats.elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;
+        Ok(Answer { columns: columns_of(&found.schema), rows: found.rows, stats })
+    }
+
+    /// Says what a statement would do, without doing it.
+    ///
+    /// # Errors
+    /// [`SqlError`].
+    pub fn explain(&self, request: &SqlRequest, limits: RunLimits) -> Result<SqlExplain, SqlError> {
+        let control = Control::default();
+        let statement = gate::parse(&request.sql)?;
+        let query = statement.to_string();
+        let asked = self.asked(request, &control, limits);
+        let (logical, physical) = self.guarded(&control, async {
+            let context = self.session(request, &asked)?;
+            let plan = self.plan(&context, statement).await?;
+            let logical = context.state().optimize(&plan)?;
+            let physical = context.state().create_physical_plan(&plan).await?;
+            Ok((
+                logical.display_indent().to_string(),
+                displayable(physical.as_ref()).indent(false).to_string(),
+            ))
+        })?;
+        Ok(SqlExplain { query, from: request.range.from, to: request.range.to, logical, physical })
+    }
+
+    fn asked(&self, request: &SqlRequest, control: &Control, limits: RunLimits) -> Arc<Asked> {
+        let tenant = request.tenant.clone();
+        Arc::new(Asked::new(&self.engine, tenant, request.range, control.clone(), limits))
+    }
+
+    /// A session whose tables are the request's.
+    fn session(&self, request: &SqlRequest, asked: &Arc<Asked>) -> Result<SessionContext, SqlError> {
+        let (catalogs, catalog) = (MemoryCatalogProviderList::new(), MemoryCatalogProvider::new());
+        catalog.register_schema(SCHEMA, Arc::new(MemorySchemaProvider::new()))?;
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        let state = SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_catalog_list(Arc::new(catalogs))
+            .with_runtime_env(Arc::clone(&self.env))
+            .build();
+        let context = SessionContext::new_with_state(state);
+        functions::all().for_each(|function| context.register_udf(function));
+        for dataset in Dataset::ALL {
+            let table = DatasetTable::new(Arc::clone(asked), dataset);
+            context.register_table(dataset.to_string(), Arc::new(table))?;
+        }
+        for source in &request.sources {
+            let table = RowTable { asked: Arc::clone(asked), source: Arc::clone(source) };
+            context.register_table(source.name(), Arc::new(table))?;
+        }
+        Ok(context)
+    }
+
+    async fn plan(
+        &self,
+        context: &SessionContext,
+        statement: datafusion::sql::parser::Statement,
+    ) -> Result<LogicalPlan, SqlError> {
+        let plan = context.state().statement_to_plan(statement).await?;
+        // The gate has said so already; what it may have missed ends here.
+        let reads_only =
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        reads_only.verify_plan(&plan)?;
+        Ok(plan)
+    }
+
+    /// Runs work until it ends, its time is over, or nobody wants it any more.
+    fn guarded<T>(
+        &self,
+        control: &Control,
+        work: impl Future<Output = Result<T, SqlError>>,
+    ) -> Result<T, SqlError> {
+        let runtime = self.runtime.as_ref().expect("it is there until it is dropped");
+        runtime.block_on(async {
+            let mut work = std::pin::pin!(work);
+            loop {
+                let left =
+                    control.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                if control.cancelled.load(Ordering::Relaxed) {
+                    return Err(SqlError::Cancelled);
+                }
+                if left == Some(Duration::ZERO) {
+                    return Err(SqlError::OutOfTime);
+                }
+                let look = left.map_or(LOOK, |left| left.min(LOOK));
+                if let Ok(done) = tokio::time::timeout(look, work.as_mut()).await {
+                    return done;
+                }
+            }
+        })
+    }
+}
+
+struct Found {
+    schema: SchemaRef,
+    rows: Vec<Vec<Value>>,
+    /// What is missing.
+    cut: Option<String>,
+}
+
+/// The rows of an answer, as far as they fit.
+async fn collect(
+    mut stream: datafusion::execution::SendableRecordBatchStream,
+    schema: SchemaRef,
+    limits: RunLimits,
+) -> Result<Found, SqlError> {
+    let (mut rows, mut bytes, mut cut) = (Vec::new(), 0, None);
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let room = limits.rows_max - rows.len();
+        if batch.num_rows() > room {
+            cut = Some(format!("the first {} rows are shown: there are more", limits.rows_max));
+        }
+        let batch = batch.slice(0, batch.num_rows().min(room));
+        bytes += batch.get_array_memory_size();
+        if bytes > limits.result_bytes_max {
+            let shown = rows.len();
+            cut = Some(format!(
+                "the first {shown} rows are shown: more are beyond {} bytes",
+                limits.result_bytes_max
+            ));
+            break;
+        }
+        rows.extend(rows_of(&batch).map_err(|error| SqlError::Internal(error.to_string()))?);
+        if cut.is_some() {
+            break;
+        }
+    }
+    Ok(Found { schema, rows, cut })
+}

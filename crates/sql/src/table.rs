@@ -1,0 +1,143 @@
+//! A dataset as DataFusion asks for it: its schema, which conditions it decides, a scan.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use heimdall_model::{Dataset, Tenant};
+use heimdall_query::{Engine, RunLimits, TimeRange};
+use heimdall_store::{Control, Order, ScanRequest, ScanStats, Store};
+use parking_lot::Mutex;
+
+use crate::columns::{fields_of, schema_of, targets};
+use crate::filter::{all_of, condition};
+use crate::scan::{Rows, ScanExec};
+
+/// What everything a statement reads has in common.
+pub(crate) struct Asked {
+    pub(crate) store: Arc<Store>,
+    pub(crate) engine: Engine,
+    pub(crate) tenant: Tenant,
+    /// Event times of the datasets that are meant at all.
+    pub(crate) range: TimeRange,
+    pub(crate) control: Control,
+    pub(crate) limits: RunLimits,
+    stats: Mutex<Gathered>,
+}
+
+/// What was read, and what is to be said of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gathered {
+    pub(crate) scan: ScanStats,
+    pub(crate) notes: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) partial: bool,
+}
+
+impl Asked {
+    pub(crate) fn new(
+        engine: &Engine,
+        tenant: Tenant,
+        range: TimeRange,
+        control: Control,
+        limits: RunLimits,
+    ) -> Asked {
+        let (store, engine) = (Arc::clone(engine.store()), engine.clone());
+        Asked { store, engine, tenant, range, control, limits, stats: Mutex::default() }
+    }
+
+    pub(crate) fn has_read(&self, scan: &ScanStats) {
+        self.stats.lock().scan.add(scan);
+    }
+
+    pub(crate) fn gathered(&self) -> Gathered {
+        self.stats.lock().clone()
+    }
+
+    pub(crate) fn note(&self, more: Gathered) {
+        let mut stats = self.stats.lock();
+        stats.scan.add(&more.scan);
+        stats.notes.extend(more.notes);
+        stats.warnings.extend(more.warnings);
+        stats.partial |= more.partial;
+    }
+}
+
+/// One dataset.
+#[derive(Clone)]
+pub(crate) struct DatasetTable {
+    pub(crate) asked: Arc<Asked>,
+    pub(crate) dataset: Dataset,
+    /// Only the first rows by event time.
+    pub(crate) first: Option<(Order, usize)>,
+    /// Whether aggregations of it may go to the engine.
+    pub(crate) rewritable: bool,
+    schema: SchemaRef,
+}
+
+impl DatasetTable {
+    pub(crate) fn new(asked: Arc<Asked>, dataset: Dataset) -> DatasetTable {
+        DatasetTable { asked, dataset, first: None, rewritable: true, schema: schema_of(dataset) }
+    }
+}
+
+impl fmt::Debug for DatasetTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatasetTable").field("dataset", &self.dataset).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TableProvider for DatasetTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let support = |expr: &&Expr| match condition(expr, self.dataset) {
+            None => TableProviderFilterPushDown::Unsupported,
+            Some(found) if found.exact => TableProviderFilterPushDown::Exact,
+            Some(_) => TableProviderFilterPushDown::Inexact,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let all = targets(self.dataset);
+        let (targets, schema) = match projection {
+            None => (all, self.schema()),
+            Some(columns) => {
+                let targets = columns.iter().map(|column| all[*column].clone()).collect();
+                (targets, Arc::new(self.schema.project(columns)?))
+            }
+        };
+        let (range, condition) = all_of(filters, self.asked.range, self.dataset);
+        let request = ScanRequest {
+            tenant: self.asked.tenant.clone(),
+            dataset: self.dataset,
+            range,
+            filter: condition.filter,
+            fields: Some(fields_of(&targets)),
+        };
+        let rows = match self.first {
+            Some((order, rows)) => Rows::First(order, rows),
+            None => Rows::Any(limit.filter(|_| condition.exact)),
+        };
+        Ok(Arc::new(ScanExec::new(Arc::clone(&self.asked), request, rows, targets, schema)))
+    }
+}

@@ -1,0 +1,353 @@
+//! SQL over the store against DataFusion over the same rows in memory.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::record_batch::RecordBatch;
+use datafusion::catalog::MemTable;
+use datafusion::prelude::SessionContext;
+use heimdall_journal::disk::OsDisk;
+use heimdall_model::schema::logs;
+use heimdall_model::{Batch, BatchBuilder, Dataset, Level, Position, Tenant, Timestamp, Value};
+use heimdall_query::{Answer, ColumnType, Engine, RunLimits, TimeRange};
+use heimdall_store::{Control, ScanRequest, Store, StoreConfig};
+use proptest::prelude::*;
+
+use crate::columns::{Batches, schema_of, targets};
+use crate::{RowSource, SqlConfig, SqlEngine, SqlError, SqlRequest, answer, functions};
+
+/// 2026-03-01T12:00:00Z.
+const START: i64 = 1_772_366_400_000_000_000;
+const SECOND: i64 = 1_000_000_000;
+const HOURS: i64 = 3;
+
+struct World {
+    sql: SqlEngine,
+    plain: SessionContext,
+    runtime: tokio::runtime::Runtime,
+    _dir: tempfile::TempDir,
+}
+
+fn batch(seq: u64, rows: usize) -> Batch {
+    let mut x = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut roll = |below: u64| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x % below
+    };
+    let small = |n: u64| usize::try_from(n).expect("small");
+    let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(START));
+    for _ in 0..rows {
+        let within = i64::try_from(roll((HOURS * 3_600).cast_unsigned())).expect("small");
+        builder.set_int(logs::TIMESTAMP, START + within * SECOND);
+        if roll(5) > 0 {
+            builder.set_text(logs::SERVICE, ["auth", "Auth", "billing", "o'neil (a.b)"][small(roll(4))]);
+        }
+        if roll(5) > 0 {
+            builder.set_level(Level::ALL[small(roll(6))]);
+        }
+        builder.set_text(
+            logs::MESSAGE,
+            ["Connection refused", "user 7 logged in", "disk 50% full_"][small(roll(3))],
+        );
+        if roll(3) > 0 {
+            builder.set_text(logs::USER_ID, &format!("u{}", roll(12)));
+        }
+        if roll(3) > 0 {
+            builder.set_float(logs::DURATION_MS, f64::from(u32::try_from(roll(400)).expect("small")) / 4.0);
+        }
+        if roll(4) > 0 {
+            let text = [r#"{"k":3,"s":"red"}"#, r#"{"k":"3.0"}"#, r#"{"k":[3],"s":"Red"}"#][small(roll(3))];
+            builder.set_text(logs::ATTRIBUTES, text);
+        }
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(seq, 0);
+    batch
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = StoreConfig { scan_threads: 2, scan_unit_rows: 1, ..StoreConfig::default() };
+    let store = Arc::new(Store::open(Arc::new(OsDisk), &dir.path().join("store"), config).expect("opens"));
+    for seq in 1..=4 {
+        let mut batch = batch(seq, 150);
+        store.assign_templates(&Tenant::default(), &mut batch);
+        store.append(&Tenant::default(), batch);
+        if seq <= 2 {
+            assert!(store.freeze(seq, Vec::new));
+            store.commit_frozen().expect("commits");
+        }
+    }
+    let mut foreign = batch(9, 10);
+    store.assign_templates(&Tenant::new("other").expect("a name"), &mut foreign);
+    store.append(&Tenant::new("other").expect("a name"), foreign);
+    let sql = SqlEngine::new(
+        Engine::new(Arc::clone(&store)),
+        &SqlConfig { memory_bytes: 64 << 20, spill_dir: dir.path().join("spill"), spill_bytes_max: 64 << 20 },
+    )
+    .expect("an engine");
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let plain = SessionContext::new();
+    functions::all().for_each(|function| plain.register_udf(function));
+    let table = MemTable::try_new(schema_of(Dataset::Logs), vec![all_rows(&store)]).expect("a table");
+    plain.register_table("logs", Arc::new(table)).expect("registers");
+    World { sql, plain, runtime, _dir: dir }
+});
+
+fn all_rows(store: &Arc<Store>) -> Vec<RecordBatch> {
+    let request = ScanRequest {
+        tenant: Tenant::default(),
+        dataset: Dataset::Logs,
+        range: TimeRange::ALL,
+        filter: heimdall_model::Filter::All,
+        fields: None,
+    };
+    let mut batches =
+        Batches::new(Arc::clone(store), Tenant::default(), targets(Dataset::Logs), schema_of(Dataset::Logs));
+    let mut found = Vec::new();
+    store
+        .scan(&request, &Control::default(), &mut |block| {
+            found.push(batches.make(block).expect("a batch"));
+            std::ops::ControlFlow::Continue(())
+        })
+        .expect("scans");
+    found
+}
+
+struct Two;
+
+impl RowSource for Two {
+    fn name(&self) -> &'static str {
+        "alerts"
+    }
+    fn columns(&self) -> &'static [(&'static str, ColumnType)] {
+        &[
+            ("service", ColumnType::Text),
+            ("count", ColumnType::Int),
+            ("title", ColumnType::Text),
+            ("severity", ColumnType::Text),
+            ("first_seen", ColumnType::Time),
+            ("last_seen", ColumnType::Time),
+        ]
+    }
+    fn rows(&self, _: &Tenant, _: usize) -> Result<Vec<Vec<Value>>, String> {
+        let row = |service: &str, count| {
+            let text = |text: &str| Value::Text(text.into());
+            vec![text(service), Value::Int(count), text("t"), text("CRITICAL"), Value::Null, Value::Null]
+        };
+        Ok(vec![row("auth", 3), row("billing", 5)])
+    }
+}
+
+fn request(sql: &str) -> SqlRequest {
+    SqlRequest {
+        sql: sql.to_owned(),
+        tenant: Tenant::default(),
+        range: TimeRange::ALL,
+        sources: vec![Arc::new(Two)],
+    }
+}
+
+fn run(sql: &str) -> Result<Answer, SqlError> {
+    WORLD.sql.run(&request(sql), &Control::default(), RunLimits::default())
+}
+
+fn shown(rows: &[Vec<Value>]) -> Vec<String> {
+    let cell = |value: &Value| match value {
+        Value::Float(x) => format!("{x:.6}"),
+        other => other.to_string(),
+    };
+    rows.iter().map(|row| row.iter().map(cell).collect::<Vec<_>>().join(" | ")).collect()
+}
+
+/// The same rows, in any order unless the statement names one.
+#[track_caller]
+fn check(sql: &str) -> Answer {
+    let found = run(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let expected = WORLD.runtime.block_on(async {
+        let frame = WORLD.plain.sql(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        frame.collect().await.expect("runs")
+    });
+    let expected: Vec<Vec<Value>> =
+        expected.iter().flat_map(|batch| answer::rows_of(batch).expect("values")).collect();
+    let (mut found_rows, mut expected_rows) = (shown(&found.rows), shown(&expected));
+    if !sql.contains("order by") {
+        found_rows.sort();
+        expected_rows.sort();
+    }
+    assert_eq!(found_rows, expected_rows, "{sql}");
+    assert!(!found.stats.partial);
+    found
+}
+
+fn condition() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "service = 'auth'",
+        "service <> 'auth'",
+        "service in ('Auth', 'billing')",
+        "service not in ('Auth', 'billing')",
+        "service = 'o''neil (a.b)'",
+        "service is null",
+        "level = 'error'",
+        "level <> 'error'",
+        "level in ('error', 'fatal')",
+        "level = 'ERROR'",
+        "level is not null",
+        "message like '%refused%'",
+        "message ilike '%REFUSED%'",
+        "message like 'disk 50\\% f_ll\\_'",
+        "message not like '%user%'",
+        "regexp_like(message, '[Uu]ser [0-9]')",
+        "duration_ms > 50",
+        "duration_ms between 10 and 20",
+        "duration_ms not between 10 and 90.5",
+        "duration_ms = 12.5",
+        "duration_ms <> 12.5",
+        "duration_ms is null",
+        "template_id = 1",
+        "user_id = 'u3'",
+        "user_id > 'u3'",
+        "timestamp >= '2026-03-01T13:00:00Z'",
+        "timestamp < timestamp '2026-03-01T14:10:00'",
+        "timestamp between '2026-03-01T12:30:00Z' and '2026-03-01T13:30:00Z'",
+        "timestamp <> '2026-03-01T12:30:00Z'",
+        "attr(attributes, 's') = 'red'",
+        "attr_number(attributes, 'k') >= 3",
+        "attr(attributes, 'k') is null",
+        "true",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} and {b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} or {b})")),
+            inner.prop_map(|a| format!("not ({a})")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(250))]
+
+    #[test]
+    fn rows_are_those_that_sql_means(condition in condition()) {
+        check(&format!("select id, level, message, template from logs where {condition}"));
+    }
+
+    #[test]
+    fn groups_are_those_that_sql_means(
+        condition in condition(),
+        keys in prop::sample::subsequence(
+            vec!["service", "level", "date_trunc('hour', timestamp)", "user_id", "template_id"], 0..3),
+        values in prop::sample::subsequence(
+            vec!["count(*)", "count(duration_ms)", "sum(duration_ms)", "avg(duration_ms)", "min(duration_ms)",
+                 "max(message)", "max(timestamp)", "count(distinct user_id)", "stddev(duration_ms)", "min(level)"], 1..4),
+    ) {
+        let columns = keys.iter().chain(&values).copied().collect::<Vec<_>>().join(", ");
+        let by = if keys.is_empty() { String::new() } else { format!(" group by {}", keys.join(", ")) };
+        check(&format!("select {columns} from logs where {condition}{by}"));
+    }
+
+    #[test]
+    fn the_latest_rows_are_the_latest(condition in condition(), rows in 1..30_usize, latest in any::<bool>()) {
+        let order = if latest { "desc" } else { "asc" };
+        check(&format!("select timestamp from logs where {condition} order by timestamp {order} limit {rows}"));
+    }
+}
+
+#[test]
+fn the_engine_answers_what_it_can() {
+    let plan = |sql: &str| WORLD.sql.explain(&request(sql), RunLimits::default()).expect("explains").physical;
+    for sql in [
+        "select count(*) from logs",
+        "select service, count(*) from logs where level in ('error', 'fatal') group by service",
+        "select date_bin(interval '5 minutes', timestamp) as t, count(*) from logs group by t",
+        "select service, approx_percentile_cont(duration_ms, 0.99) from logs group by service",
+        "select user_id, count(*) from logs group by user_id order by 2 desc limit 10",
+        "select count(distinct user_id) from logs where service = 'auth'",
+        "with l as (select * from logs where service = 'auth') select level, count(*) from l group by level",
+    ] {
+        let plan = plan(sql);
+        assert!(plan.contains("StatsExec"), "{sql}: {plan}");
+        run(sql).expect("runs");
+    }
+    let latest = plan("select * from logs where service = 'auth' order by timestamp desc limit 5");
+    assert!(latest.contains("newest-first=5"), "{latest}");
+    let pruned =
+        plan("select message from logs where timestamp >= '2026-03-01T13:00:00Z' and user_id = 'u3'");
+    assert!(pruned.contains("from=2026-03-01T13:00:00") && pruned.contains("user_id"), "{pruned}");
+    for sql in ["select count(*) from logs where message like '%a%'", "select sum(template_id) from logs"] {
+        assert!(!plan(sql).contains("StatsExec"), "{sql}");
+    }
+}
+
+#[test]
+fn other_statements_than_groups_and_rows() {
+    check("select a.service, count(*) from logs a join logs b on a.user_id = b.user_id group by a.service");
+    check(
+        "select level, row_number() over (partition by level order by id) from logs where service = 'auth'",
+    );
+    check("select * from (select service, count(*) as n from logs group by service) where n > 100");
+    check("select service from logs union select level from logs");
+    check("select max(duration_ms) from logs where duration_ms > (select avg(duration_ms) from logs)");
+    let joined = run(
+        "select l.service, a.count, count(*) from logs l join alerts a on l.service = a.service group by 1, 2 order by 1",
+    )
+    .expect("joins");
+    assert_eq!(joined.rows.len(), 2);
+    let names = run("show tables").expect("shows");
+    assert!(shown(&names.rows).iter().any(|row| row.contains("logs")), "{:?}", shown(&names.rows));
+    assert!(run("describe logs").expect("describes").rows.len() > 20);
+    assert!(!run("explain select count(*) from logs").expect("explains").rows.is_empty());
+    let levels = run("select level_number('warn'), attr('{\"a\":{\"b\":1}}', 'a.b')").expect("runs");
+    assert_eq!(shown(&levels.rows), ["4 | 1"]);
+}
+
+#[test]
+fn a_statement_sees_one_tenant_and_changes_nothing() {
+    let count = |tenant: &str| {
+        let tenant = Tenant::new(tenant).expect("a name");
+        let asked = SqlRequest { tenant, ..request("select count(*), count(distinct id) from logs") };
+        let answer = WORLD.sql.run(&asked, &Control::default(), RunLimits::default()).expect("runs");
+        shown(&answer.rows)
+    };
+    assert_eq!(count("default"), ["600 | 600"]);
+    assert_eq!(count("other"), ["10 | 10"]);
+    assert_eq!(count("nobody"), ["0 | 0"]);
+    assert!(matches!(run("insert into logs (message) values ('x')"), Err(SqlError::ReadOnly { .. })));
+    assert!(matches!(run("select * from '/etc/passwd'"), Err(SqlError::Plan(_))));
+    assert!(matches!(run("select hots from logs"), Err(SqlError::Plan(_))));
+    assert!(matches!(run("select 1 +"), Err(SqlError::Syntax { .. })));
+}
+
+#[test]
+fn limits_hold_and_are_said() {
+    let limits = RunLimits { rows_max: 7, ..RunLimits::default() };
+    let cut = WORLD.sql.run(&request("select id from logs"), &Control::default(), limits).expect("runs");
+    assert_eq!((cut.rows.len(), cut.stats.partial), (7, true));
+    let late = Control { deadline: Some(std::time::Instant::now()), ..Control::default() };
+    let error = WORLD.sql.run(&request("select id from logs"), &late, RunLimits::default());
+    assert!(matches!(error, Err(SqlError::OutOfTime)));
+    let gone = Control { cancelled: Arc::new(true.into()), ..Control::default() };
+    let error = WORLD.sql.run(&request("select id from logs"), &gone, RunLimits::default());
+    assert!(matches!(error, Err(SqlError::Cancelled)));
+    let few = RunLimits { groups_max: 3, ..RunLimits::default() };
+    let answer = WORLD
+        .sql
+        .run(&request("select user_id, count(*) from logs group by user_id"), &Control::default(), few)
+        .expect("DataFusion groups instead");
+    assert_eq!(answer.rows.len(), 13);
+}
+
+#[test]
+fn the_examples_of_the_reference_can_be_run() {
+    let page = include_str!("../../../docs/sql.md");
+    let examples: Vec<&str> =
+        page.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 4);
+    for example in examples {
+        run(example).unwrap_or_else(|error| panic!("{example}: {error}"));
+    }
+}
