@@ -44,6 +44,9 @@ pub(crate) enum Command {
     /// Run one part of the engine over lines on standard input, without a server
     #[command(subcommand)]
     Batch(BatchTask),
+    /// Look after the segments of a data folder in which no server runs
+    #[command(subcommand)]
+    Storage(StorageCommand),
     /// Measure this machine
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -391,6 +394,29 @@ pub(crate) enum DetectSource {
     Syslog,
     Combined,
     Jsonl,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StorageCommand {
+    /// Merge segments until nothing is left to merge, without waiting for days to settle
+    Compact {
+        /// No progress on standard error
+        #[arg(long)]
+        quiet: bool,
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+/// A data folder in which no server runs.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Folder {
+    /// Configuration file of the server [default: heimdall.toml, when it exists]
+    #[arg(long, env = "HEIMDALL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Folder of everything the server keeps [default: ./heimdall-data]
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -269,7 +269,7 @@ fn create_private(dir: &Path) -> Result<()> {
 }
 
 /// Takes the data folder for this process, until it ends or the guard is dropped.
-fn lock(disk: &dyn Disk, data_dir: &Path) -> Result<DiskLock> {
+pub(crate) fn lock(disk: &dyn Disk, data_dir: &Path) -> Result<DiskLock> {
     disk.lock(&data_dir.join("LOCK")).map_err(|error| match error.kind() {
         ErrorKind::WouldBlock => {
             anyhow!("another server is running on the data folder `{}`", data_dir.display())
@@ -295,7 +295,7 @@ fn duration(period: heimdall_detect::Period) -> Duration {
     Duration::from_nanos(u64::try_from(period.ns()).unwrap_or(0))
 }
 
-fn store_config(config: &Config) -> heimdall_store::StoreConfig {
+pub(crate) fn store_config(config: &Config) -> heimdall_store::StoreConfig {
     heimdall_store::StoreConfig {
         flush_rows: config.store.flush_rows,
         flush_bytes: config.store.flush_bytes.usize(),

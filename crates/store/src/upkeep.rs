@@ -64,6 +64,21 @@ impl Store {
         Ok(report)
     }
 
+    /// Merges segments until no group is left to merge, as if nothing more would arrive. Hands every step to `each`: how
+    /// many segments became one. Retention drops nothing.
+    ///
+    /// # Errors
+    /// A file could not be read or written; what was merged before stays so.
+    pub fn compact_all(&self, pace: &Pace<'_>, each: &mut dyn FnMut(usize)) -> Result<(), StoreError> {
+        let _alone = self.upkeep.lock();
+        loop {
+            match self.compact(Timestamp(i64::MAX), pace)? {
+                0 => return Ok(()),
+                merged => each(merged),
+            }
+        }
+    }
+
     /// Drops what retention no longer keeps; nothing while other upkeep is under way, which does it anyhow.
     ///
     /// # Errors

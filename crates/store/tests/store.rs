@@ -161,6 +161,22 @@ fn retention_drops_whole_segments_by_age_then_by_size() {
 }
 
 #[test]
+fn merging_everything_leaves_one_segment_a_day_and_the_same_rows() {
+    let disk = ForgetfulDisk::default();
+    let store = open(&disk, config());
+    let batches: Vec<Batch> = (1..=7).map(|seq| batch(seq, seq, 60)).collect();
+    for batch in &batches {
+        add(&store, batch);
+        assert!(store.freeze(batch.base.seq(), Vec::new));
+        store.commit_frozen().expect("commits");
+    }
+    let mut merged = Vec::new();
+    store.compact_all(&|| ControlFlow::Continue(()), &mut |segments| merged.push(segments)).expect("merges");
+    assert_eq!((merged, store.status().segments), (vec![7], 1));
+    check_against_reference(&store, &batches, &Filter::All, TimeRange::ALL, 1_000);
+}
+
+#[test]
 fn a_damaged_file_is_named() {
     let disk = ForgetfulDisk::default();
     let store = open(&disk, config());

@@ -11,6 +11,7 @@ pub(crate) mod search;
 pub(crate) mod serve;
 pub(crate) mod sql;
 pub(crate) mod status;
+pub(crate) mod storage;
 pub(crate) mod tail;
 pub(crate) mod token;
 pub(crate) mod watch;
