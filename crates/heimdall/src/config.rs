@@ -204,10 +204,18 @@ impl Default for JournalConfig {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StoreConfig {
     /// How long records are kept, from their event time or their arrival, whichever is later; they are dropped segment by
-    /// segment. `0s` keeps them for ever. Default `30d`.
+    /// segment. `0s` keeps them for ever. Default `365d`: they can be dropped earlier, not be brought back.
     pub retention: Period,
     /// Bytes of all segments above which the oldest are dropped; 0 is no limit. Default 0.
     pub retention_bytes: Size,
+    /// Where old segments go: a folder (relative to `server.data_dir`), `file:///folder`, or `s3://bucket/prefix` in a build with
+    /// the feature `cloud`, with key, region and endpoint from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
+    /// `AWS_ENDPOINT`. What is known about them stays in the data folder. Default none: all stay there.
+    pub cold_url: Option<String>,
+    /// Age of their newest record, and since their last arrival, from which segments go there. Default `30d`.
+    pub cold_after: Period,
+    /// Bytes of segments in the data folder above which the oldest go there earlier; 0 is no limit. Default 0.
+    pub local_bytes_max: Size,
     /// Rows in memory at which segments are written. Default 1000000: larger segments compress better and cost more
     /// memory.
     pub flush_rows: usize,
@@ -228,8 +236,11 @@ pub(crate) struct StoreConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {
-            retention: Period::hours(24 * 30),
+            retention: Period::hours(24 * 365),
             retention_bytes: Size(0),
+            cold_url: None,
+            cold_after: Period::hours(24 * 30),
+            local_bytes_max: Size(0),
             flush_rows: 1_000_000,
             flush_bytes: Size(128 << 20),
             flush_age: Period::seconds(60),

@@ -33,7 +33,7 @@ use heimdall_metastore::Metastore;
 use heimdall_model::{Clock, SystemClock};
 use heimdall_query::{Engine, RunLimits};
 use heimdall_sql::{SqlConfig, SqlEngine};
-use heimdall_store::Store;
+use heimdall_store::{Cold, Store, StoreError};
 use heimdall_stream::{Command, Parts as StreamParts, Stream, StreamConfig, Tail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
@@ -91,7 +91,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let data_lock = lock(disk.as_ref(), &data_dir)?;
-        let store = Store::open(Arc::clone(&disk), &data_dir.join("store"), store_config(config));
+        let store = Store::open(Arc::clone(&disk), &data_dir.join("store"), store_config(config)?);
         let store = Arc::new(store.context("could not open the store")?);
         let journal_config = journal_config(config);
         let disk_room_bytes =
@@ -295,17 +295,21 @@ fn duration(period: heimdall_detect::Period) -> Duration {
     Duration::from_nanos(u64::try_from(period.ns()).unwrap_or(0))
 }
 
-pub(crate) fn store_config(config: &Config) -> heimdall_store::StoreConfig {
-    heimdall_store::StoreConfig {
+pub(crate) fn store_config(config: &Config) -> Result<heimdall_store::StoreConfig, StoreError> {
+    let cold = |url: &String| Cold::open(url, &config.server.data_dir);
+    Ok(heimdall_store::StoreConfig {
         flush_rows: config.store.flush_rows,
         flush_bytes: config.store.flush_bytes.usize(),
         flush_age: duration(config.store.flush_age),
         retention: duration(config.store.retention),
         retention_bytes: config.store.retention_bytes.0,
+        cold: config.store.cold_url.as_ref().map(cold).transpose()?,
+        cold_after: duration(config.store.cold_after),
+        local_bytes_max: config.store.local_bytes_max.0,
         cube_fields: config.store.cube_fields.clone(),
         sidecar_cache_bytes: config.store.sidecar_cache_bytes.usize(),
         ..heimdall_store::StoreConfig::default()
-    }
+    })
 }
 
 fn stream_config(config: &Config) -> StreamConfig {

@@ -17,7 +17,7 @@ use crate::files::RangeFile;
 use crate::sidecar::{Damage, Reader, SidecarBlock, kind, put_count};
 
 /// Bytes that share a checksum: a read is widened to whole chunks.
-const CHUNK_BYTES: usize = 16 << 10;
+pub(crate) const CHUNK_BYTES: usize = 16 << 10;
 
 /// CRC-32C of each chunk of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl CheckedFile {
     }
 
     /// The `length` bytes at `offset`. Errors: `InvalidData` when a checksum differs.
-    fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+    pub(crate) fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         let (from, bytes) = self.read_whole_chunks(BytesMut::new(), offset, length)?;
         let skip = usize::try_from(offset - from).unwrap_or(usize::MAX);
         if bytes.len() < skip.saturating_add(length) {

@@ -1,4 +1,4 @@
-//! Positional reads of the store's files, a bounded number of them open at once.
+//! Positional reads of the store's files, on the disk or in the cold tier: nobody above knows which. A bounded number of them open at once.
 //!
 //! Invariants:
 //! - nothing is opened before it is read: a start does not depend on how many files there are;
@@ -16,16 +16,18 @@ use heimdall_journal::disk::{Disk, DiskFile};
 use parking_lot::Mutex;
 use parquet::file::reader::Length;
 
+use crate::cold::Cold;
 use crate::sidecar::BlockCache;
 use crate::store::StoreError;
 
 /// Files kept open; beyond, the one not used for longest is closed.
 pub(crate) const OPEN_FILES_MAX: usize = 512;
 
-/// The folder of a store and its open files.
+/// The folder of a store, its cold tier and its open files.
 pub(crate) struct Files {
     pub disk: Arc<dyn Disk>,
     pub root: PathBuf,
+    pub cold: Option<Cold>,
     /// Decoded blocks of all sidecars.
     pub blocks: Arc<BlockCache>,
     open: Mutex<OpenFiles>,
@@ -43,9 +45,14 @@ struct Open {
 }
 
 impl Files {
-    pub(crate) fn new(disk: Arc<dyn Disk>, root: &Path, sidecar_cache_bytes: usize) -> Files {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        cold: Option<Cold>,
+        sidecar_cache_bytes: usize,
+    ) -> Files {
         let blocks = Arc::new(BlockCache::new(sidecar_cache_bytes));
-        Files { disk, root: root.to_owned(), blocks, open: Mutex::default() }
+        Files { disk, root: root.to_owned(), cold, blocks, open: Mutex::default() }
     }
 
     /// Path of a file of the folder.
@@ -59,9 +66,22 @@ impl Files {
             files: Arc::clone(self),
             name: name.into(),
             len,
+            tail: None,
             read: Arc::default(),
             failed: Arc::default(),
         }
+    }
+
+    /// A file of the cold tier that is read by range; its last `tail_bytes` are in a file of the folder.
+    pub(crate) fn cold_file(
+        self: &Arc<Self>,
+        name: String,
+        len: u64,
+        tail: String,
+        tail_bytes: u64,
+    ) -> RangeFile {
+        let tail = Some(Tail { name: tail.into(), from: len.saturating_sub(tail_bytes) });
+        RangeFile { tail, ..self.file(name, len) }
     }
 
     /// Removes a file; one that is being read can still be read.
@@ -103,12 +123,21 @@ impl OpenFiles {
     }
 }
 
+/// The end of a file of the cold tier, kept in the folder.
+#[derive(Clone)]
+struct Tail {
+    name: Arc<str>,
+    from: u64,
+}
+
 /// One file of a store; clones share it and its counters.
 #[derive(Clone)]
 pub(crate) struct RangeFile {
     files: Arc<Files>,
     name: Arc<str>,
     len: u64,
+    /// Of a file of the cold tier; the others are in the folder whole.
+    tail: Option<Tail>,
     read: Arc<AtomicU64>,
     failed: Arc<Mutex<Option<io::Error>>>,
 }
@@ -116,7 +145,10 @@ pub(crate) struct RangeFile {
 impl RangeFile {
     /// Where it is.
     pub(crate) fn path(&self) -> PathBuf {
-        self.files.path(&self.name)
+        match (&self.tail, &self.files.cold) {
+            (Some(_), Some(cold)) => cold.path(&self.name),
+            _ => self.files.path(&self.name),
+        }
     }
 
     /// Bytes read of it so far.
@@ -162,13 +194,26 @@ impl RangeFile {
     }
 
     fn try_read_into(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let read = self.files.open(&self.name, self.len)?.read_at(buffer, offset)?;
+        let read = match &self.tail {
+            None => self.files.open(&self.name, self.len)?.read_at(buffer, offset)?,
+            Some(tail) if offset >= tail.from => {
+                let file = self.files.open(&tail.name, self.len - tail.from)?;
+                file.read_at(buffer, offset - tail.from)?
+            }
+            Some(_) => self.read_cold(buffer, offset)?,
+        };
         self.read.fetch_add(read as u64, Ordering::Relaxed);
         if read < buffer.len() {
             let detail = format!("{read} of {} bytes at byte {offset}", buffer.len());
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, detail));
         }
         Ok(())
+    }
+
+    fn read_cold(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let cold = self.files.cold.as_ref().ok_or_else(|| io::Error::other("there is no cold tier"))?;
+        buffer.copy_from_slice(&cold.read(&self.name, offset, buffer.len())?);
+        Ok(buffer.len())
     }
 
     /// Remembers why a read failed, for [`RangeFile::take_failure`].

@@ -9,13 +9,15 @@
 //! - [`version`]: what has changed since
 //! - [`template`]: the template miner and catalog; [`summary`]: what is counted of rows when they are written, and
 //!   [`view`]: what that answers
-//! - [`upkeep`]: retention by time and size, compaction of small segments
+//! - [`upkeep`]: retention by time and size, compaction of small segments; [`tiers`], [`cold`]: old ones move to an object
+//!   store
 //!
 //! Knows nothing of protocols, languages or alerts. Formats: docs/formats/segment.md, manifest.md, templates.md.
 
 mod block;
 mod candidates;
 mod checksums;
+mod cold;
 mod decisions;
 mod eval;
 mod fields;
@@ -32,16 +34,19 @@ mod signature;
 mod store;
 pub mod summary;
 pub mod template;
+mod tiers;
 mod upkeep;
 mod version;
 mod view;
 
 pub use block::{Codes, RowBlock};
+pub use cold::Cold;
 pub use scan::{
     Along, Control, EachHits, Hit, Order, Progress, RowStream, SEARCH_BYTES_MAX, ScanError, ScanPlan,
     ScanRequest, ScanStats, TimeRange, Wanted,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreStatus};
+pub use tiers::Tier;
 pub use upkeep::{Pace, UpkeepReport};
 pub use version::DataVersion;
 pub use view::{

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::segment::{SegmentMeta, read_whole, write_whole};
 use crate::store::StoreError;
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Oldest version that is read: it knows no cold tier, and what is new has a default.
+const VERSION_MIN: u32 = 2;
 /// Manifests kept besides the current one, for a person to look at.
 const KEPT: u64 = 1;
 
@@ -45,6 +47,9 @@ pub(crate) struct Manifest {
     pub catalogs: Vec<CatalogFile>,
     /// Detector state as of `journal_seq`.
     pub judgement: Option<NamedFile>,
+    /// The name by which this store is known in its cold tier, once it has used one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_owner: Option<String>,
     // Last, so that it can be written a line each.
     pub segments: Vec<SegmentMeta>,
 }
@@ -59,6 +64,7 @@ impl Default for Manifest {
             segments: Vec::new(),
             catalogs: Vec::new(),
             judgement: None,
+            cold_owner: None,
         }
     }
 }
@@ -87,13 +93,16 @@ impl Manifest {
         if crc != checksum_line(body) {
             return Err(corrupt("checksum differs".to_owned()));
         }
-        let manifest: Manifest = serde_json::from_str(body).map_err(|error| corrupt(error.to_string()))?;
-        if manifest.version != VERSION {
-            return Err(corrupt(format!("has version {}, this program reads {VERSION}", manifest.version)));
+        let mut manifest: Manifest =
+            serde_json::from_str(body).map_err(|error| corrupt(error.to_string()))?;
+        if !(VERSION_MIN..=VERSION).contains(&manifest.version) {
+            let read = format!("{VERSION_MIN} to {VERSION}");
+            return Err(corrupt(format!("has version {}, this program reads {read}", manifest.version)));
         }
         if manifest.number != number {
             return Err(corrupt(format!("is manifest {}", manifest.number)));
         }
+        manifest.version = VERSION;
         Ok(manifest)
     }
 
@@ -116,6 +125,7 @@ impl Manifest {
             segments: Vec::new(),
             catalogs: self.catalogs.clone(),
             judgement: self.judgement.clone(),
+            cold_owner: self.cold_owner.clone(),
             ..*self
         };
         let head = serde_json::to_string(&head)?;
@@ -145,9 +155,9 @@ impl Manifest {
         Ok(())
     }
 
-    /// Names of the files, besides manifests, that the manifest refers to.
+    /// Names of the files in the folder, besides manifests, that the manifest refers to.
     pub(crate) fn files(&self) -> impl Iterator<Item = String> {
-        let segments = self.segments.iter().flat_map(|meta| [meta.parquet_name(), meta.sidecar_name()]);
+        let segments = self.segments.iter().flat_map(SegmentMeta::local_files);
         segments.chain(self.named_files().map(|file| file.file.clone()))
     }
 

@@ -97,6 +97,13 @@ impl Footer {
         Ok(Footer { plain, coded })
     }
 
+    /// Where the page index begins, which is followed by what else is read to open the file.
+    pub(crate) fn starts_at(&self) -> Option<u64> {
+        let columns = self.plain.metadata().row_groups().iter().flat_map(|group| group.columns());
+        let offsets = columns.flat_map(|column| [column.column_index_offset(), column.offset_index_offset()]);
+        offsets.flatten().filter_map(|offset| u64::try_from(offset).ok()).min()
+    }
+
     fn of(&self, columns: Columns) -> &ArrowReaderMetadata {
         if columns.coded { &self.coded } else { &self.plain }
     }

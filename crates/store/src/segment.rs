@@ -90,6 +90,35 @@ pub(crate) struct SegmentMeta {
     pub memory_bytes: u64,
     /// UTC day in the names of the files, in days since the epoch: that of the earliest row.
     pub day: i64,
+    /// Where the Parquet file is.
+    #[serde(default, skip_serializing_if = "Place::is_local")]
+    pub place: Place,
+    /// Of a Parquet file in the cold tier: bytes at its end that are in the folder too, in a file of their own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tail_bytes: u64,
+}
+
+/// Where the Parquet file of a segment is; its sidecar is always in the folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Place {
+    /// In the folder.
+    #[default]
+    Local,
+    /// An object of the cold tier.
+    Cold,
+}
+
+impl Place {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_local(&self) -> bool {
+        *self == Place::Local
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Days since the epoch, in UTC.
@@ -112,7 +141,21 @@ impl SegmentMeta {
             sidecar_crc32c: 0,
             memory_bytes: 0,
             day: day_of(first),
+            place: Place::Local,
+            tail_bytes: 0,
         }
+    }
+
+    /// Bytes of its files in the folder.
+    pub(crate) fn local_bytes(&self) -> u64 {
+        let parquet = if self.place == Place::Local { self.bytes } else { self.tail_bytes };
+        parquet + self.sidecar_bytes
+    }
+
+    /// Names of its files in the folder.
+    pub(crate) fn local_files(&self) -> [String; 2] {
+        let parquet = if self.place == Place::Local { self.parquet_name() } else { self.tail_name() };
+        [parquet, self.sidecar_name()]
     }
 
     /// Something to test with.
@@ -144,6 +187,11 @@ impl SegmentMeta {
         format!("{}.hidx", self.stem())
     }
 
+    /// File name of the end of a Parquet file in the cold tier.
+    pub(crate) fn tail_name(&self) -> String {
+        format!("{}.tail", self.stem())
+    }
+
     fn stem(&self) -> String {
         let time = Timestamp(self.day.saturating_mul(DAY_NS)).to_string();
         let day = time.get(..10).unwrap_or("0000-00-00");
@@ -159,6 +207,7 @@ pub(crate) struct Segment {
     files: Arc<Files>,
     footer: OnceLock<Footer>,
     retired: AtomicBool,
+    moved: AtomicBool,
 }
 
 impl Drop for Segment {
@@ -166,16 +215,23 @@ impl Drop for Segment {
     fn drop(&mut self) {
         if *self.retired.get_mut() {
             remove_files(&self.files, &self.meta);
+        } else if *self.moved.get_mut() {
+            remove_local(&self.files, &self.meta.parquet_name());
         }
     }
 }
 
 /// Removes the files of a segment that no manifest names; what cannot be removed now is removed at the next start.
 pub(crate) fn remove_files(files: &Files, meta: &SegmentMeta) {
-    for name in [meta.parquet_name(), meta.sidecar_name()] {
-        if let Err(error) = files.remove(&name) {
-            tracing::warn!(file = name, %error, "could not remove a segment's file");
-        }
+    meta.local_files().iter().for_each(|name| remove_local(files, name));
+    if let (Place::Cold, Some(cold)) = (meta.place, &files.cold) {
+        cold.remove_later(&meta.parquet_name());
+    }
+}
+
+fn remove_local(files: &Files, name: &str) {
+    if let Err(error) = files.remove(name) {
+        tracing::warn!(file = name, %error, "could not remove a segment's file");
     }
 }
 
@@ -189,7 +245,12 @@ impl Segment {
     /// A segment that the manifest names. Nothing is opened or read before it is needed.
     pub(crate) fn new(files: &Arc<Files>, meta: SegmentMeta) -> Segment {
         Segment {
-            parquet: files.file(meta.parquet_name(), meta.bytes),
+            parquet: match meta.place {
+                Place::Local => files.file(meta.parquet_name(), meta.bytes),
+                Place::Cold => {
+                    files.cold_file(meta.parquet_name(), meta.bytes, meta.tail_name(), meta.tail_bytes)
+                }
+            },
             sidecar: SidecarFile::new(
                 files.file(meta.sidecar_name(), meta.sidecar_bytes),
                 meta.rows,
@@ -199,12 +260,18 @@ impl Segment {
             files: Arc::clone(files),
             footer: OnceLock::new(),
             retired: AtomicBool::new(false),
+            moved: AtomicBool::new(false),
         }
     }
 
     /// Lets the files go with the last reader: no manifest names the segment any more.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the Parquet file in the folder go with the last reader: the manifest says that it is elsewhere.
+    pub(crate) fn move_away(&self) {
+        self.moved.store(true, Ordering::Relaxed);
     }
 
     /// What a reader of the Parquet file complains about: the file could not be read, or it is not what it should be.

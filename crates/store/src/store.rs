@@ -20,14 +20,16 @@ use heimdall_model::{Batch, Dataset, Target, Tenant};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 
+use crate::cold::Cold;
 use crate::decisions::{DecisionCache, Decisions};
 use crate::files::Files;
 use crate::manifest::{CatalogFile, Manifest, NamedFile};
 use crate::memtable::{Chunk, Memtable};
 use crate::scan::Turns;
-use crate::segment::{self, SEGMENT_ROWS_MAX, Segment, SegmentMeta, TableKey};
+use crate::segment::{self, Place, SEGMENT_ROWS_MAX, Segment, SegmentMeta, TableKey};
 use crate::summary::CUBE_FIELDS_MAX;
 use crate::template::{Miner, MinerConfig, TemplateId};
+use crate::tiers::Tiers;
 use crate::version::{self, Changes};
 
 /// Limits of the store.
@@ -43,6 +45,12 @@ pub struct StoreConfig {
     pub retention: Duration,
     /// Bytes of all segments above which the oldest are dropped; zero is no limit.
     pub retention_bytes: u64,
+    /// Where old segments are kept; `None` keeps all of them in the folder.
+    pub cold: Option<Cold>,
+    /// Age of their newest record, and since their last arrival, from which segments go there.
+    pub cold_after: Duration,
+    /// Bytes of files in the folder above which the oldest segments go there earlier; zero is no limit.
+    pub local_bytes_max: u64,
     /// Bytes of decoded rows a merge of segments may hold.
     pub compact_memory_bytes: u64,
     /// Time without arrivals after which what is left of a day is merged for good, and large segments are.
@@ -68,6 +76,9 @@ impl Default for StoreConfig {
             flush_age: Duration::from_secs(60),
             retention: Duration::from_secs(30 * 86_400),
             retention_bytes: 0,
+            cold: None,
+            cold_after: Duration::from_secs(30 * 86_400),
+            local_bytes_max: 0,
             compact_memory_bytes: 64 << 20,
             settle_age: Duration::from_secs(5 * 60),
             sidecar_cache_bytes: 256 << 20,
@@ -99,6 +110,14 @@ pub enum StoreError {
         /// What differs, and where.
         detail: String,
     },
+    /// The cold tier cannot be used.
+    #[error("the cold tier `{url}` cannot be used: {detail}")]
+    Cold {
+        /// Where it is.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A segment or manifest could not be encoded.
     #[error("could not encode: {detail}")]
     Encode {
@@ -126,8 +145,14 @@ pub struct StoreStatus {
     pub segments: usize,
     /// Rows in segments.
     pub segment_rows: u64,
-    /// Bytes of segments and sidecars.
+    /// Bytes of segments and sidecars, wherever they are.
     pub segment_bytes: u64,
+    /// Segments whose Parquet file is in the cold tier.
+    pub cold_segments: usize,
+    /// Bytes of those files.
+    pub cold_bytes: u64,
+    /// Why segments cannot be moved there at the moment.
+    pub cold_trouble: Option<String>,
     /// Rows not yet in a segment.
     pub memtable_rows: usize,
     /// Bytes of those rows in memory.
@@ -187,6 +212,7 @@ pub struct Store {
     catalogs: Mutex<BTreeMap<Tenant, Catalog>>,
     decisions: DecisionCache,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) tiers: Tiers,
 }
 
 impl std::fmt::Debug for Store {
@@ -208,7 +234,12 @@ impl Store {
         if let Some(missing) = manifest.files().find(|name| !present.contains(name)) {
             return Err(StoreError::io(&root.join(missing), std::io::ErrorKind::NotFound.into()));
         }
-        let files = Arc::new(Files::new(disk, root, config.sidecar_cache_bytes));
+        let cold = manifest.segments.iter().find(|meta| meta.place == Place::Cold);
+        if let (Some(meta), None) = (cold, &config.cold) {
+            let detail = format!("`{}` is in one, and none is configured", meta.parquet_name());
+            return Err(StoreError::Cold { url: String::new(), detail });
+        }
+        let files = Arc::new(Files::new(disk, root, config.cold.clone(), config.sidecar_cache_bytes));
         let mut state = State::default();
         for meta in &manifest.segments {
             let segment = Arc::new(Segment::new(&files, meta.clone()));
@@ -228,6 +259,7 @@ impl Store {
             files,
             declared: declared(&config.cube_fields),
             turns: Arc::new(Turns::new(config.scan_threads)),
+            tiers: Tiers::new(&manifest),
             config,
             state: RwLock::new(state),
             manifest: Mutex::new(manifest),
@@ -423,6 +455,8 @@ impl Store {
         let metas = || state.segments.values().flatten().map(|segment| &segment.meta);
         let (segments, segment_rows) = (metas().count(), metas().map(|meta| meta.rows).sum());
         let segment_bytes = metas().map(|meta| meta.bytes + meta.sidecar_bytes).sum();
+        let cold = || metas().filter(|meta| meta.place == Place::Cold);
+        let (cold_segments, cold_bytes) = (cold().count(), cold().map(|meta| meta.bytes).sum());
         drop(state);
         let templates = self.catalogs.lock().values().map(|catalog| catalog.miner.templates().len()).sum();
         let manifest = self.manifest.lock();
@@ -430,6 +464,9 @@ impl Store {
             segments,
             segment_rows,
             segment_bytes,
+            cold_segments,
+            cold_bytes,
+            cold_trouble: self.tiers.trouble.lock().clone(),
             memtable_rows: rows,
             memtable_bytes: bytes,
             journal_seq: manifest.journal_seq,
@@ -514,6 +551,33 @@ impl<'a> Attempt<'a> {
 }
 
 impl Store {
+    /// Commits that segments are described otherwise than before: the same rows, elsewhere.
+    pub(crate) fn revise(&self, revise: impl FnOnce(&mut Manifest)) -> Result<(), StoreError> {
+        let mut current = self.manifest.lock();
+        let mut next = Manifest { number: current.number + 1, ..current.clone() };
+        revise(&mut next);
+        let committed = next.commit(self.files.disk.as_ref(), &self.files.root);
+        committed.inspect_err(|_| current.burn(&next))?;
+        let mut state = self.state.write();
+        for segments in state.segments.values_mut() {
+            for segment in segments {
+                let is_same = |meta: &&SegmentMeta| meta.id == segment.meta.id && **meta != segment.meta;
+                if let Some(meta) = next.segments.iter().find(is_same) {
+                    let before =
+                        std::mem::replace(segment, Arc::new(Segment::new(&self.files, meta.clone())));
+                    if (before.meta.place, meta.place) == (Place::Local, Place::Cold) {
+                        before.move_away();
+                    }
+                }
+            }
+        }
+        state.commits += 1;
+        drop(state);
+        let old = std::mem::replace(&mut *current, next);
+        self.remove_unnamed(&old, &current);
+        Ok(())
+    }
+
     /// Shows readers what a manifest has made live.
     fn install(&self, dropped: &HashSet<u64>, fresh: Vec<SegmentMeta>, thawed: bool) {
         let mut removed = Vec::new();
@@ -594,7 +658,8 @@ fn remove_orphans(disk: &dyn Disk, root: &Path, manifest: &Manifest) -> Result<H
     let named: HashSet<String> = manifest.files().collect();
     let mut present: HashSet<String> =
         disk.list(root).map_err(|source| StoreError::io(root, source))?.into_iter().collect();
-    let is_ours = |name: &str| [".parquet", ".hidx", ".bin", ".new"].iter().any(|end| name.ends_with(end));
+    let is_ours =
+        |name: &str| [".parquet", ".hidx", ".tail", ".bin", ".new"].iter().any(|end| name.ends_with(end));
     for name in present.extract_if(|name| is_ours(name) && !named.contains(name)) {
         let path = root.join(&name);
         disk.remove(&path).map_err(|source| StoreError::io(&path, source))?;

@@ -1,4 +1,4 @@
-//! Upkeep: retention by time and size, and merging of small segments.
+//! Upkeep: retention by time and size, and merging of small segments; then what is old moves on (see `tiers`).
 //!
 //! Invariants:
 //! - a record is kept for the retention time from its event time or its arrival, whichever is later;
@@ -15,7 +15,9 @@ use serde::Serialize;
 
 use crate::block::RowBlock;
 use crate::merge::merge;
-use crate::segment::{COMPACTED_ROWS_MAX, DAY_NS, Segment, SegmentMeta, SegmentWriter, TableKey, day_of};
+use crate::segment::{
+    COMPACTED_ROWS_MAX, DAY_NS, Place, Segment, SegmentMeta, SegmentWriter, TableKey, day_of,
+};
 use crate::store::{Attempt, Store, StoreError};
 
 /// Segments of a level that are merged while more may come.
@@ -40,11 +42,13 @@ pub struct UpkeepReport {
     pub dropped_rows: u64,
     /// Segments merged into larger ones.
     pub merged_segments: usize,
+    /// Segments moved to the cold tier.
+    pub cold_segments: usize,
 }
 
 /// From when a segment's retention counts: its last arrival, or its newest event time when that is later by a clock's
 /// usual error. A clock that is years ahead must not keep a segment for years.
-fn newest(meta: &SegmentMeta) -> Timestamp {
+pub(crate) fn newest(meta: &SegmentMeta) -> Timestamp {
     meta.arrived.max(meta.max.min(meta.arrived.saturating_add_ns(DAY_NS)))
 }
 
@@ -53,14 +57,19 @@ fn level(meta: &SegmentMeta) -> usize {
 }
 
 impl Store {
-    /// Drops what retention no longer keeps, then merges segments of one table, day and level: one group a call.
+    /// Drops what retention no longer keeps, then merges segments of one table, day and level: one group a call. When there
+    /// is none to merge, moves what is old to the cold tier.
     ///
     /// # Errors
-    /// A file could not be read or written; nothing has changed then.
+    /// A file could not be read or written; what was done before stays done. That the cold tier does not answer is no error
+    /// but told by [`Store::status`].
     pub fn upkeep(&self, now: Timestamp, pace: &Pace<'_>) -> Result<UpkeepReport, StoreError> {
         let _alone = self.upkeep.lock();
         let mut report = self.drop_expired(now)?;
         report.merged_segments = self.compact(now, pace)?;
+        if report.merged_segments == 0 {
+            report.cold_segments = self.move_to_cold(now, pace)?;
+        }
         Ok(report)
     }
 
@@ -182,7 +191,8 @@ impl Store {
         let mut best: Option<(usize, TableKey, Vec<Arc<Segment>>)> = None;
         for (table, segments) in &state.segments {
             let mut groups: BTreeMap<(usize, i64), Vec<Arc<Segment>>> = BTreeMap::new();
-            for segment in segments.iter().filter(|segment| level(&segment.meta) < LEVEL_ROWS.len()) {
+            let is_open = |meta: &SegmentMeta| meta.place == Place::Local && level(meta) < LEVEL_ROWS.len();
+            for segment in segments.iter().filter(|segment| is_open(&segment.meta)) {
                 let key = (level(&segment.meta), day_of(segment.meta.min));
                 groups.entry(key).or_default().push(Arc::clone(segment));
             }

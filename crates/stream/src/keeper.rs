@@ -136,6 +136,7 @@ impl Upkeep {
                     shed = report.shed_segments,
                     dropped_rows = report.dropped_rows,
                     merged = report.merged_segments,
+                    moved_to_cold = report.cold_segments,
                     "store upkeep"
                 );
                 report.merged_segments

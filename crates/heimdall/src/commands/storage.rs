@@ -37,7 +37,7 @@ impl Opened {
         }
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let lock = lock(disk.as_ref(), &config.server.data_dir)?;
-        let store = Store::open(disk, &root, store_config(&config)).context("could not open the store")?;
+        let store = Store::open(disk, &root, store_config(&config)?).context("could not open the store")?;
         Ok(Opened { store, _lock: lock })
     }
 }

@@ -31,6 +31,7 @@ use heimdall_model::{Dataset, FieldId, Filter, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::block::RowBlock;
+use crate::segment::Place;
 use crate::sidecar::PAGE_ROWS;
 use crate::store::{Store, StoreError};
 use crate::view::View;
@@ -340,7 +341,7 @@ impl Store {
         let view = self.view(&request.tenant, request.dataset);
         let (all_segments, rows_of_all) = (view.segments.len(), view.rows());
         let scan = self.begin(view, request, Along::Ids, &Control::default())?;
-        let (mut rows, mut bytes, mut segments) = (0, 0, 0);
+        let (mut rows, mut bytes, mut cold, mut segments) = (0, 0, 0, 0);
         let mut pages = (0, 0);
         for segment in &scan.segments {
             let candidates = scan.candidates(segment)?.rows();
@@ -348,7 +349,9 @@ impl Store {
             pages.1 += segment.meta.rows.div_ceil(PAGE_ROWS as u64);
             segments += usize::from(candidates > 0);
             rows += candidates;
-            bytes += segment.meta.bytes * candidates / segment.meta.rows.max(1);
+            let here = segment.meta.bytes * candidates / segment.meta.rows.max(1);
+            bytes += here;
+            cold += if segment.meta.place == Place::Cold { here } else { 0 };
         }
         let memtable: u64 = scan.chunks.iter().map(|chunk| chunk.block.rows() as u64).sum();
         Ok(ScanPlan {
@@ -361,7 +364,10 @@ impl Store {
                 format!("time range: {} of {all_segments} segments", scan.segments.len()),
                 format!("signatures, runs and zones: {} of {} pages", pages.0, pages.1),
                 format!("memtable: {memtable} rows"),
-            ],
+            ]
+            .into_iter()
+            .chain((cold > 0).then(|| format!("cold tier: up to {cold} bytes")))
+            .collect(),
         })
     }
 }

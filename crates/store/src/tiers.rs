@@ -1,0 +1,200 @@
+//! Tiers: what is old moves from the folder to the cold tier.
+//!
+//! A segment is *hot* for [`HOT_FOR`] after its newest record, then *warm*; both are in the folder. It is *cold* once its
+//! Parquet file is an object of the cold tier: its sidecar, and the end of the Parquet file, stay in the folder, so that
+//! needles, counts and cubes read nothing from afar.
+//!
+//! Invariants:
+//! - the file in the folder goes after the manifest that says where the object is, and that after the object is durable and
+//!   checked: a crash anywhere loses nothing and doubles nothing;
+//! - an object that no manifest names is removed by the next process;
+//! - a query that began before a move ends with the file it began with.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heimdall_journal::disk::DiskFile;
+use heimdall_model::Timestamp;
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::checksums::CHUNK_BYTES;
+use crate::cold::Cold;
+use crate::manifest::Manifest;
+use crate::segment::{Place, Segment, SegmentMeta, write_whole};
+use crate::store::{Store, StoreError};
+use crate::upkeep::{Pace, newest};
+
+/// How long a segment counts as hot.
+const HOT_FOR: Duration = Duration::from_secs(7 * 86_400);
+
+/// Where a segment is, and how old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// In the folder, and of the last days.
+    Hot,
+    /// In the folder, and older.
+    Warm,
+    /// In the cold tier.
+    Cold,
+}
+
+impl Tier {
+    /// The name of the tier.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Tier::Hot => "hot",
+            Tier::Warm => "warm",
+            Tier::Cold => "cold",
+        }
+    }
+
+    pub(crate) fn of(meta: &SegmentMeta, now: Timestamp) -> Tier {
+        match meta.place {
+            Place::Cold => Tier::Cold,
+            Place::Local if is_past(meta, HOT_FOR, now) => Tier::Warm,
+            Place::Local => Tier::Hot,
+        }
+    }
+}
+
+/// Whether so much time has passed since a segment's newest record.
+pub(crate) fn is_past(meta: &SegmentMeta, age: Duration, now: Timestamp) -> bool {
+    now.0.saturating_sub(newest(meta).0) > i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// How the cold tier stands with this process.
+pub(crate) struct Tiers {
+    /// Why segments cannot be moved at the moment.
+    pub trouble: Mutex<Option<String>>,
+    /// Objects named by the manifest this process began with, until the tier is known to be ours and those that no manifest
+    /// names are removed. Later ones are removed with their last reader.
+    found: Mutex<Option<HashSet<String>>>,
+}
+
+impl Tiers {
+    pub(crate) fn new(manifest: &Manifest) -> Tiers {
+        let names = manifest.segments.iter().map(SegmentMeta::parquet_name).collect();
+        Tiers { trouble: Mutex::default(), found: Mutex::new(Some(names)) }
+    }
+}
+
+/// Why a segment was not moved.
+enum Failure {
+    /// The cold tier did not do what it should: tried again in the next round.
+    Cold(io::Error),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Store(error)
+    }
+}
+
+impl Store {
+    /// Moves what is due to the cold tier; returns how many segments were. The caller holds the upkeep lock.
+    pub(crate) fn move_to_cold(&self, now: Timestamp, pace: &Pace<'_>) -> Result<usize, StoreError> {
+        let Some(cold) = &self.files.cold else { return Ok(0) };
+        let mut moved = 0;
+        let outcome = self.move_due(cold, now, pace, &mut moved);
+        *self.tiers.trouble.lock() = match outcome {
+            Ok(()) => None,
+            Err(Failure::Cold(error)) => {
+                tracing::warn!(%error, tier = ?cold, "the cold tier does not answer; segments stay where they are");
+                metrics::counter!("errors_total", "area" => "cold").increment(1);
+                Some(error.to_string())
+            }
+            Err(Failure::Store(error)) => return Err(error),
+        };
+        Ok(moved)
+    }
+
+    fn move_due(
+        &self,
+        cold: &Cold,
+        now: Timestamp,
+        pace: &Pace<'_>,
+        moved: &mut usize,
+    ) -> Result<(), Failure> {
+        let due = self.due_for_cold(now);
+        self.own(cold, !due.is_empty())?;
+        for segment in due {
+            if pace().is_break() {
+                return Ok(());
+            }
+            self.move_segment(cold, &segment)?;
+            metrics::counter!("store_cold_moves_total").increment(1);
+            *moved += 1;
+        }
+        Ok(())
+    }
+
+    /// Once a process: makes the cold tier that of this store, if it is used, and removes objects that a crash left behind.
+    fn own(&self, cold: &Cold, uses: bool) -> Result<(), Failure> {
+        let mut found = self.tiers.found.lock();
+        let Some(before) = found.as_ref() else { return Ok(()) };
+        let owner = self.manifest.lock().cold_owner.clone();
+        let owner = match owner {
+            Some(owner) => owner,
+            None if !uses => return Ok(()),
+            None => {
+                let owner = uuid::Uuid::now_v7().to_string();
+                // First here: a crash in between must not leave a tier that nobody owns.
+                self.revise(|manifest| manifest.cold_owner = Some(owner.clone()))?;
+                owner
+            }
+        };
+        cold.claim(&owner).map_err(Failure::Cold)?;
+        let metas = self.metas();
+        let named: HashSet<String> = metas.iter().map(SegmentMeta::parquet_name).collect();
+        cold.remove_orphans(&|name| named.contains(name) || before.contains(name)).map_err(Failure::Cold)?;
+        *found = None;
+        Ok(())
+    }
+
+    /// Segments to be moved, oldest first: by age, and beyond the size of the folder.
+    fn due_for_cold(&self, now: Timestamp) -> Vec<Arc<Segment>> {
+        let mut local: Vec<Arc<Segment>> = self.state.read().segments.values().flatten().cloned().collect();
+        let mut bytes: u64 = local.iter().map(|segment| segment.meta.local_bytes()).sum();
+        local.retain(|segment| segment.meta.place == Place::Local);
+        local.sort_by_key(|segment| newest(&segment.meta));
+        let max = self.config.local_bytes_max;
+        local.retain(|segment| {
+            let is_settled = is_past(&segment.meta, self.config.settle_age, now);
+            let is_due =
+                is_past(&segment.meta, self.config.cold_after, now) || (max > 0 && bytes > max && is_settled);
+            bytes -= if is_due { segment.meta.bytes } else { 0 };
+            is_due
+        });
+        local
+    }
+
+    fn move_segment(&self, cold: &Cold, segment: &Segment) -> Result<(), Failure> {
+        let meta = &segment.meta;
+        let (disk, name) = (self.files.disk.as_ref(), meta.parquet_name());
+        let start = segment.footer()?.starts_at().unwrap_or(meta.bytes);
+        let start = start / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
+        let tail_bytes = meta.bytes - start.min(meta.bytes);
+        let length = usize::try_from(tail_bytes).unwrap_or(usize::MAX);
+        let tail = segment.checked()?.read(start, length).map_err(|error| segment.failed(&error))?;
+        let path = self.files.path(&name);
+        let file = disk.open_read(&path).map_err(|source| StoreError::io(&path, source))?;
+        let file: Arc<dyn DiskFile> = Arc::from(file);
+        cold.put(&name, file, meta.bytes, meta.crc32c).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => Failure::Store(segment.failed(&error)),
+            _ => Failure::Cold(error),
+        })?;
+        write_whole(disk, &self.files.path(&meta.tail_name()), &tail)?;
+        self.revise(|manifest| {
+            for described in manifest.segments.iter_mut().filter(|described| described.id == meta.id) {
+                (described.place, described.tail_bytes) = (Place::Cold, tail_bytes);
+            }
+        })?;
+        Ok(())
+    }
+}
