@@ -29,7 +29,7 @@ mod wire;
 
 pub use edge::DURATION_BUCKETS;
 pub use limits::{HttpLimits, QUERY_ROWS_MAX};
-pub use ports::{DetectorView, Readiness, RuleFault, RuleView, StatusSource, StreamView};
+pub use ports::{DetectorView, Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer};
 pub use problem::{FieldError, Problem};
 pub use router::router;
 pub use server::{Ends, ServeError, serve};

@@ -1,5 +1,7 @@
 //! What the API reads of parts that run beside it; the binary, which wires them, implements it.
 
+use std::time::Duration;
+
 use heimdall_model::{Dataset, Severity};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -85,6 +87,12 @@ pub struct RuleFault {
     pub line: Option<usize>,
     /// What is wrong.
     pub reason: String,
+}
+
+/// Who writes what is in memory to segments.
+pub trait Writer: Send + Sync {
+    /// Waits until every record accepted before is in a segment; `false` when it is not in time. Blocks.
+    fn write_out(&self, timeout: Duration) -> bool;
 }
 
 /// State of the running parts. Calls are cheap: they run on async threads.

@@ -10,7 +10,9 @@ use utoipa_axum::routes;
 
 use crate::AppState;
 use crate::problem::Problem;
-use crate::routes::{admin, alerts, alerts_live, fields, home, ingest, query, records, status, tail};
+use crate::routes::{
+    admin, alerts, alerts_live, fields, home, ingest, query, records, status, storage, tail,
+};
 use crate::{access, edge};
 
 #[derive(OpenApi)]
@@ -77,6 +79,8 @@ fn registered() -> OpenApiRouter<AppState> {
         .routes(routes!(admin::issue_token, admin::list_tokens))
         .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::audit))
+        .routes(routes!(storage::erase))
+        .routes(routes!(storage::segments))
 }
 
 async fn unknown_path(uri: Uri) -> Problem {

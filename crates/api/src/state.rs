@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::HttpLimits;
-use crate::ports::StatusSource;
+use crate::ports::{StatusSource, Writer};
 use crate::routes::home::Description;
 
 /// The parts the API stands on; the binary makes them.
@@ -42,6 +42,8 @@ pub struct Parts {
     pub tail: Tail,
     /// State of the running parts.
     pub status: Arc<dyn StatusSource>,
+    /// Writes what is in memory to segments.
+    pub writer: Arc<dyn Writer>,
     /// Heimdall's own metrics.
     pub metrics: PrometheusHandle,
     /// The present.

@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// Run one part of the engine over lines on standard input, without a server
     #[command(subcommand)]
     Batch(BatchTask),
-    /// Look after the segments of a data folder in which no server runs
+    /// Look after stored segments: of a data folder in which no server runs, or erase records of a running one
     #[command(subcommand)]
     Storage(StorageCommand),
     /// Measure this machine
@@ -405,6 +405,28 @@ pub(crate) enum StorageCommand {
         quiet: bool,
         #[command(flatten)]
         folder: Folder,
+    },
+    /// Erase records from all segments of a running server: `heimdall storage erase 'user_id:42' --yes`
+    Erase {
+        /// Filter part of a search line
+        filter: String,
+        /// Really erase; otherwise it is only said what would be
+        #[arg(long)]
+        yes: bool,
+        /// `logs` or `metrics`
+        #[arg(long, default_value = "logs")]
+        dataset: String,
+        /// Begin at this time (RFC 3339, epoch, or now-15m)
+        #[arg(long)]
+        from: Option<String>,
+        /// End before this time
+        #[arg(long)]
+        to: Option<String>,
+        /// The report as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        remote: Remote,
     },
 }
 

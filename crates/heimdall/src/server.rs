@@ -20,7 +20,7 @@ use heimdall_alert::{
 };
 use heimdall_api::{
     AppState, DURATION_BUCKETS, DetectorView, HttpLimits, Parts as ApiParts, QUERY_ROWS_MAX, Readiness,
-    RuleFault, RuleView, StatusSource, StreamView,
+    RuleFault, RuleView, StatusSource, StreamView, Writer,
 };
 use heimdall_detect::{Judge, RuleError, RuleSet};
 use heimdall_guard::{AssessmentLog, AssessmentLogConfig, Audit, Guard, Tokens, check_bind};
@@ -151,6 +151,7 @@ impl Server {
             audit,
             tail,
             status: Arc::<Status>::clone(&status),
+            writer: Arc::<Status>::clone(&status),
             metrics: metrics.clone(),
             clock,
             limits: limits.clone(),
@@ -509,6 +510,12 @@ struct Status {
 impl Status {
     fn is_disk_full(&self) -> bool {
         self.disk.free_bytes(&self.data_dir).is_ok_and(|free| free < self.disk_room_bytes)
+    }
+}
+
+impl Writer for Status {
+    fn write_out(&self, timeout: Duration) -> bool {
+        self.stream.flush(self.journal.status().durable_seq, timeout)
     }
 }
 

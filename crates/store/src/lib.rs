@@ -9,6 +9,7 @@
 //! - [`version`]: what has changed since
 //! - [`template`]: the template miner and catalog; [`summary`]: what is counted of rows when they are written, and
 //!   [`view`]: what that answers
+//! - [`erase`]: rows that pass a filter leave every segment
 //! - [`upkeep`]: retention by time and size, compaction of small segments; [`tiers`], [`cold`]: old ones move to an object
 //!   store
 //!
@@ -19,6 +20,7 @@ mod candidates;
 mod checksums;
 mod cold;
 mod decisions;
+mod erase;
 mod eval;
 mod fields;
 mod files;
@@ -41,12 +43,13 @@ mod view;
 
 pub use block::{Codes, RowBlock};
 pub use cold::Cold;
+pub use erase::{EraseReport, ErasedSegment, UNHURRIED};
 pub use scan::{
     Along, Control, EachHits, Hit, Order, Progress, RowStream, SEARCH_BYTES_MAX, ScanError, ScanPlan,
     ScanRequest, ScanStats, TimeRange, Wanted,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreStatus};
-pub use tiers::Tier;
+pub use tiers::{SegmentInfo, Tier};
 pub use upkeep::{Pace, UpkeepReport};
 pub use version::DataVersion;
 pub use view::{

@@ -7,7 +7,7 @@
 //! - the files of a segment stay until its last reader is gone.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -267,6 +267,11 @@ impl Segment {
     /// Lets the files go with the last reader: no manifest names the segment any more.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Where its Parquet file is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.parquet.path()
     }
 
     /// Lets the Parquet file in the folder go with the last reader: the manifest says that it is elsewhere.

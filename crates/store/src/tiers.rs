@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heimdall_journal::disk::DiskFile;
-use heimdall_model::Timestamp;
+use heimdall_model::{Dataset, Tenant, Timestamp};
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ use crate::cold::Cold;
 use crate::manifest::Manifest;
 use crate::segment::{Place, Segment, SegmentMeta, write_whole};
 use crate::store::{Store, StoreError};
-use crate::upkeep::{Pace, newest};
+use crate::upkeep::{Pace, level, newest};
 
 /// How long a segment counts as hot.
 const HOT_FOR: Duration = Duration::from_secs(7 * 86_400);
@@ -60,6 +60,35 @@ impl Tier {
             Place::Local => Tier::Hot,
         }
     }
+}
+
+/// A segment: where it is and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SegmentInfo {
+    /// Its number: later ones have greater ones.
+    pub id: u64,
+    /// File name of its Parquet file.
+    pub name: String,
+    /// Owner of its rows.
+    pub tenant: Tenant,
+    /// What they are.
+    pub dataset: Dataset,
+    /// Where it is.
+    pub tier: Tier,
+    /// Which merges are over: 0 has seen none, those of the last level are final.
+    pub level: usize,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of the Parquet file.
+    pub bytes: u64,
+    /// Bytes of the sidecar.
+    pub sidecar_bytes: u64,
+    /// Earliest event time.
+    pub min: Timestamp,
+    /// Latest event time.
+    pub max: Timestamp,
+    /// Latest arrival.
+    pub arrived: Timestamp,
 }
 
 /// Whether so much time has passed since a segment's newest record.
@@ -97,6 +126,28 @@ impl From<StoreError> for Failure {
 }
 
 impl Store {
+    /// Every segment, by tenant and dataset, the newest first.
+    #[must_use]
+    pub fn segments(&self, now: Timestamp) -> Vec<SegmentInfo> {
+        let mut metas = self.metas();
+        metas.sort_by(|a, b| a.table.cmp(&b.table).then(b.max.cmp(&a.max)).then(b.id.cmp(&a.id)));
+        let info = |meta: SegmentMeta| SegmentInfo {
+            id: meta.id,
+            name: meta.parquet_name(),
+            tier: Tier::of(&meta, now),
+            level: level(&meta),
+            tenant: meta.table.tenant,
+            dataset: meta.table.dataset,
+            rows: meta.rows,
+            bytes: meta.bytes,
+            sidecar_bytes: meta.sidecar_bytes,
+            min: meta.min,
+            max: meta.max,
+            arrived: meta.arrived,
+        };
+        metas.into_iter().map(info).collect()
+    }
+
     /// Moves what is due to the cold tier; returns how many segments were. The caller holds the upkeep lock.
     pub(crate) fn move_to_cold(&self, now: Timestamp, pace: &Pace<'_>) -> Result<usize, StoreError> {
         let Some(cold) = &self.files.cold else { return Ok(0) };

@@ -52,7 +52,7 @@ pub(crate) fn newest(meta: &SegmentMeta) -> Timestamp {
     meta.arrived.max(meta.max.min(meta.arrived.saturating_add_ns(DAY_NS)))
 }
 
-fn level(meta: &SegmentMeta) -> usize {
+pub(crate) fn level(meta: &SegmentMeta) -> usize {
     LEVEL_ROWS.iter().take_while(|rows| meta.rows >= **rows).count()
 }
 
@@ -132,14 +132,19 @@ impl Store {
 
     fn compact(&self, now: Timestamp, pace: &Pace<'_>) -> Result<usize, StoreError> {
         let Some((table, sources)) = self.mergeable(now) else { return Ok(0) };
-        let is_done = self.rewrite(&table, &sources, &mut |block| Some(block), pace)?;
-        Ok(if is_done { sources.len() } else { 0 })
+        let mut attempt = Attempt::new(self);
+        if !self.rewrite(&mut attempt, &table, &sources, &mut Some, pace)? {
+            return Ok(0);
+        }
+        attempt.commit(&sources.iter().map(|source| source.meta.id).collect())?;
+        Ok(sources.len())
     }
 
-    /// Replaces segments by one that holds what `keep` leaves of their rows. `false` when it was broken off: nothing has
-    /// changed then.
-    fn rewrite(
+    /// Writes one segment that holds what `keep` leaves of the rows of others, or none when nothing is left. `false` when it
+    /// was broken off.
+    pub(crate) fn rewrite(
         &self,
+        attempt: &mut Attempt<'_>,
         table: &TableKey,
         sources: &[Arc<Segment>],
         keep: &mut dyn FnMut(RowBlock) -> Option<RowBlock>,
@@ -152,7 +157,6 @@ impl Store {
         columns.sort_unstable();
         columns.dedup();
         let first = sources.iter().map(|source| source.meta.min).min().unwrap_or_default();
-        let mut attempt = Attempt::new(self);
         let mut writer: Option<SegmentWriter> = None;
         let mut is_broken_off = false;
         merge(sources, self.config.compact_memory_bytes, &mut |block| {
@@ -180,8 +184,6 @@ impl Store {
         if let Some(writer) = writer {
             attempt.segments.push(writer.finish()?);
         }
-        let dropped = sources.iter().map(|source| source.meta.id).collect();
-        attempt.commit(&dropped)?;
         Ok(true)
     }
 

@@ -80,7 +80,7 @@ pub struct View {
     pub(crate) segments: Vec<Arc<Segment>>,
     /// Segments of the table.
     pub(crate) segments_total: usize,
-    declared: Arc<[Target]>,
+    pub(crate) declared: Arc<[Target]>,
 }
 
 /// One kind of summary, as far as the reading of it goes.

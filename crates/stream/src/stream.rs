@@ -53,6 +53,8 @@ pub enum Command {
     Reconfigure(Box<DetectConfig>),
     /// Use these rules from the next batch on.
     SetRules(Box<RuleSet>),
+    /// Write what is in memory to segments, once the journal is processed up to the frame; then tell.
+    Flush(u64, Sender<()>),
 }
 
 /// Why the stream could not start.
@@ -191,6 +193,7 @@ impl Stream {
             commands,
             frozen: frozen_tx,
             committed,
+            asked: Vec::new(),
             oldest: None,
             replay_until,
             _running: running,
@@ -206,6 +209,13 @@ impl Stream {
     #[must_use]
     pub fn command(&self, command: Command) -> bool {
         !matches!(self.commands.try_send(command), Err(TrySendError::Full(_)))
+    }
+
+    /// Waits until everything up to a frame of the journal is in segments; `false` when it is not in time. Blocks.
+    #[must_use]
+    pub fn flush(&self, seq: u64, timeout: Duration) -> bool {
+        let (done, told) = bounded(1);
+        self.command(Command::Flush(seq, done)) && told.recv_timeout(timeout).is_ok()
     }
 
     /// Where the stream stands.
@@ -238,6 +248,8 @@ struct Consumer {
     commands: Receiver<Command>,
     frozen: Sender<()>,
     committed: Receiver<()>,
+    /// Who waits until everything up to a frame is in segments.
+    asked: Vec<(u64, Sender<()>)>,
     /// When the oldest unwritten record was processed.
     oldest: Option<Instant>,
     /// Frames up to here were in the journal before this process started.
@@ -284,6 +296,7 @@ impl Consumer {
         match command {
             Command::Reconfigure(config) => self.parts.judge.reconfigure(*config),
             Command::SetRules(rules) => self.parts.judge.set_rules(*rules),
+            Command::Flush(seq, done) => self.asked.push((seq, done)),
         }
     }
 
@@ -339,7 +352,7 @@ impl Consumer {
 
     fn flush_when_due(&mut self) {
         let aged = self.oldest.is_some_and(|oldest| oldest.elapsed() >= self.config.flush_age);
-        if !(aged || self.parts.store.is_flush_due()) {
+        if !(aged || self.is_asked_to_flush() || self.parts.store.is_flush_due()) {
             return;
         }
         if self.parts.store.is_flush_due() {
@@ -347,6 +360,21 @@ impl Consumer {
             self.wait_for_writer();
         }
         self.flush();
+    }
+
+    /// Tells those whose frames are in segments, and whether there are others.
+    fn is_asked_to_flush(&mut self) -> bool {
+        if self.asked.is_empty() {
+            return false;
+        }
+        let processed = self.shared.processed.load(Ordering::Relaxed);
+        // With nothing in memory, all that was processed is covered.
+        let is_empty = self.oldest.is_none() && !self.parts.store.is_frozen();
+        let covered = if is_empty { processed } else { self.parts.store.journal_seq() };
+        for (_, done) in self.asked.extract_if(.., |(seq, _)| *seq <= covered) {
+            let _ = done.try_send(());
+        }
+        self.asked.iter().any(|(seq, _)| *seq <= processed)
     }
 
     /// Sets the memtable aside for the writer, unless it is still busy with the last one.

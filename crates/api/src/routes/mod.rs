@@ -9,6 +9,7 @@ pub(crate) mod ingest;
 pub(crate) mod query;
 pub(crate) mod records;
 pub(crate) mod status;
+pub(crate) mod storage;
 pub(crate) mod tail;
 
 use std::sync::Arc;

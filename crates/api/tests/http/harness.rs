@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt};
 use heimdall_alert::{AlertConfig, Alerts};
 use heimdall_api::{
-    AppState, DetectorView, HttpLimits, Readiness, RuleFault, RuleView, StatusSource, StreamView,
+    AppState, DetectorView, HttpLimits, Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer,
 };
 use heimdall_detect::{DetectConfig, Findings, Judge, RuleSet};
 use heimdall_guard::{Audit, Guard, NewToken, Scopes, TenantAccess, Tokens};
@@ -81,6 +81,15 @@ impl StatusSource for Well {
     }
 }
 
+/// Writes out as the binary does.
+struct Pen(Arc<Journal>, Arc<Stream>);
+
+impl Writer for Pen {
+    fn write_out(&self, timeout: Duration) -> bool {
+        self.1.flush(self.0.status().durable_seq, timeout)
+    }
+}
+
 fn recorder() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     let install = || PrometheusBuilder::new().install_recorder().expect("the only recorder");
@@ -148,6 +157,7 @@ impl Server {
             audit,
             tail,
             status: Arc::new(Well(stream.clone())),
+            writer: Arc::new(Pen(journal.clone(), stream.clone())),
             metrics: recorder(),
             clock,
             limits: limits.clone(),

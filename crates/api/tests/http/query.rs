@@ -164,7 +164,7 @@ async fn sql_reads_the_tables_of_the_tenant_and_nothing_else() {
     )).header("content-type", "application/json")).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["columns"], json!([{"name": "service", "type": "text"}, {"name": "n", "type": "int"}]));
-    assert!(answer["rows"].as_array().unwrap().iter().any(|row| row == &json!(["payment", 1])), "{answer}");
+    assert!(answer["rows"].as_array().unwrap().iter().any(|row| row == &json!(["payment", 2])), "{answer}");
     assert_eq!(answer["stats"]["strategy"], "sql");
 
     server.raise("203.0.113.5", 1);
@@ -203,4 +203,29 @@ async fn sql_reads_the_tables_of_the_tenant_and_nothing_else() {
     let response = arrow.send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/vnd.apache.arrow.stream");
     assert_eq!(&response.bytes().await.unwrap()[..4], [0xff; 4]);
+}
+
+#[tokio::test]
+async fn records_are_erased_after_they_were_looked_at_and_the_trail_says_so() {
+    let server = with_records().await;
+    let erase = |body: Value| read(server.post("/api/v1/erase", body.to_string()));
+    for (filter, code) in [("", "invalid_erase_request"), ("auth | top 3 service", "invalid_erase_request")] {
+        let (status, problem) = erase(json!({ "filter": filter })).await;
+        assert_eq!((status, &problem["code"]), (422, &json!(code)), "{problem}");
+    }
+    let (_, looked) = erase(json!({ "filter": "service:payment" })).await;
+    assert_eq!((&looked["dry_run"], &looked["in_memory"]), (&json!(true), &json!(2)), "{looked}");
+    let (status, done) = erase(json!({ "filter": "service:payment", "dry_run": false })).await;
+    assert_eq!((status, &done["erased"], &done["remaining"]), (200, &json!(2), &json!(0)), "{done}");
+    let (_, again) = erase(json!({ "filter": "service:payment" })).await;
+    assert_eq!((&again["erased"], &again["in_memory"]), (&json!(0), &json!(0)), "{again}");
+    let trail = server.json("/api/v1/audit?action=records.erase").await;
+    assert_eq!(trail["items"].as_array().unwrap().len(), 1, "{trail}");
+    assert_eq!(trail["items"][0]["target"], "service:payment");
+    let listed = server.json("/api/v1/storage").await;
+    assert_eq!(
+        (&listed["items"][0]["rows"], &listed["items"][0]["tier"]),
+        (&json!(1), &json!("hot")),
+        "{listed}"
+    );
 }

@@ -9,16 +9,54 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use heimdall_journal::disk::{Disk, DiskLock, OsDisk};
 use heimdall_store::{Store, StoreStatus};
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use super::say;
 use super::serve::load;
 use crate::args::{Folder, ServeArgs, StorageCommand};
+use crate::client::Client;
 use crate::server::{lock, store_config};
+use crate::show;
 
-pub(crate) fn run(command: StorageCommand) -> Result<()> {
+pub(crate) async fn run(command: StorageCommand) -> Result<()> {
     match command {
-        StorageCommand::Compact { quiet, folder } => compact(&folder, quiet),
+        StorageCommand::Compact { quiet, folder } => {
+            tokio::task::spawn_blocking(move || compact(&folder, quiet)).await?
+        }
+        StorageCommand::Erase { filter, yes, dataset, from, to, json, remote } => {
+            let body = json!({"filter": filter, "dataset": dataset, "from": from, "to": to, "dry_run": !yes});
+            let client = Client::new(&remote)?;
+            let report = client.json(client.request(Method::POST, "/api/v1/erase").json(&body)).await?;
+            show_erased(&report, json)
+        }
     }
+}
+
+fn show_erased(report: &Value, as_json: bool) -> Result<()> {
+    if as_json {
+        say(&serde_json::to_string_pretty(report)?);
+        return Ok(());
+    }
+    let text = |value: &Value, key: &str| match value.get(key) {
+        Some(Value::String(text)) => show::printable(text),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    let headings = ["segment", "tier", "rows", "erased"];
+    let segments = report.get("segments").and_then(Value::as_array).into_iter().flatten();
+    let rows: Vec<Vec<String>> =
+        segments.map(|segment| headings.iter().map(|key| text(segment, key)).collect()).collect();
+    say(show::table(&headings.map(str::to_owned), &rows).trim_end());
+    let is_dry = report.get("dry_run") == Some(&Value::Bool(true));
+    if is_dry {
+        let (segments, memory) = (text(report, "erased"), text(report, "in_memory"));
+        say(&format!("{segments} records of segments and {memory} in memory would be erased; add --yes"));
+    } else {
+        let (erased, left) = (text(report, "erased"), text(report, "remaining"));
+        say(&format!("{erased} records erased; {left} pass the filter now"));
+    }
+    Ok(())
 }
 
 /// A store nobody else has.

@@ -55,6 +55,15 @@ struct Tally {
 }
 
 impl Store {
+    /// The filter of a request, made ready. The rows it will be asked of must have been taken before.
+    pub(crate) fn predicate(self: &Arc<Self>, request: &ScanRequest) -> Result<Predicate, ScanError> {
+        let matcher = Box::new(Matcher::compile(&request.filter, request.dataset)?);
+        let decisions = self.decide(&request.tenant, request.dataset, &matcher.root);
+        let (store, tenant) = (Arc::clone(self), request.tenant.clone());
+        let text = Box::new(move |id| store.template_text(&tenant, id));
+        Ok(Predicate::new(matcher, request.dataset, decisions, text))
+    }
+
     pub(super) fn begin(
         self: &Arc<Self>,
         view: View,
@@ -63,13 +72,9 @@ impl Store {
         control: &Control,
     ) -> Result<Scan, ScanError> {
         let dataset = request.dataset;
-        let matcher = Box::new(Matcher::compile(&request.filter, dataset)?);
         let View { mut chunks, mut segments, segments_total, .. } = view;
         // After the rows: see `decisions`.
-        let decisions = self.decide(&request.tenant, dataset, &matcher.root);
-        let (store, tenant) = (Arc::clone(self), request.tenant.clone());
-        let text = Box::new(move |id| store.template_text(&tenant, id));
-        let predicate = Predicate::new(matcher, dataset, decisions, text);
+        let predicate = self.predicate(request)?;
         let (fields, positions) = predicate.fields(dataset);
         chunks.retain(|chunk| request.range.touches(chunk.min, chunk.max));
         segments.retain(|segment| request.range.touches(segment.meta.min, segment.meta.max));
