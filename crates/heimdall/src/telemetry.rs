@@ -35,6 +35,10 @@ const GAUGES: &[(&str, &str)] = &[
     ("store_segment_bytes", "Bytes of all segments"),
     ("store_segment_rows", "Records in all segments"),
     ("store_segments", "Segments"),
+    (
+        "store_segments_damaged",
+        "Segments set aside because they are damaged: answers go without their records",
+    ),
     ("store_templates", "Message templates known"),
     ("watch_sessions", "Open technician sessions"),
 ];

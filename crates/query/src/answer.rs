@@ -1,7 +1,7 @@
 //! What comes back from a query.
 
 use heimdall_model::Value;
-use heimdall_store::ScanStats;
+use heimdall_store::{DamagedSegment, ScanStats};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -91,6 +91,16 @@ impl AnswerStats {
         self.segments_total = self.segments_total.max(scan.segments_total);
         self.segments_scanned += scan.segments_scanned;
         self.memtable_rows += scan.memtable_rows;
+        self.goes_without(&scan.missing);
+    }
+
+    /// Says which records are missing because their segment is damaged.
+    pub(crate) fn goes_without<'d>(&mut self, missing: impl IntoIterator<Item = &'d DamagedSegment>) {
+        for warning in missing.into_iter().map(ToString::to_string) {
+            if !self.warnings.contains(&warning) {
+                self.is_missing(warning);
+            }
+        }
     }
 
     /// Adds what finding another part of the same answer took.
@@ -102,7 +112,11 @@ impl AnswerStats {
         self.segments_scanned += part.segments_scanned;
         self.memtable_rows += part.memtable_rows;
         self.partial |= part.partial;
-        self.warnings.extend(part.warnings.iter().cloned());
+        for warning in &part.warnings {
+            if !self.warnings.contains(warning) {
+                self.warnings.push(warning.clone());
+            }
+        }
     }
 
     /// Says that something is missing from the answer.

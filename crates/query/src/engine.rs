@@ -224,12 +224,31 @@ impl Engine {
 
     /// Answers a query. Blocks while it reads: call it off the async threads.
     ///
+    /// A segment that turns out to be damaged is left out, and told of: the answer is partial then.
+    ///
     /// When time or budget run out while every matching row is looked at ([`Strategy::Scan`], [`Strategy::Top`]), the
     /// answer covers what was seen, marked partial; the other strategies have nothing certain by then and fail.
     ///
     /// # Errors
     /// [`QueryError`].
     pub fn run(&self, query: &Query, control: &Control, limits: RunLimits) -> Result<Answer, QueryError> {
+        let control = Control { without_damaged: true, ..control.clone() };
+        self.past_damage(|| self.run_once(query, &control, limits))
+    }
+
+    /// Tries again, without the segment that was found damaged: each time there is one less to fail on.
+    fn past_damage<T>(&self, mut run: impl FnMut() -> Result<T, QueryError>) -> Result<T, QueryError> {
+        loop {
+            let known = self.store.damaged().len();
+            match run() {
+                Err(QueryError::Store(ScanError::Store(StoreError::Corrupt { .. })))
+                    if self.store.damaged().len() > known => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn run_once(&self, query: &Query, control: &Control, limits: RunLimits) -> Result<Answer, QueryError> {
         let start = Instant::now();
         let plan = Plan::new(query);
         let stats = AnswerStats::new(plan.strategy);
@@ -292,10 +311,14 @@ impl Engine {
     /// # Errors
     /// [`QueryError`] when a condition does not compile or the store cannot be read.
     pub fn explain(&self, query: &Query, limits: RunLimits) -> Result<Explain, QueryError> {
+        self.past_damage(|| self.explain_once(query, limits))
+    }
+
+    fn explain_once(&self, query: &Query, limits: RunLimits) -> Result<Explain, QueryError> {
         let plan = Plan::new(query);
         let ways = match &plan.source {
             Source::Groups { aggregates, by, .. } => {
-                let view = self.store.view(&query.tenant, query.dataset);
+                let view = self.store.view(&query.tenant, query.dataset).without_damaged();
                 ways(&self.store, query, &plan, &view, (aggregates, by), true)?
             }
             Source::Records { .. } => Vec::new(),
@@ -525,7 +548,8 @@ impl<'a> Run<'a> {
         aggregates: &[Aggregate],
         by: &[GroupKey],
     ) -> Result<Table, QueryError> {
-        let view = self.store.view(&self.query.tenant, self.query.dataset);
+        let view = self.store.view(&self.query.tenant, self.query.dataset).without_damaged();
+        self.stats.goes_without(view.missing(self.plan.range));
         let ways = ways(self.store, self.query, self.plan, &view, (aggregates, by), false)?;
         let grouping = self.cheapest(&view, &ways, aggregates, by)?;
         let (rows, notes) = grouping.finish(self.plan.range);

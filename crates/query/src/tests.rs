@@ -469,3 +469,66 @@ fn explain_says_what_will_be_done() {
     );
     assert_eq!(explain("refused"), "refused > newest-first(limit 100) > 1 scans []");
 }
+
+/// A damaged segment was an error for every query; and an answer without it must never look whole.
+#[test]
+fn a_damaged_segment_is_missing_and_said_to_be() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut dice = Dice(11);
+    let open = || Arc::new(Store::open(Arc::new(OsDisk), dir.path(), StoreConfig::default()).expect("opens"));
+    let store = open();
+    for seq in 1..=3 {
+        let mut batch = batch(&mut dice, 100, seq);
+        store.assign_templates(&Tenant::default(), &mut batch);
+        store.append(&Tenant::default(), batch);
+        assert!(store.freeze(seq, Vec::new));
+        store.commit_frozen().expect("commits");
+    }
+    drop(store);
+    let names = || std::fs::read_dir(dir.path()).expect("reads").map(|entry| entry.expect("reads").path());
+    // Among the rows, and in the directory of the sidecar.
+    for (kind, at) in [("parquet", None), ("hidx", Some(40))] {
+        let is_kind = |path: &std::path::PathBuf| path.extension().is_some_and(|ext| ext == kind);
+        let path = names().filter(is_kind).min().expect("there is one");
+        let whole = std::fs::read(&path).expect("reads");
+        let mut bytes = whole.clone();
+        let place = at.unwrap_or(bytes.len() / 3);
+        bytes[place] ^= 1;
+        std::fs::write(&path, &bytes).expect("writes");
+        let engine = Engine::new(open()).with_cache(1 << 20);
+        for line in [
+            "* | fields id",
+            "| stats count()",
+            "| stats count() by level",
+            "| timechart span=1m count()",
+            "| stats dc(source_ip)",
+            "level>=warn | sort k | limit 3",
+            "| stats p99(duration_ms) by service",
+        ] {
+            let query = parse(line, None, None);
+            for _ in 0..2 {
+                let answer =
+                    engine.answer(&query, &Control::default(), RunLimits::default()).expect("answers");
+                let warnings = answer.stats.warnings.join("; ");
+                let name = path.file_name().expect("has one").to_string_lossy();
+                // Summaries do not read the rows: what they know of the segment is right.
+                if answer.stats.partial || engine.store().damaged().len() == 1 {
+                    assert!(answer.stats.partial, "{kind}, {line}: {:?}", answer.stats);
+                    assert!(
+                        warnings.contains(&*name) && warnings.contains("100 records from"),
+                        "{line}: {warnings}"
+                    );
+                }
+            }
+            engine.explain(&query, RunLimits::default()).expect("explains");
+        }
+        let count = parse("| stats count()", None, None);
+        let answer = engine.answer(&count, &Control::default(), RunLimits::default()).expect("answers");
+        assert_eq!(answer.rows, [[Value::Int(200)]], "{kind}");
+        assert_eq!(engine.store().damaged().len(), 1, "{kind}");
+        std::fs::write(&path, whole).expect("writes");
+        let engine = Engine::new(open());
+        let answer = engine.answer(&count, &Control::default(), RunLimits::default()).expect("answers");
+        assert_eq!((answer.rows, answer.stats.partial), (vec![vec![Value::Int(300)]], false), "{kind}");
+    }
+}

@@ -16,6 +16,7 @@ use heimdall_journal::disk::{Disk, DiskFile};
 use parking_lot::Mutex;
 use parquet::file::reader::Length;
 
+use crate::aside::Aside;
 use crate::cold::Cold;
 use crate::sidecar::BlockCache;
 use crate::store::StoreError;
@@ -60,13 +61,14 @@ impl Files {
         self.root.join(name)
     }
 
-    /// A file of the folder that is read by range.
-    pub(crate) fn file(self: &Arc<Self>, name: String, len: u64) -> RangeFile {
+    /// A file of the folder that is read by range. Damage found in it is noted in `aside`.
+    pub(crate) fn file(self: &Arc<Self>, name: String, len: u64, aside: &Aside) -> RangeFile {
         RangeFile {
             files: Arc::clone(self),
             name: name.into(),
             len,
             tail: None,
+            aside: aside.clone(),
             read: Arc::default(),
             failed: Arc::default(),
         }
@@ -79,9 +81,10 @@ impl Files {
         len: u64,
         tail: String,
         tail_bytes: u64,
+        aside: &Aside,
     ) -> RangeFile {
         let tail = Some(Tail { name: tail.into(), from: len.saturating_sub(tail_bytes) });
-        RangeFile { tail, ..self.file(name, len) }
+        RangeFile { tail, ..self.file(name, len, aside) }
     }
 
     /// Removes a file; one that is being read can still be read.
@@ -138,6 +141,7 @@ pub(crate) struct RangeFile {
     len: u64,
     /// Of a file of the cold tier; the others are in the folder whole.
     tail: Option<Tail>,
+    aside: Aside,
     read: Arc<AtomicU64>,
     failed: Arc<Mutex<Option<io::Error>>>,
 }
@@ -172,9 +176,11 @@ impl RangeFile {
         }
     }
 
-    /// The file is not what it should be.
+    /// The file is not what it should be: its segment is set aside.
     pub(crate) fn corrupt(&self, detail: &dyn std::fmt::Display) -> StoreError {
-        StoreError::Corrupt { path: self.path(), detail: detail.to_string() }
+        let (path, detail) = (self.path(), detail.to_string());
+        self.aside.note(&path, &detail);
+        StoreError::Corrupt { path, detail }
     }
 
     /// The `length` bytes at `offset`. Errors: `UnexpectedEof` when the file ends before.

@@ -10,11 +10,13 @@
 //! - [`template`]: the template miner and catalog; [`summary`]: what is counted of rows when they are written, and
 //!   [`view`]: what that answers
 //! - [`erase`]: rows that pass a filter leave every segment
+//! - [`aside`]: segments that are found damaged
 //! - [`upkeep`]: retention by time and size, compaction of small segments; [`tiers`], [`cold`]: old ones move to an object
 //!   store
 //!
 //! Knows nothing of protocols, languages or alerts. Formats: docs/formats/segment.md, manifest.md, templates.md.
 
+mod aside;
 mod block;
 mod candidates;
 mod checksums;
@@ -41,6 +43,7 @@ mod upkeep;
 mod version;
 mod view;
 
+pub use aside::DamagedSegment;
 pub use block::{Codes, RowBlock};
 pub use cold::Cold;
 pub use erase::{EraseReport, ErasedSegment, UNHURRIED};

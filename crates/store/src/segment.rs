@@ -28,6 +28,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersi
 use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
+use crate::aside::Aside;
 use crate::block::{Cells, RowBlock, arrow_type};
 use crate::checksums::{CheckedFile, Checksums};
 use crate::files::{Files, RangeFile};
@@ -204,6 +205,8 @@ pub(crate) struct Segment {
     pub meta: SegmentMeta,
     parquet: RangeFile,
     sidecar: SidecarFile,
+    /// What is wrong with one of both files.
+    pub aside: Aside,
     files: Arc<Files>,
     footer: OnceLock<Footer>,
     retired: AtomicBool,
@@ -244,19 +247,19 @@ impl std::fmt::Debug for Segment {
 impl Segment {
     /// A segment that the manifest names. Nothing is opened or read before it is needed.
     pub(crate) fn new(files: &Arc<Files>, meta: SegmentMeta) -> Segment {
+        let (aside, name) = (Aside::default(), meta.parquet_name());
         Segment {
             parquet: match meta.place {
-                Place::Local => files.file(meta.parquet_name(), meta.bytes),
-                Place::Cold => {
-                    files.cold_file(meta.parquet_name(), meta.bytes, meta.tail_name(), meta.tail_bytes)
-                }
+                Place::Local => files.file(name, meta.bytes, &aside),
+                Place::Cold => files.cold_file(name, meta.bytes, meta.tail_name(), meta.tail_bytes, &aside),
             },
             sidecar: SidecarFile::new(
-                files.file(meta.sidecar_name(), meta.sidecar_bytes),
+                files.file(meta.sidecar_name(), meta.sidecar_bytes, &aside),
                 meta.rows,
                 &files.blocks,
             ),
             meta,
+            aside,
             files: Arc::clone(files),
             footer: OnceLock::new(),
             retired: AtomicBool::new(false),

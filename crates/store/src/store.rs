@@ -20,6 +20,7 @@ use heimdall_model::{Batch, Dataset, Target, Tenant};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 
+use crate::aside::DamagedSegment;
 use crate::cold::Cold;
 use crate::decisions::{DecisionCache, Decisions};
 use crate::files::Files;
@@ -153,6 +154,8 @@ pub struct StoreStatus {
     pub cold_bytes: u64,
     /// Why segments cannot be moved there at the moment.
     pub cold_trouble: Option<String>,
+    /// Segments set aside because they are damaged: answers go without their rows.
+    pub damaged: Vec<DamagedSegment>,
     /// Rows not yet in a segment.
     pub memtable_rows: usize,
     /// Bytes of those rows in memory.
@@ -467,6 +470,7 @@ impl Store {
             cold_segments,
             cold_bytes,
             cold_trouble: self.tiers.trouble.lock().clone(),
+            damaged: self.damaged(),
             memtable_rows: rows,
             memtable_bytes: bytes,
             journal_seq: manifest.journal_seq,

@@ -212,7 +212,7 @@ impl Store {
     fn due_for_cold(&self, now: Timestamp) -> Vec<Arc<Segment>> {
         let mut local: Vec<Arc<Segment>> = self.state.read().segments.values().flatten().cloned().collect();
         let mut bytes: u64 = local.iter().map(|segment| segment.meta.local_bytes()).sum();
-        local.retain(|segment| segment.meta.place == Place::Local);
+        local.retain(|segment| segment.meta.place == Place::Local && segment.is_sound());
         local.sort_by_key(|segment| newest(&segment.meta));
         let max = self.config.local_bytes_max;
         local.retain(|segment| {

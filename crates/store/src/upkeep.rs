@@ -194,7 +194,7 @@ impl Store {
         for (table, segments) in &state.segments {
             let mut groups: BTreeMap<(usize, i64), Vec<Arc<Segment>>> = BTreeMap::new();
             let is_open = |meta: &SegmentMeta| meta.place == Place::Local && level(meta) < LEVEL_ROWS.len();
-            for segment in segments.iter().filter(|segment| is_open(&segment.meta)) {
+            for segment in segments.iter().filter(|segment| is_open(&segment.meta) && segment.is_sound()) {
                 let key = (level(&segment.meta), day_of(segment.meta.min));
                 groups.entry(key).or_default().push(Arc::clone(segment));
             }

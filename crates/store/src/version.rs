@@ -95,11 +95,11 @@ pub(crate) fn bounds(batch: &Batch) -> (Timestamp, Timestamp) {
 }
 
 impl State {
-    /// Rows of a table that a reader sees.
+    /// Rows of a table that a reader sees: not those of segments that are set aside.
     fn rows(&self, table: &TableKey) -> u64 {
         let live = self.live.get(table).map_or(0, |memtable: &Memtable| memtable.rows as u64);
         let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.rows_of(table));
-        let segments = self.segments.get(table).into_iter().flatten();
+        let segments = self.segments.get(table).into_iter().flatten().filter(|segment| segment.is_sound());
         live + frozen + segments.map(|segment| segment.meta.rows).sum::<u64>()
     }
 }

@@ -13,6 +13,7 @@ use foldhash::{HashMap, HashMapExt};
 use heimdall_model::time::{NS_PER_DAY, NS_PER_WEEK};
 use heimdall_model::{Dataset, FieldId, Filter, Level, Matcher, Target, Tenant, Timestamp};
 
+use crate::aside::DamagedSegment;
 use crate::memtable::Chunk;
 use crate::prune::{self, Known, Verdict};
 use crate::scan::{ScanError, TimeRange};
@@ -80,6 +81,8 @@ pub struct View {
     pub(crate) segments: Vec<Arc<Segment>>,
     /// Segments of the table.
     pub(crate) segments_total: usize,
+    /// Segments it goes without.
+    pub(crate) missing: Vec<DamagedSegment>,
     pub(crate) declared: Arc<[Target]>,
 }
 
@@ -250,7 +253,8 @@ impl Store {
         let table = TableKey { tenant: tenant.clone(), dataset };
         let (chunks, segments) = self.snapshot(&table);
         let segments_total = segments.len();
-        View { table, chunks, segments, segments_total, declared: Arc::clone(&self.declared) }
+        let (missing, declared) = (Vec::new(), Arc::clone(&self.declared));
+        View { table, chunks, segments, segments_total, missing, declared }
     }
 
     /// What is known of every field of the records in `range`, whole segments and chunks at a time: those that reach

@@ -1,5 +1,6 @@
 //! Files of a real store, damaged in every way a disk damages them: what is opened and asked afterwards is an error that
-//! names the file, or the right answer; never a panic, never a wrong answer, never memory out of proportion.
+//! names the file, the right answer, or to whoever asks for it an answer without the damaged segment that names it; never
+//! a panic, never a wrong answer, never memory out of proportion.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,7 +15,8 @@ use heimdall_model::{
 };
 use heimdall_store::summary::Classes;
 use heimdall_store::{
-    Bin, Control, CountsBy, Order, ScanError, ScanRequest, Store, StoreConfig, StoreError, TimeRange,
+    Bin, Control, CountsBy, DamagedSegment, Order, ScanError, ScanRequest, Store, StoreConfig, StoreError,
+    TimeRange,
 };
 use proptest::prelude::*;
 
@@ -56,7 +58,14 @@ fn batch(seq: u64, rows: usize) -> Batch {
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// The files of a store of six segments, and what it answers.
-static WHOLE: LazyLock<(Files, Vec<String>)> = LazyLock::new(|| {
+struct Whole {
+    files: Files,
+    answers: Vec<String>,
+    /// The rows that pass each filter.
+    rows: Vec<Vec<String>>,
+}
+
+static WHOLE: LazyLock<Whole> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a folder");
     let store = Arc::new(Store::open(Arc::new(OsDisk), dir.path(), config()).expect("opens"));
     let tenant = Tenant::default();
@@ -69,11 +78,13 @@ static WHOLE: LazyLock<(Files, Vec<String>)> = LazyLock::new(|| {
         store.commit_frozen().expect("commits");
     }
     let answers = answers(&store).expect("an undamaged store answers");
+    let (rows, missing) = rows_without_damaged(&store).expect("an undamaged store answers");
+    assert!(missing.is_empty(), "{missing:?}");
     drop(store);
     let mut files = BTreeMap::new();
     collect(dir.path(), dir.path(), &mut files);
     assert!(files.len() >= 14, "segments, sidecars, catalog, detector state, manifests: {:?}", files.keys());
-    (files, answers)
+    Whole { files, answers, rows }
 });
 
 fn collect(root: &Path, dir: &Path, files: &mut Files) {
@@ -92,12 +103,11 @@ fn field(name: &str, test: Test) -> Filter {
     Filter::Test(Target::resolve(Dataset::Logs, name), test)
 }
 
-/// What a store answers to questions that take every way through it, each as a text.
-fn answers(store: &Arc<Store>) -> Result<Vec<String>, ScanError> {
+fn filters() -> [(Filter, TimeRange); 9] {
     let needle = format!("{:032x}", 1_000_003_u128 * 0x9E37_79B9_7F4A_7C15_F39C);
     let middle =
         TimeRange { from: Timestamp(START + 600_000_000_000), to: Timestamp(START + 660_000_000_000) };
-    let filters = [
+    [
         (Filter::All, TimeRange::ALL),
         (Filter::All, middle),
         (field("trace_id", Test::Equals(Literal::new(&needle))), TimeRange::ALL),
@@ -107,19 +117,54 @@ fn answers(store: &Arc<Store>) -> Result<Vec<String>, ScanError> {
         (field("message", Test::Regex("after 1[0-9]+ ms".into())), TimeRange::ALL),
         (field("zone", Test::Equals(Literal::new("z3"))), TimeRange::ALL),
         (field("user_id", Test::Equals(Literal::new("u17"))), TimeRange::ALL),
-    ];
+    ]
+}
+
+fn request(filter: Filter, range: TimeRange) -> ScanRequest {
+    let fields: Vec<FieldId> =
+        vec![logs::SERVICE, logs::MESSAGE, logs::TRACE_ID, logs::USER_ID, logs::ATTRIBUTES];
+    ScanRequest { tenant: Tenant::default(), dataset: Dataset::Logs, range, filter, fields: Some(fields) }
+}
+
+/// The rows that pass each filter, and the segments that were left out for it.
+type WithoutDamaged = (Vec<Vec<String>>, Vec<DamagedSegment>);
+
+/// Asks again without what was found damaged, until there is an answer.
+fn rows_without_damaged(store: &Arc<Store>) -> Result<WithoutDamaged, ScanError> {
+    let control = Control { without_damaged: true, ..Control::default() };
+    loop {
+        let known = store.damaged().len();
+        let found = filters().into_iter().map(|(filter, range)| {
+            let (mut rows, request) = (Vec::new(), request(filter, range));
+            let stats = store.scan(&request, &control, &mut |block| {
+                rows.extend((0..block.rows()).map(|at| row(block, at)));
+                ControlFlow::Continue(())
+            })?;
+            rows.sort_unstable();
+            assert_eq!(store.count(&request, &control)?.0, rows.len() as u64);
+            let (hits, _) = store.search(&request, Order::OldestFirst, 20, &control)?;
+            assert_eq!(hits.len(), rows.len().min(20));
+            Ok::<_, ScanError>((rows, stats.missing))
+        });
+        match found.collect::<Result<Vec<_>, _>>() {
+            Err(ScanError::Store(StoreError::Corrupt { .. })) if store.damaged().len() > known => {}
+            // What later filters found damaged is missing from earlier ones too.
+            Ok(_) if store.damaged().len() > known => {}
+            Err(error) => return Err(error),
+            Ok(found) => {
+                let missing = found.first().map(|(_, missing)| missing.clone()).unwrap_or_default();
+                return Ok((found.into_iter().map(|(rows, _)| rows).collect(), missing));
+            }
+        }
+    }
+}
+
+/// What a store answers to questions that take every way through it, each as a text.
+fn answers(store: &Arc<Store>) -> Result<Vec<String>, ScanError> {
     let control = Control::default();
     let mut answers = Vec::new();
-    for (filter, range) in filters {
-        let fields: Vec<FieldId> =
-            vec![logs::SERVICE, logs::MESSAGE, logs::TRACE_ID, logs::USER_ID, logs::ATTRIBUTES];
-        let request = ScanRequest {
-            tenant: Tenant::default(),
-            dataset: Dataset::Logs,
-            range,
-            filter,
-            fields: Some(fields),
-        };
+    for (filter, range) in filters() {
+        let request = request(filter, range);
         answers.push(store.count(&request, &control)?.0.to_string());
         let (hits, _) = store.search(&request, Order::NewestFirst, 20, &control)?;
         answers.push(hits.iter().map(|hit| row(&hit.block, hit.row)).collect());
@@ -272,15 +317,36 @@ fn check(files: &Files, what: &str) {
         Ok(store) => Arc::new(store),
         Err(error) => return names_a_file(&error, what),
     };
-    match answers(&store) {
+    let answered = answers(&store);
+    check_without_damaged(&store, answered.is_ok(), what);
+    match answered {
         Ok(answers) => {
-            for (given, right) in answers.iter().zip(&WHOLE.1) {
+            for (given, right) in answers.iter().zip(&WHOLE.answers) {
                 assert!(given == right, "{what}: a wrong answer: {given:.300} instead of {right:.300}");
             }
         }
         Err(ScanError::Store(error)) => names_a_file(&error, what),
         Err(other) => panic!("{what}: {other}"),
     }
+}
+
+/// An answer without what is damaged has all rows but those of the segments it names.
+fn check_without_damaged(store: &Arc<Store>, is_whole: bool, what: &str) {
+    let (given, missing) = match rows_without_damaged(store) {
+        Ok(found) => found,
+        Err(ScanError::Store(error)) => return names_a_file(&error, what),
+        Err(other) => panic!("{what}: {other}"),
+    };
+    assert!(missing.iter().all(|damaged| !damaged.file.is_empty() && !damaged.detail.is_empty()), "{what}");
+    assert!(!is_whole || missing.is_empty(), "{what}: {missing:?} is missing from a whole answer");
+    let gone: u64 = missing.iter().map(|damaged| damaged.rows).sum();
+    assert_eq!(given[0].len() as u64 + gone, WHOLE.rows[0].len() as u64, "{what}: rows given and missing");
+    for (given, right) in given.iter().zip(&WHOLE.rows) {
+        assert!(given.iter().all(|row| right.binary_search(row).is_ok()), "{what}: a wrong row");
+    }
+    let known = store.view(&Tenant::default(), Dataset::Logs).without_damaged();
+    assert_eq!((known.rows(), known.missing(TimeRange::ALL).count()), (given[0].len() as u64, missing.len()));
+    assert_eq!(store.status().damaged.len(), missing.len());
 }
 
 fn names_a_file(error: &StoreError, what: &str) {
@@ -300,7 +366,7 @@ proptest! {
         file in any::<prop::sample::Index>(),
         harms in prop::collection::vec(arb_harm(), 1..3),
     ) {
-        let mut files = WHOLE.0.clone();
+        let mut files = WHOLE.files.clone();
         let name = files.keys().nth(file.index(files.len())).expect("there are some").clone();
         harms.iter().for_each(|one| harm(&mut files, &name, one));
         check(&files, &format!("{} {harms:?}", name.display()));
@@ -311,11 +377,41 @@ proptest! {
 fn files_of_equal_form_do_not_stand_in_for_each_other() {
     for kind in ["parquet", "hidx", "json"] {
         let names: Vec<&PathBuf> =
-            WHOLE.0.keys().filter(|name| name.extension().is_some_and(|ext| ext == kind)).collect();
+            WHOLE.files.keys().filter(|name| name.extension().is_some_and(|ext| ext == kind)).collect();
         for with in 1..names.len() {
-            let mut files = WHOLE.0.clone();
+            let mut files = WHOLE.files.clone();
             harm(&mut files, names[0], &Harm::Swap { with });
             check(&files, &format!("{kind} 0 and {with} swapped"));
         }
     }
+}
+
+/// A merge that met a damaged segment was tried again for ever, and no other was done.
+#[test]
+fn upkeep_leaves_a_damaged_segment_alone_and_goes_on() {
+    let mut files = WHOLE.files.clone();
+    let is_parquet = |name: &&PathBuf| name.extension().is_some_and(|ext| ext == "parquet");
+    let name = files.keys().find(is_parquet).expect("there is one").clone();
+    harm(&mut files, &name, &Harm::Flip { at: 20_000, bit: 3 });
+    let dir = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in &files {
+        std::fs::write(dir.path().join(name), bytes).expect("writes");
+    }
+    let store = Arc::new(Store::open(Arc::new(OsDisk), dir.path(), config()).expect("opens"));
+    let upkeep = || store.upkeep(Timestamp(START), &|| ControlFlow::Continue(()));
+    upkeep().expect_err("it meets the damage");
+    assert_eq!(store.damaged().len(), 1);
+    assert_eq!(upkeep().expect("goes on").merged_segments, 5);
+    assert_eq!(store.status().segments, 2);
+    check_without_damaged(&store, false, "after a merge");
+    assert_eq!(
+        std::fs::read(dir.path().join(&name)).expect("is there"),
+        files[&name],
+        "it is left as it was"
+    );
+    let later = Timestamp(START + 400 * 86_400_000_000_000);
+    let config = StoreConfig { retention: Duration::from_secs(86_400), ..config() };
+    drop(store);
+    let store = Store::open(Arc::new(OsDisk), dir.path(), config).expect("opens");
+    assert_eq!(store.retain(later).expect("drops").expired_segments, 2, "retention does not spare it");
 }

@@ -89,6 +89,7 @@ fn publish(store: &Store) {
         metrics::gauge!("store_segments").set(status.segments as f64);
         metrics::gauge!("store_segment_bytes").set(status.segment_bytes as f64);
         metrics::gauge!("store_segment_rows").set(status.segment_rows as f64);
+        metrics::gauge!("store_segments_damaged").set(status.damaged.len() as f64);
         metrics::gauge!("store_templates").set(status.templates as f64);
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
 use heimdall_guard::Scope;
 use heimdall_model::schema::logs;
 use heimdall_model::{Dataset, Filter, Level, Tenant};
 use heimdall_query::{ParseContext, search};
-use heimdall_store::{Control, Order, ScanError, ScanRequest, Store};
+use heimdall_store::{Control, DamagedSegment, Order, ScanError, ScanRequest, Store};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
@@ -41,7 +42,8 @@ pub(crate) struct LogParams {
     to: Option<String>,
 }
 
-/// The latest log records, newest first.
+/// The latest log records, newest first. Records that are missing because their segment is damaged are told in a
+/// `Warning` header each.
 #[utoipa::path(
     get, path = "/logs", tag = "query", params(LogParams),
     responses((status = 200, description = "records by canonical field name", body = Vec<Object>))
@@ -50,14 +52,23 @@ pub(crate) async fn logs(
     State(state): State<AppState>,
     access: Access,
     Params(params): Params<LogParams>,
-) -> Result<Json<Vec<Map<String, Value>>>, Problem> {
+) -> Result<(HeaderMap, Json<Vec<Map<String, Value>>>), Problem> {
     let tenant = access.require(Scope::Read)?;
     let limit = limit(params.limit, LOGS_DEFAULT, QUERY_ROWS_MAX)?;
     let request = request(&state, tenant, &params)?;
     let store = Arc::clone(&state.store);
     let found =
         in_turn(&state, state.limits.query_timeout, move |control| newest(&store, &request, limit, control));
-    found.await?.map(Json).map_err(|error| error::scan(&error))
+    let (records, missing) = found.await?.map_err(|error| error::scan(&error))?;
+    let mut headers = HeaderMap::new();
+    for damaged in missing {
+        let text =
+            damaged.to_string().replace(|c: char| !(' '..='~').contains(&c) || c == '"' || c == '\\', "'");
+        if let Ok(value) = HeaderValue::try_from(format!("199 heimdall \"{text}\"")) {
+            headers.append(header::WARNING, value);
+        }
+    }
+    Ok((headers, Json(records)))
 }
 
 fn request(state: &AppState, tenant: Tenant, params: &LogParams) -> Result<ScanRequest, Problem> {
@@ -96,9 +107,10 @@ fn newest(
     request: &ScanRequest,
     limit: usize,
     control: &Control,
-) -> Result<Vec<Map<String, Value>>, ScanError> {
-    let (hits, _) = store.search(request, Order::NewestFirst, limit, control)?;
-    Ok(hits
+) -> Result<(Vec<Map<String, Value>>, Vec<DamagedSegment>), ScanError> {
+    let control = &Control { without_damaged: true, ..control.clone() };
+    let (hits, stats) = store.search(request, Order::NewestFirst, limit, control)?;
+    let records = hits
         .iter()
         .map(|hit| {
             let mut record = hit.block.to_json(hit.row);
@@ -106,5 +118,6 @@ fn newest(
             put_template(&mut record, template.as_deref());
             record
         })
-        .collect())
+        .collect();
+    Ok((records, stats.missing))
 }

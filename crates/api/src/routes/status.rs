@@ -227,6 +227,14 @@ pub(crate) struct Summary {
     alerts: AlertSummary,
     /// Services, by activity; with a state other than NORMAL first.
     services: Vec<ServiceSummary>,
+    /// Records that are not counted, because their segment is damaged; see `/api/v1/status`.
+    #[serde(skip_serializing_if = "is_zero")]
+    damaged_records: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Counts of records and alerts, rates, and the state of every service.
@@ -244,6 +252,7 @@ pub(crate) async fn summary(State(state): State<AppState>, access: Access) -> Re
 
 fn summarise(state: &AppState, tenant: &Tenant, control: &Control) -> Result<Summary, Problem> {
     let time = state.clock.now();
+    let control = &Control { without_damaged: true, ..control.clone() };
     let window = Window::new(time, state.started_at());
     let mut activity = BTreeMap::new();
     let logs = volume(&state.store, tenant, Dataset::Logs, &window, control, &mut activity)?;
@@ -254,7 +263,10 @@ fn summarise(state: &AppState, tenant: &Tenant, control: &Control) -> Result<Sum
     services
         .sort_by(|a, b| b.state.cmp(&a.state).then(b.records_per_second.total_cmp(&a.records_per_second)));
     services.truncate(SERVICES_MAX);
-    Ok(Summary { time, logs, samples, alerts: alert_summary(state, tenant)?, services })
+    let damaged = state.store.damaged();
+    let ours = damaged.iter().filter(|damaged| damaged.tenant == *tenant);
+    let damaged_records = ours.map(|damaged| damaged.rows).sum();
+    Ok(Summary { time, logs, samples, alerts: alert_summary(state, tenant)?, services, damaged_records })
 }
 
 /// Over which time rates are taken: this minute and the one before, but not before the server started.
@@ -347,6 +359,7 @@ fn volume(
     let by = CountsBy { bin: Some(Bin { span_ns: NS_PER_MINUTE }), service: true, level: true };
     store
         .view(tenant, dataset)
+        .without_damaged()
         .counts(window.services(), by, &mut each)
         .map_err(|error| error::scan(&error.into()))?;
     Ok(Volume { total, per_second: window.per_second(recent) })

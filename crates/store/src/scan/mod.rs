@@ -30,6 +30,7 @@ use heimdall_model::matcher::FilterError;
 use heimdall_model::{Dataset, FieldId, Filter, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::aside::DamagedSegment;
 use crate::block::RowBlock;
 use crate::segment::Place;
 use crate::sidecar::PAGE_ROWS;
@@ -88,6 +89,8 @@ pub struct Control {
     pub deadline: Option<Instant>,
     /// Set by whoever no longer wants the answer.
     pub cancelled: Arc<AtomicBool>,
+    /// Go without segments that are set aside, and tell of them in [`ScanStats::missing`]; otherwise they are an error.
+    pub without_damaged: bool,
     /// Most rows to look at.
     pub rows_scanned_max: Option<u64>,
     /// Where to tell how far the scan is.
@@ -109,6 +112,9 @@ pub struct ScanStats {
     pub rows_matched: u64,
     /// Bytes read from segment files.
     pub bytes_read: u64,
+    /// Segments the answer goes without, because they are damaged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<DamagedSegment>,
 }
 
 impl ScanStats {
@@ -120,6 +126,8 @@ impl ScanStats {
         self.rows_scanned += other.rows_scanned;
         self.rows_matched += other.rows_matched;
         self.bytes_read += other.bytes_read;
+        let more = other.missing.iter().filter(|damaged| !self.missing.contains(damaged));
+        self.missing.extend(more.cloned().collect::<Vec<_>>());
     }
 }
 
@@ -333,13 +341,14 @@ impl Store {
         Ok((count, ScanStats { rows_matched: count, ..scan.stats() }))
     }
 
-    /// What a scan would do, without doing it.
+    /// What a scan would do, without doing it. It would go without segments that are set aside.
     ///
     /// # Errors
     /// The filter does not compile, or a sidecar cannot be read.
     pub fn explain(self: &Arc<Self>, request: &ScanRequest) -> Result<ScanPlan, ScanError> {
-        let view = self.view(&request.tenant, request.dataset);
-        let (all_segments, rows_of_all) = (view.segments.len(), view.rows());
+        let view = self.view(&request.tenant, request.dataset).without_damaged();
+        let damaged = view.missing(request.range).count();
+        let (all_segments, rows_of_all) = (view.segments_total, view.rows());
         let scan = self.begin(view, request, Along::Ids, &Control::default())?;
         let (mut rows, mut bytes, mut cold, mut segments) = (0, 0, 0, 0);
         let mut pages = (0, 0);
@@ -366,6 +375,7 @@ impl Store {
                 format!("memtable: {memtable} rows"),
             ]
             .into_iter()
+            .chain((damaged > 0).then(|| format!("damaged and set aside: {damaged} segments")))
             .chain((cold > 0).then(|| format!("cold tier: up to {cold} bytes")))
             .collect(),
         })

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::lanes::Turns;
 use super::units::Plan;
 use super::{Along, Control, ScanError, ScanRequest, ScanStats, TimeRange};
+use crate::aside::DamagedSegment;
 use crate::candidates::{self, Ask, Candidates, Residue};
 use crate::eval::Predicate;
 use crate::fields::FieldSet;
@@ -42,6 +43,8 @@ pub(super) struct Scan {
     pub bytes_max: usize,
     control: Control,
     segments_total: usize,
+    /// Segments it goes without.
+    missing: Vec<DamagedSegment>,
     bytes_before: u64,
     tally: Tally,
 }
@@ -72,6 +75,8 @@ impl Store {
         control: &Control,
     ) -> Result<Scan, ScanError> {
         let dataset = request.dataset;
+        let view = if control.without_damaged { view.without_damaged() } else { view };
+        let missing = view.missing(request.range).cloned().collect();
         let View { mut chunks, mut segments, segments_total, .. } = view;
         // After the rows: see `decisions`.
         let predicate = self.predicate(request)?;
@@ -93,6 +98,7 @@ impl Store {
             chunks,
             segments,
             segments_total,
+            missing,
         })
     }
 }
@@ -201,6 +207,7 @@ impl Scan {
             rows_scanned: of(&self.tally.rows_scanned),
             rows_matched: of(&self.tally.rows_matched),
             bytes_read: bytes_read(&self.segments).saturating_sub(self.bytes_before),
+            missing: self.missing.clone(),
         }
     }
 }
