@@ -5,10 +5,10 @@
 #   deps.sh test TOOLS   what tests need besides: folder TOOLS receives programs; what cannot be had is named with the
 #                        command that installs it, and the tests that need it skip themselves
 #
-# No service is installed or started: the Prometheus server is unpacked into TOOLS, not installed.
+# No service is installed or started: the Prometheus server is unpacked into TOOLS, not installed, DuckDB likewise.
 set -euo pipefail
 
-readonly RUST_MIN=1.95
+readonly RUST_MIN=1.95 DUCKDB=2.0.1
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -75,6 +75,22 @@ unpack() (
     apt-get download "$1" >/dev/null 2>&1 && dpkg-deb -x ./*.deb "$TOOLS"
 )
 
+# A Python with DuckDB in a folder of its own, which reads exports as a user would.
+need_duckdb() {
+    local bin=$TOOLS/usr/bin/python-duckdb
+    [ -x "$bin" ] && return
+    if has python3; then
+        say "installing DuckDB $DUCKDB for Python into $TOOLS"
+        if python3 -m venv "$TOOLS/duckdb" >/dev/null 2>&1 &&
+            "$TOOLS/duckdb/bin/pip" install -q "duckdb==$DUCKDB" >/dev/null 2>&1; then
+            mkdir -p "$TOOLS/usr/bin"
+            printf '#!/bin/sh\nexec "%s" "$@"\n' "$TOOLS/duckdb/bin/python" >"$bin"
+            chmod 755 "$bin"
+        fi
+    fi
+    [ -x "$bin" ] || say "DuckDB is missing, tests that need it are skipped; run: pip install duckdb"
+}
+
 check_rust
 check_compiler
 if [ "${1:-build}" = test ]; then
@@ -83,4 +99,5 @@ if [ "${1:-build}" = test ]; then
     need curl curl
     need unshare util-linux
     need_prometheus
+    need_duckdb
 fi

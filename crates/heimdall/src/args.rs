@@ -428,6 +428,41 @@ pub(crate) enum StorageCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Read every byte of the journal and of all segments, and name what is damaged; exit code 1 when something is
+    Verify {
+        /// One JSON object a line for each damaged file
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Write records as one Parquet file that any program reads
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// File to write; it must not be there yet
+    pub out: PathBuf,
+    /// Filter part of a search line; all records when left out
+    pub filter: Option<String>,
+    /// `logs` or `metrics`
+    #[arg(long, default_value = "logs")]
+    pub dataset: String,
+    /// Whose records
+    #[arg(long, default_value = "default")]
+    pub tenant: String,
+    /// Begin at this time (RFC 3339, epoch, or now-15m)
+    #[arg(long)]
+    pub from: Option<String>,
+    /// End before this time
+    #[arg(long)]
+    pub to: Option<String>,
+    /// Leave out segments that are damaged, and say which
+    #[arg(long)]
+    pub without_damaged: bool,
+    #[command(flatten)]
+    pub folder: Folder,
 }
 
 /// A data folder in which no server runs.

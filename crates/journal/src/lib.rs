@@ -20,6 +20,7 @@ mod reader;
 mod scan;
 mod shared;
 mod telemetry;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -29,3 +30,4 @@ pub use config::Config;
 pub use error::JournalError;
 pub use journal::{Append, Appended, Journal, Status};
 pub use reader::{Frame, Reader};
+pub use verify::{VerifiedFile, verify};

@@ -71,7 +71,7 @@ fn check_writable(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError> {
     disk.remove(&probe).map_err(JournalError::io("delete", &probe))
 }
 
-fn list(disk: &dyn Disk, dir: &Path) -> Result<VecDeque<FileInfo>, JournalError> {
+pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<VecDeque<FileInfo>, JournalError> {
     let names = disk.list(dir).map_err(JournalError::io("list", dir))?;
     let mut files = VecDeque::new();
     for name in names {

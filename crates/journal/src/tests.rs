@@ -607,3 +607,41 @@ async fn an_append_waits_for_a_reader_that_is_behind() {
     let appended = (&mut waiting).await.expect("no panic").expect("appended");
     assert_eq!(appended, Appended::Durable { seq: 3 });
 }
+
+/// Every changed byte of a journal is found, in the file and at or before the place where it is; a torn end is no damage.
+#[test]
+fn verification_finds_every_changed_byte() {
+    let disk = ForgetfulDisk::default();
+    let (journal, _reader) = start(small_files(), &disk);
+    for text in ["aaaa", "bbbb", "cccc", "dddd", "eeee"] {
+        put(&journal, text).expect("appended");
+    }
+    drop((journal, _reader));
+    let look = |disk: &ForgetfulDisk| {
+        let mut files = Vec::new();
+        crate::verify(disk, std::path::Path::new("/j"), &mut |file| files.push(file)).expect("lists");
+        files
+    };
+    let whole = look(&disk);
+    assert!(whole.len() > 1 && whole.iter().all(|file| file.damage.is_none() && file.torn_bytes == 0));
+    assert_eq!(whole.last().and_then(|file| file.last_seq), Some(5));
+    for (index, file) in whole.iter().enumerate() {
+        for at in 0..usize::try_from(file.bytes).expect("small") {
+            let disk = disk.fork();
+            disk.edit(&file.path, |bytes| bytes[at] ^= 4);
+            let found = look(&disk);
+            assert_eq!(found.len(), whole.len());
+            for (other, found) in found.iter().enumerate() {
+                let is_found = found.damage.is_some() || found.torn_bytes > 0;
+                assert_eq!(is_found, other == index, "byte {at} of {}: {found:?}", file.path.display());
+                if let Some(JournalError::Corrupt { file, offset, .. }) = &found.damage {
+                    assert!(*file == found.path && *offset <= at as u64, "{at}: {found:?}");
+                }
+            }
+        }
+    }
+    let last = whole.last().expect("there are files");
+    disk.edit(&last.path, |bytes| bytes.truncate(bytes.len() - 3));
+    let torn = look(&disk).pop().expect("there are files");
+    assert!(torn.damage.is_none() && torn.torn_bytes > 0, "{torn:?}");
+}

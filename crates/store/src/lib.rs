@@ -11,6 +11,7 @@
 //!   [`view`]: what that answers
 //! - [`erase`]: rows that pass a filter leave every segment
 //! - [`aside`]: segments that are found damaged
+//! - [`verify`]: every byte of all files looked at; [`export`]: rows as a Parquet file for other programs
 //! - [`upkeep`]: retention by time and size, compaction of small segments; [`tiers`], [`cold`]: old ones move to an object
 //!   store
 //!
@@ -24,6 +25,7 @@ mod cold;
 mod decisions;
 mod erase;
 mod eval;
+mod export;
 mod fields;
 mod files;
 mod manifest;
@@ -40,6 +42,7 @@ pub mod summary;
 pub mod template;
 mod tiers;
 mod upkeep;
+mod verify;
 mod version;
 mod view;
 
@@ -47,6 +50,7 @@ pub use aside::DamagedSegment;
 pub use block::{Codes, RowBlock};
 pub use cold::Cold;
 pub use erase::{EraseReport, ErasedSegment, UNHURRIED};
+pub use export::ExportError;
 pub use scan::{
     Along, Control, EachHits, Hit, Order, Progress, RowStream, SEARCH_BYTES_MAX, ScanError, ScanPlan,
     ScanRequest, ScanStats, TimeRange, Wanted,
@@ -54,6 +58,7 @@ pub use scan::{
 pub use store::{Store, StoreConfig, StoreError, StoreStatus};
 pub use tiers::{SegmentInfo, Tier};
 pub use upkeep::{Pace, UpkeepReport};
+pub use verify::{VerifiedFile, verify};
 pub use version::DataVersion;
 pub use view::{
     Bin, CountVisitor, CountsBy, Covered, Cubes, Extent, FieldStatistics, ServiceLatency, SummaryExtent,

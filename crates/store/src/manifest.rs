@@ -106,6 +106,11 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Where it is, in `root`.
+    pub(crate) fn path(&self, root: &Path) -> PathBuf {
+        path_of(root, self.number)
+    }
+
     /// Makes this the manifest of `root`. On return it is durable.
     pub(crate) fn commit(&self, disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
         let body = self.to_json().map_err(|error| StoreError::Encode { detail: error.to_string() })?;

@@ -277,6 +277,11 @@ impl Segment {
         self.parquet.path()
     }
 
+    /// Its Parquet file, unchecked.
+    pub(crate) fn parquet(&self) -> &RangeFile {
+        &self.parquet
+    }
+
     /// Lets the Parquet file in the folder go with the last reader: the manifest says that it is elsewhere.
     pub(crate) fn move_away(&self) {
         self.moved.store(true, Ordering::Relaxed);

@@ -648,7 +648,7 @@ fn named(file: String, bytes: &[u8]) -> NamedFile {
     NamedFile { file, crc32c: crc32c::crc32c(bytes) }
 }
 
-fn read_named(disk: &dyn Disk, root: &Path, file: &NamedFile) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn read_named(disk: &dyn Disk, root: &Path, file: &NamedFile) -> Result<Vec<u8>, StoreError> {
     let path = root.join(&file.file);
     let bytes = segment::read_whole(disk, &path)?;
     if crc32c::crc32c(&bytes) != file.crc32c {

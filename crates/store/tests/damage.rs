@@ -16,7 +16,7 @@ use heimdall_model::{
 use heimdall_store::summary::Classes;
 use heimdall_store::{
     Bin, Control, CountsBy, DamagedSegment, Order, ScanError, ScanRequest, Store, StoreConfig, StoreError,
-    TimeRange,
+    TimeRange, verify,
 };
 use proptest::prelude::*;
 
@@ -313,6 +313,7 @@ fn check(files: &Files, what: &str) {
         std::fs::create_dir_all(path.parent().expect("has one")).expect("makes");
         std::fs::write(path, bytes).expect("writes");
     }
+    check_verify(dir.path(), files, what);
     let store = match Store::open(Arc::new(OsDisk), dir.path(), config()) {
         Ok(store) => Arc::new(store),
         Err(error) => return names_a_file(&error, what),
@@ -328,6 +329,37 @@ fn check(files: &Files, what: &str) {
         Err(ScanError::Store(error)) => names_a_file(&error, what),
         Err(other) => panic!("{what}: {other}"),
     }
+}
+
+/// Verification names every file of the newest manifest that is not as it was, and no other.
+fn check_verify(root: &Path, files: &Files, what: &str) {
+    let (mut damaged, mut seen) = (Vec::new(), Vec::new());
+    let verified = verify(Arc::new(OsDisk), root, None, &mut |file| {
+        let name = file.path.strip_prefix(root).expect("below it").to_owned();
+        if let Some(error) = &file.damage {
+            names_a_file(error, what);
+            damaged.push(name.clone());
+        }
+        seen.push(name);
+    });
+    verified.expect("looks at all files");
+    let newest = files.keys().filter(|name| name.extension().is_some_and(|ext| ext == "json")).max();
+    for (name, bytes) in files {
+        let is_changed = *bytes != WHOLE.files[name];
+        let is_manifest = Some(name) == newest;
+        // White space at the end of a manifest means nothing; and a damaged one tells of no other file.
+        if is_manifest && bytes.trim_ascii_end() == WHOLE.files[name].trim_ascii_end() {
+            continue;
+        }
+        if seen.contains(name) {
+            assert_eq!(is_changed, damaged.contains(name), "{what}: {}", name.display());
+        }
+        assert!(!is_manifest || is_changed == damaged.contains(name), "{what}: {}", name.display());
+    }
+    let all =
+        files.len() - files.keys().filter(|name| name.to_string_lossy().contains("manifest")).count() + 1;
+    let is_stopped = newest.is_some_and(|newest| damaged.contains(newest));
+    assert!(is_stopped || seen.len() == all, "{what}: {seen:?}");
 }
 
 /// An answer without what is damaged has all rows but those of the segments it names.

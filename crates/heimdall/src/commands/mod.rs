@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 pub(crate) mod batch;
 pub(crate) mod bench;
 pub(crate) mod demo;
+pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 pub(crate) mod rules;
@@ -14,6 +15,7 @@ pub(crate) mod status;
 pub(crate) mod storage;
 pub(crate) mod tail;
 pub(crate) mod token;
+pub(crate) mod verify;
 pub(crate) mod watch;
 
 use std::io::{ErrorKind, Write};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use heimdall_journal::disk::{Disk, DiskLock, OsDisk};
+use heimdall_journal::disk::{DiskLock, OsDisk};
 use heimdall_store::{Store, StoreStatus};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use super::say;
 use super::serve::load;
 use crate::args::{Folder, ServeArgs, StorageCommand};
 use crate::client::Client;
+use crate::config::Config;
 use crate::server::{lock, store_config};
 use crate::show;
 
@@ -30,6 +31,29 @@ pub(crate) async fn run(command: StorageCommand) -> Result<()> {
             let report = client.json(client.request(Method::POST, "/api/v1/erase").json(&body)).await?;
             show_erased(&report, json)
         }
+        StorageCommand::Verify { json, folder } => {
+            tokio::task::spawn_blocking(move || super::verify::run(&folder, json)).await?
+        }
+        StorageCommand::Export(args) => tokio::task::spawn_blocking(move || super::export::run(&args)).await?,
+    }
+}
+
+/// A data folder nobody else has.
+pub(crate) struct Locked {
+    pub config: Config,
+    pub lock: DiskLock,
+}
+
+impl Locked {
+    pub(crate) fn new(folder: &Folder) -> Result<Locked> {
+        let Folder { config, data_dir } = folder.clone();
+        let config = load(&ServeArgs { config, data_dir, ..ServeArgs::default() })?.config;
+        let dir = &config.server.data_dir;
+        if !dir.join("store").is_dir() {
+            bail!("`{}` is not a data folder: it has no `store`", dir.display());
+        }
+        let lock = lock(&OsDisk, dir).context("stop the server first: this needs the folder for itself")?;
+        Ok(Locked { config, lock })
     }
 }
 
@@ -60,28 +84,23 @@ fn show_erased(report: &Value, as_json: bool) -> Result<()> {
 }
 
 /// A store nobody else has.
-struct Opened {
-    store: Store,
-    _lock: DiskLock,
+pub(crate) struct Opened {
+    pub store: Store,
+    pub config: Config,
+    pub lock: DiskLock,
 }
 
 impl Opened {
-    fn new(folder: &Folder) -> Result<Opened> {
-        let Folder { config, data_dir } = folder.clone();
-        let config = load(&ServeArgs { config, data_dir, ..ServeArgs::default() })?.config;
+    pub(crate) fn new(folder: &Folder) -> Result<Opened> {
+        let Locked { config, lock } = Locked::new(folder)?;
         let root = config.server.data_dir.join("store");
-        if !root.is_dir() {
-            bail!("`{}` is not a data folder: it has no `store`", config.server.data_dir.display());
-        }
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        let lock = lock(disk.as_ref(), &config.server.data_dir)?;
-        let store = Store::open(disk, &root, store_config(&config)?).context("could not open the store")?;
-        Ok(Opened { store, _lock: lock })
+        let store = Store::open(Arc::new(OsDisk), &root, store_config(&config)?);
+        Ok(Opened { store: store.context("could not open the store")?, config, lock })
     }
 }
 
 fn compact(folder: &Folder, quiet: bool) -> Result<()> {
-    let Opened { store, _lock } = Opened::new(folder)?;
+    let Opened { store, lock: _lock, .. } = Opened::new(folder)?;
     let (before, started) = (store.status(), Instant::now());
     let merged = store.compact_all(&|| ControlFlow::Continue(()), &mut |merged| {
         if !quiet {

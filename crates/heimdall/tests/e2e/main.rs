@@ -5,6 +5,7 @@
 mod access;
 mod alerts;
 mod cli;
+mod export;
 mod hostile;
 mod ingest;
 mod lifecycle;

@@ -251,6 +251,28 @@ impl SidecarFile {
         self.file.bytes_read()
     }
 
+    /// The file, unchecked.
+    pub(crate) fn file(&self) -> &RangeFile {
+        &self.file
+    }
+
+    /// Reads every block, as far as the first one that is damaged.
+    pub(crate) fn first_damage(&self) -> Result<(), StoreError> {
+        for entry in self.directory()? {
+            if entry.form == Form::Cells {
+                let cells = Cells { sidecar: self, entry: *entry };
+                let count = u32::try_from(entry.body_bytes / CELL_BYTES).unwrap_or(u32::MAX);
+                let mut buffer = [0; CELL_BYTES];
+                for number in 0..count {
+                    cells.read(number, &mut buffer)?;
+                }
+            } else {
+                self.content(entry)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The run directory.
     pub(crate) fn runs(&self) -> Result<Arc<RunDirectory>, StoreError> {
         self.required()
