@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use heimdall_alert::WebhookUrl;
 use heimdall_detect::{DetectConfig, Period};
+use heimdall_model::{Dataset, Tenant};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
@@ -208,6 +209,15 @@ pub(crate) struct StoreConfig {
     pub retention: Period,
     /// Bytes of all segments above which the oldest are dropped; 0 is no limit. Default 0.
     pub retention_bytes: Size,
+    /// Records that are kept for another time than `retention`, as a list of `[[store.policies]]`: `keep` (`0s` for ever), and
+    /// any of the conditions `tenant`, `dataset`, `classification` (public, internal, confidential, restricted) and
+    /// `retention_policy` (the name in the record's field). The first one whose conditions a record meets holds for it. At
+    /// most 64. Default none.
+    pub policies: Vec<PolicyConfig>,
+    /// Free space of the data folder's disk below which old segments leave it: to the cold tier where there is one, else
+    /// those whose time is over soonest are dropped, but none that took a record within a day. 0 drops none. Default
+    /// `256MiB`: above `journal.disk_reserve`, at which intake is refused.
+    pub disk_reserve: Size,
     /// Where old segments go: a folder (relative to `server.data_dir`), `file:///folder`, or `s3://bucket/prefix` in a build with
     /// the feature `cloud`, with key, region and endpoint from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
     /// `AWS_ENDPOINT`. What is known about them stays in the data folder. Default none: all stay there.
@@ -238,6 +248,8 @@ impl Default for StoreConfig {
         StoreConfig {
             retention: Period::hours(24 * 365),
             retention_bytes: Size(0),
+            policies: Vec::new(),
+            disk_reserve: Size(256 << 20),
             cold_url: None,
             cold_after: Period::hours(24 * 30),
             local_bytes_max: Size(0),
@@ -246,6 +258,47 @@ impl Default for StoreConfig {
             flush_age: Period::seconds(60),
             cube_fields: heimdall_store::StoreConfig::default().cube_fields,
             sidecar_cache_bytes: Size(256 << 20),
+        }
+    }
+}
+
+/// How long some records are kept; a condition that is absent is met by all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PolicyConfig {
+    /// From event time or arrival, whichever is later; `0s` is for ever.
+    pub keep: Period,
+    /// Whose records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
+    /// `logs` or `metrics`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<Dataset>,
+    /// Class of log records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classification: Option<Class>,
+    /// Policy that log records name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_policy: Option<String>,
+}
+
+/// Class of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Class {
+    Public,
+    Internal,
+    Confidential,
+    Restricted,
+}
+
+impl Class {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Class::Public => "public",
+            Class::Internal => "internal",
+            Class::Confidential => "confidential",
+            Class::Restricted => "restricted",
         }
     }
 }
@@ -389,6 +442,13 @@ pub(crate) fn load(
         origins: distinct(&origins),
         detail: format!("detect.{error}"),
     })?;
+    let (policies, max) = (config.store.policies.len(), heimdall_store::POLICIES_MAX);
+    if policies > max {
+        return Err(ConfigError::Invalid {
+            origins: origins.get("store.policies").cloned().unwrap_or_default(),
+            detail: format!("store.policies: {policies} are more than {max}"),
+        });
+    }
     let webhook = &mut config.alerts.slack_webhook_url;
     webhook.take_if(|url| url.trim().is_empty());
     webhook.as_deref().map(WebhookUrl::parse).transpose().map_err(|error| ConfigError::Invalid {
@@ -525,6 +585,28 @@ mod tests {
         assert!(printed.contains("timeout = \"7s\"  # flag"), "{printed}");
         assert!(!printed.contains("secret\""), "{printed}");
         assert!(printed.parse::<Table>().is_ok(), "what is printed can be read again");
+    }
+
+    #[test]
+    fn retention_policies_are_a_list_of_tables() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("h.toml");
+        let load = |text: &str| {
+            std::fs::write(&file, text).expect("writes");
+            load(Some(&file), &[], Vec::new())
+        };
+        let policies = "[[store.policies]]\nkeep = \"7d\"\ntenant = \"acme\"\nclassification = \"public\"\n\n\
+            [[store.policies]]\nkeep = \"0s\"\nretention_policy = \"pci\"\n";
+        let loaded = load(policies).expect("loads");
+        let [public, pci] = loaded.config.store.policies.as_slice() else { panic!("two policies") };
+        assert_eq!((public.keep, public.classification), (Period::hours(24 * 7), Some(Class::Public)));
+        assert_eq!((pci.tenant.as_ref(), pci.retention_policy.as_deref()), (None, Some("pci")));
+        let printed: Table = loaded.print().parse().expect("what is printed can be read again");
+        assert_eq!(printed["store"]["policies"].as_array().map(Vec::len), Some(2));
+        let wrong = load("[[store.policies]]\nkeep = \"7d\"\nclass = \"public\"\n").expect_err("unknown");
+        assert!(wrong.to_string().contains("class"), "{wrong}");
+        let many = "[[store.policies]]\nkeep = \"7d\"\n".repeat(65);
+        assert!(load(&many).expect_err("too many").to_string().contains("more than 64"));
     }
 
     #[test]

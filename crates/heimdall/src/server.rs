@@ -33,7 +33,7 @@ use heimdall_metastore::Metastore;
 use heimdall_model::{Clock, SystemClock};
 use heimdall_query::{Engine, RunLimits};
 use heimdall_sql::{SqlConfig, SqlEngine};
-use heimdall_store::{Cold, Store, StoreError};
+use heimdall_store::{Cold, RetentionPolicy, Store, StoreError};
 use heimdall_stream::{Command, Parts as StreamParts, Stream, StreamConfig, Tail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
@@ -43,7 +43,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ServerConfig};
+use crate::config::{Config, PolicyConfig, ServerConfig};
 use crate::herald::Herald;
 use crate::{rule_files, telemetry};
 
@@ -304,6 +304,8 @@ pub(crate) fn store_config(config: &Config) -> Result<heimdall_store::StoreConfi
         flush_age: duration(config.store.flush_age),
         retention: duration(config.store.retention),
         retention_bytes: config.store.retention_bytes.0,
+        policies: config.store.policies.iter().map(policy).collect(),
+        disk_reserve_bytes: config.store.disk_reserve.0,
         cold: config.store.cold_url.as_ref().map(cold).transpose()?,
         cold_after: duration(config.store.cold_after),
         local_bytes_max: config.store.local_bytes_max.0,
@@ -311,6 +313,12 @@ pub(crate) fn store_config(config: &Config) -> Result<heimdall_store::StoreConfi
         sidecar_cache_bytes: config.store.sidecar_cache_bytes.usize(),
         ..heimdall_store::StoreConfig::default()
     })
+}
+
+fn policy(config: &PolicyConfig) -> RetentionPolicy {
+    let PolicyConfig { keep, tenant, dataset, classification, retention_policy } = config.clone();
+    let classification = classification.map(|class| class.as_str().to_owned());
+    RetentionPolicy { tenant, dataset, classification, retention_policy, keep: duration(keep) }
 }
 
 fn stream_config(config: &Config) -> StreamConfig {

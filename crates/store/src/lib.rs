@@ -12,8 +12,8 @@
 //! - [`erase`]: rows that pass a filter leave every segment
 //! - [`aside`]: segments that are found damaged
 //! - [`verify`]: every byte of all files looked at; [`export`]: rows as a Parquet file for other programs
-//! - [`upkeep`]: retention by time and size, compaction of small segments; [`tiers`], [`cold`]: old ones move to an object
-//!   store
+//! - [`retention`]: how long records are kept, and what goes when space runs out; [`upkeep`]: compaction of small segments;
+//!   [`tiers`], [`cold`]: old ones move to an object store
 //!
 //! Knows nothing of protocols, languages or alerts. Formats: docs/formats/segment.md, manifest.md, templates.md.
 
@@ -33,6 +33,7 @@ mod memtable;
 mod merge;
 mod pages;
 mod prune;
+mod retention;
 mod scan;
 mod segment;
 mod sidecar;
@@ -51,6 +52,7 @@ pub use block::{Codes, RowBlock};
 pub use cold::Cold;
 pub use erase::{EraseReport, ErasedSegment, UNHURRIED};
 pub use export::ExportError;
+pub use retention::{POLICIES_MAX, RetentionPolicy, SHED_AGE_MIN};
 pub use scan::{
     Along, Control, EachHits, Hit, Order, Progress, RowStream, SEARCH_BYTES_MAX, ScanError, ScanPlan,
     ScanRequest, ScanStats, TimeRange, Wanted,

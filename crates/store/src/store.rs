@@ -26,6 +26,7 @@ use crate::decisions::{DecisionCache, Decisions};
 use crate::files::Files;
 use crate::manifest::{CatalogFile, Manifest, NamedFile};
 use crate::memtable::{Chunk, Memtable};
+use crate::retention::{POLICIES_MAX, RetentionPolicy, Trimmed};
 use crate::scan::Turns;
 use crate::segment::{self, Place, SEGMENT_ROWS_MAX, Segment, SegmentMeta, TableKey};
 use crate::summary::CUBE_FIELDS_MAX;
@@ -52,6 +53,13 @@ pub struct StoreConfig {
     pub cold_after: Duration,
     /// Bytes of files in the folder above which the oldest segments go there earlier; zero is no limit.
     pub local_bytes_max: u64,
+    /// Records that are kept for another time: the first policy that fits a record holds. At most [`POLICIES_MAX`]; the rest
+    /// is ignored.
+    ///
+    /// [`POLICIES_MAX`]: crate::POLICIES_MAX
+    pub policies: Vec<RetentionPolicy>,
+    /// Free space of the folder's disk below which segments leave it, those whose time is over soonest first; zero is none.
+    pub disk_reserve_bytes: u64,
     /// Bytes of decoded rows a merge of segments may hold.
     pub compact_memory_bytes: u64,
     /// Time without arrivals after which what is left of a day is merged for good, and large segments are.
@@ -77,6 +85,8 @@ impl Default for StoreConfig {
             flush_age: Duration::from_secs(60),
             retention: Duration::from_secs(30 * 86_400),
             retention_bytes: 0,
+            policies: Vec::new(),
+            disk_reserve_bytes: 0,
             cold: None,
             cold_after: Duration::from_secs(30 * 86_400),
             local_bytes_max: 0,
@@ -212,6 +222,8 @@ pub struct Store {
     pub(crate) manifest: Mutex<Manifest>,
     /// Held by whoever replaces segments: merges, retention. Flushes only add some.
     pub(crate) upkeep: Mutex<()>,
+    /// What policies have been applied to.
+    pub(crate) trimmed: Trimmed,
     catalogs: Mutex<BTreeMap<Tenant, Catalog>>,
     decisions: DecisionCache,
     pub(crate) turns: Arc<Turns>,
@@ -230,7 +242,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] names the file: the folder cannot be used, or a file the manifest names is missing or damaged.
-    pub fn open(disk: Arc<dyn Disk>, root: &Path, config: StoreConfig) -> Result<Store, StoreError> {
+    pub fn open(disk: Arc<dyn Disk>, root: &Path, mut config: StoreConfig) -> Result<Store, StoreError> {
+        config.policies.truncate(POLICIES_MAX);
         disk.create_dir_all(root).map_err(|source| StoreError::io(root, source))?;
         let manifest = Manifest::load(disk.as_ref(), root)?;
         let present = remove_orphans(disk.as_ref(), root, &manifest)?;
@@ -267,6 +280,7 @@ impl Store {
             state: RwLock::new(state),
             manifest: Mutex::new(manifest),
             upkeep: Mutex::default(),
+            trimmed: Trimmed::default(),
             catalogs: Mutex::new(catalogs),
             decisions: DecisionCache::default(),
         })

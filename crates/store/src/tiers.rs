@@ -23,9 +23,10 @@ use serde::Serialize;
 use crate::checksums::CHUNK_BYTES;
 use crate::cold::Cold;
 use crate::manifest::Manifest;
+use crate::retention::newest;
 use crate::segment::{Place, Segment, SegmentMeta, write_whole};
 use crate::store::{Store, StoreError};
-use crate::upkeep::{Pace, level, newest};
+use crate::upkeep::{Pace, level};
 
 /// How long a segment counts as hot.
 const HOT_FOR: Duration = Duration::from_secs(7 * 86_400);
@@ -214,7 +215,13 @@ impl Store {
         let mut bytes: u64 = local.iter().map(|segment| segment.meta.local_bytes()).sum();
         local.retain(|segment| segment.meta.place == Place::Local && segment.is_sound());
         local.sort_by_key(|segment| newest(&segment.meta));
-        let max = self.config.local_bytes_max;
+        let mut max = self.config.local_bytes_max;
+        // A disk that is nearly full is as one that is too small.
+        let lacking = self.disk_bytes_lacking();
+        if lacking > 0 {
+            let room = bytes.saturating_sub(lacking).max(1);
+            max = if max == 0 { room } else { max.min(room) };
+        }
         local.retain(|segment| {
             let is_settled = is_past(&segment.meta, self.config.settle_age, now);
             let is_due =

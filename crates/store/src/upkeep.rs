@@ -1,12 +1,10 @@
-//! Upkeep: retention by time and size, and merging of small segments; then what is old moves on (see `tiers`).
+//! Upkeep: what is too old goes (see `retention`), small segments are merged; then what is old moves on (see `tiers`).
 //!
 //! Invariants:
-//! - a record is kept for the retention time from its event time or its arrival, whichever is later;
-//! - nothing is removed before the manifest that no longer names it is durable;
 //! - a merge changes which files hold rows, never which rows there are;
 //! - one at a time replaces segments (`Store::upkeep`); flushes go on meanwhile.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -15,9 +13,7 @@ use serde::Serialize;
 
 use crate::block::RowBlock;
 use crate::merge::merge;
-use crate::segment::{
-    COMPACTED_ROWS_MAX, DAY_NS, Place, Segment, SegmentMeta, SegmentWriter, TableKey, day_of,
-};
+use crate::segment::{COMPACTED_ROWS_MAX, Place, Segment, SegmentMeta, SegmentWriter, TableKey, day_of};
 use crate::store::{Attempt, Store, StoreError};
 
 /// Segments of a level that are merged while more may come.
@@ -36,7 +32,7 @@ pub type Pace<'a> = dyn Fn() -> ControlFlow<()> + 'a;
 pub struct UpkeepReport {
     /// Segments dropped because the retention of all their records is over.
     pub expired_segments: usize,
-    /// Segments dropped, oldest first, to get below the size limit.
+    /// Segments dropped to get below the size limit, or to make room on a full disk.
     pub shed_segments: usize,
     /// Rows in the dropped segments.
     pub dropped_rows: u64,
@@ -44,12 +40,6 @@ pub struct UpkeepReport {
     pub merged_segments: usize,
     /// Segments moved to the cold tier.
     pub cold_segments: usize,
-}
-
-/// From when a segment's retention counts: its last arrival, or its newest event time when that is later by a clock's
-/// usual error. A clock that is years ahead must not keep a segment for years.
-pub(crate) fn newest(meta: &SegmentMeta) -> Timestamp {
-    meta.arrived.max(meta.max.min(meta.arrived.saturating_add_ns(DAY_NS)))
 }
 
 pub(crate) fn level(meta: &SegmentMeta) -> usize {
@@ -86,48 +76,6 @@ impl Store {
                 merged => each(merged),
             }
         }
-    }
-
-    /// Drops what retention no longer keeps; nothing while other upkeep is under way, which does it anyhow.
-    ///
-    /// # Errors
-    /// The manifest could not be written; nothing has changed then.
-    pub fn retain(&self, now: Timestamp) -> Result<UpkeepReport, StoreError> {
-        self.upkeep.try_lock().map_or_else(|| Ok(UpkeepReport::default()), |_alone| self.drop_expired(now))
-    }
-
-    fn drop_expired(&self, now: Timestamp) -> Result<UpkeepReport, StoreError> {
-        let mut report = UpkeepReport::default();
-        let metas = self.metas();
-        let expired = |meta: &&SegmentMeta| {
-            let age = now.0.saturating_sub(newest(meta).0);
-            let keep = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
-            keep > 0 && age > keep
-        };
-        let mut dropped: HashSet<u64> = metas.iter().filter(expired).map(|meta| meta.id).collect();
-        report.expired_segments = dropped.len();
-        if self.config.retention_bytes > 0 {
-            let mut kept: Vec<&SegmentMeta> =
-                metas.iter().filter(|meta| !dropped.contains(&meta.id)).collect();
-            kept.sort_by_key(|meta| newest(meta));
-            let mut bytes: u64 = kept.iter().map(|meta| meta.bytes + meta.sidecar_bytes).sum();
-            for meta in kept {
-                if bytes <= self.config.retention_bytes {
-                    break;
-                }
-                bytes -= meta.bytes + meta.sidecar_bytes;
-                dropped.insert(meta.id);
-                report.shed_segments += 1;
-            }
-        }
-        if !dropped.is_empty() {
-            report.dropped_rows =
-                metas.iter().filter(|meta| dropped.contains(&meta.id)).map(|meta| meta.rows).sum();
-            Attempt::new(self).commit(&dropped)?;
-            metrics::counter!("store_rows_dropped_total", "reason" => "retention")
-                .increment(report.dropped_rows);
-        }
-        Ok(report)
     }
 
     fn compact(&self, now: Timestamp, pace: &Pace<'_>) -> Result<usize, StoreError> {

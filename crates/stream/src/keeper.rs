@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use heimdall_journal::Journal;
 use heimdall_model::Clock;
-use heimdall_store::{Store, StoreError};
+use heimdall_store::{ScanError, Store, StoreError};
 
 use crate::stream::{PanicGuard, Shared};
 
@@ -127,8 +127,26 @@ impl Upkeep {
         if self.shared.is_stopping() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// One round; returns the segments it merged.
+    /// One round; returns how many segments it rewrote.
     fn round(&self) -> usize {
+        let merged = self.keep();
+        if merged > 0 { merged } else { self.trim() }
+    }
+
+    /// Removes records whose time is over from one segment.
+    fn trim(&self) -> usize {
+        match self.store.trim(self.clock.now(), &|| self.pace()) {
+            Ok(trimmed) => trimmed,
+            Err(ScanError::Cancelled) => 0,
+            Err(error) => {
+                tracing::error!(%error, "records whose time is over could not be dropped; it is tried again");
+                0
+            }
+        }
+    }
+
+    /// Drops, merges and moves segments; returns how many it merged.
+    fn keep(&self) -> usize {
         match self.store.upkeep(self.clock.now(), &|| self.pace()) {
             Ok(report) if report == heimdall_store::UpkeepReport::default() => 0,
             Ok(report) => {

@@ -34,7 +34,9 @@ pub(crate) async fn run(command: StorageCommand) -> Result<()> {
         StorageCommand::Verify { json, folder } => {
             tokio::task::spawn_blocking(move || super::verify::run(&folder, json)).await?
         }
-        StorageCommand::Export(args) => tokio::task::spawn_blocking(move || super::export::run(&args)).await?,
+        StorageCommand::Export(args) => {
+            tokio::task::spawn_blocking(move || super::export::run(&args)).await?
+        }
     }
 }
 
