@@ -398,6 +398,17 @@ pub(crate) enum DetectSource {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StorageCommand {
+    /// List segments: of a data folder, or without --data-dir those of your tenant in a running server
+    Ls {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        /// Data folder to read; a server may be running in it
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Merge segments until nothing is left to merge, without waiting for days to settle
     Compact {
         /// No progress on standard error

@@ -58,7 +58,7 @@ pub use scan::{
     ScanRequest, ScanStats, TimeRange, Wanted,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreStatus};
-pub use tiers::{SegmentInfo, Tier};
+pub use tiers::{SegmentInfo, Tier, segments_in};
 pub use upkeep::{Pace, UpkeepReport};
 pub use verify::{VerifiedFile, verify};
 pub use version::DataVersion;

@@ -12,10 +12,11 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heimdall_journal::disk::DiskFile;
+use heimdall_journal::disk::{Disk, DiskFile};
 use heimdall_model::{Dataset, Tenant, Timestamp};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -92,6 +93,33 @@ pub struct SegmentInfo {
     pub arrived: Timestamp,
 }
 
+/// The segments of the store in `root`, as [`Store::segments`], without opening it: also while a server runs there.
+///
+/// # Errors
+/// The manifest cannot be read.
+pub fn segments_in(disk: &dyn Disk, root: &Path, now: Timestamp) -> Result<Vec<SegmentInfo>, StoreError> {
+    Ok(listed(Manifest::load(disk, root)?.segments, now))
+}
+
+fn listed(mut metas: Vec<SegmentMeta>, now: Timestamp) -> Vec<SegmentInfo> {
+    metas.sort_by(|a, b| a.table.cmp(&b.table).then(b.max.cmp(&a.max)).then(b.id.cmp(&a.id)));
+    let info = |meta: SegmentMeta| SegmentInfo {
+        id: meta.id,
+        name: meta.parquet_name(),
+        tier: Tier::of(&meta, now),
+        level: level(&meta),
+        tenant: meta.table.tenant,
+        dataset: meta.table.dataset,
+        rows: meta.rows,
+        bytes: meta.bytes,
+        sidecar_bytes: meta.sidecar_bytes,
+        min: meta.min,
+        max: meta.max,
+        arrived: meta.arrived,
+    };
+    metas.into_iter().map(info).collect()
+}
+
 /// Whether so much time has passed since a segment's newest record.
 pub(crate) fn is_past(meta: &SegmentMeta, age: Duration, now: Timestamp) -> bool {
     now.0.saturating_sub(newest(meta).0) > i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)
@@ -130,23 +158,7 @@ impl Store {
     /// Every segment, by tenant and dataset, the newest first.
     #[must_use]
     pub fn segments(&self, now: Timestamp) -> Vec<SegmentInfo> {
-        let mut metas = self.metas();
-        metas.sort_by(|a, b| a.table.cmp(&b.table).then(b.max.cmp(&a.max)).then(b.id.cmp(&a.id)));
-        let info = |meta: SegmentMeta| SegmentInfo {
-            id: meta.id,
-            name: meta.parquet_name(),
-            tier: Tier::of(&meta, now),
-            level: level(&meta),
-            tenant: meta.table.tenant,
-            dataset: meta.table.dataset,
-            rows: meta.rows,
-            bytes: meta.bytes,
-            sidecar_bytes: meta.sidecar_bytes,
-            min: meta.min,
-            max: meta.max,
-            arrived: meta.arrived,
-        };
-        metas.into_iter().map(info).collect()
+        listed(self.metas(), now)
     }
 
     /// Moves what is due to the cold tier; returns how many segments were. The caller holds the upkeep lock.

@@ -1,13 +1,15 @@
 //! `heimdall storage`: a data folder looked after from outside, while no server runs in it.
 //!
-//! Invariant: the folder's lock is held all the while.
+//! Invariant: the folder's lock is held while it is opened. Listing only reads its manifest, which is replaced whole.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use heimdall_journal::disk::{DiskLock, OsDisk};
+use heimdall_model::{Clock, SystemClock};
 use heimdall_store::{Store, StoreStatus};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -22,6 +24,17 @@ use crate::show;
 
 pub(crate) async fn run(command: StorageCommand) -> Result<()> {
     match command {
+        StorageCommand::Ls { json, data_dir, remote } => {
+            let segments = match data_dir {
+                Some(dir) => tokio::task::spawn_blocking(move || listed(&dir)).await??,
+                None => {
+                    let page = Client::new(&remote)?.get("/api/v1/storage").await;
+                    page.context("`--data-dir FOLDER` reads a folder instead")?["items"].take()
+                }
+            };
+            show_segments(segments.as_array().map(Vec::as_slice).unwrap_or_default(), json);
+            Ok(())
+        }
         StorageCommand::Compact { quiet, folder } => {
             tokio::task::spawn_blocking(move || compact(&folder, quiet)).await?
         }
@@ -57,6 +70,41 @@ impl Locked {
         let lock = lock(&OsDisk, dir).context("stop the server first: this needs the folder for itself")?;
         Ok(Locked { config, lock })
     }
+}
+
+/// The segments of a folder, as a running server lists its own.
+fn listed(data_dir: &Path) -> Result<Value> {
+    let root = data_dir.join("store");
+    if !root.is_dir() {
+        bail!("`{}` is not a data folder: it has no `store`", data_dir.display());
+    }
+    let segments = heimdall_store::segments_in(&OsDisk, &root, SystemClock.now());
+    Ok(serde_json::to_value(segments.context("could not read the store's manifest")?)?)
+}
+
+fn show_segments(segments: &[Value], as_json: bool) {
+    if as_json {
+        segments.iter().for_each(|segment| say(&segment.to_string()));
+        return;
+    }
+    let headings = ["tenant", "dataset", "tier", "level", "rows", "bytes", "B/row", "from", "to", "name"];
+    let number = |segment: &Value, key: &str| segment[key].as_u64().unwrap_or(0);
+    let size = |segment: &Value| number(segment, "bytes") + number(segment, "sidecar_bytes");
+    let row = |segment: &Value| {
+        let text = |key: &str| show::printable(segment[key].as_str().unwrap_or_default());
+        let (rows, bytes) = (number(segment, "rows"), size(segment));
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        let each = bytes as f64 / rows.max(1) as f64;
+        let (level, each) = (number(segment, "level").to_string(), format!("{each:.1}"));
+        let [tenant, dataset, tier] = ["tenant", "dataset", "tier"].map(text);
+        let [from, to, name] = ["min", "max", "name"].map(text);
+        vec![tenant, dataset, tier, level, rows.to_string(), bytes.to_string(), each, from, to, name]
+    };
+    let rows: Vec<Vec<String>> = segments.iter().map(row).collect();
+    say(show::table(&headings.map(str::to_owned), &rows).trim_end());
+    let sum = |of: &dyn Fn(&Value) -> u64| segments.iter().map(of).sum::<u64>();
+    let rows = sum(&|segment| number(segment, "rows"));
+    say(&format!("{} segments, {rows} rows, {} bytes with sidecars", segments.len(), sum(&size)));
 }
 
 fn show_erased(report: &Value, as_json: bool) -> Result<()> {

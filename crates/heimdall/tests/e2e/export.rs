@@ -36,7 +36,14 @@ fn a_stopped_folder_is_verified_and_exported() {
     let storage = |what: &str| heimdall(["storage"]).arg(what);
     let busy = storage("verify").arg("--data-dir").arg(&data).run().expect(1);
     assert!(busy.stderr.contains("stop the server first"), "{}", busy.stderr);
+    let listed = storage("ls").args(["--json", "--data-dir"]).arg(&data).run().expect(0);
+    assert!(listed.json_lines().iter().all(|segment| segment["tier"] == "hot"), "{}", listed.stdout);
+    let asked = storage("ls").args(["--url", &server.url("")]).run().expect(0);
+    assert!(asked.stdout.starts_with("tenant") && asked.stdout.contains(" segments, "), "{}", asked.stdout);
     assert!(server.terminate().success());
+    let listed = storage("ls").args(["--json", "--data-dir"]).arg(&data).run().expect(0).json_lines();
+    let rows: Vec<u64> = listed.iter().filter_map(|segment| segment["rows"].as_u64()).collect();
+    assert!(rows.contains(&300), "{rows:?}");
 
     let well = storage("verify").arg("--data-dir").arg(&data).run().expect(0);
     assert!(well.stdout.contains("none damaged"), "{}", well.stdout);
@@ -101,6 +108,7 @@ fn a_stopped_folder_is_verified_and_exported() {
         skip!("an export read by DuckDB: no Python has the package duckdb");
     }
     let read = read.expect(0).stdout;
-    let expected = format!("100 100 700.0 error export {:032x} TIMESTAMP WITH TIME ZONE z1", 0);
+    // A trace id of zeros is none.
+    let expected = format!("100 100 700.0 error export {:032x} TIMESTAMPTZ_NS z1", 3);
     assert_eq!(read.trim(), expected);
 }
