@@ -91,7 +91,8 @@ pub(crate) fn query(error: &QueryError) -> Problem {
         QueryError::TooManyGroups { .. } => unprocessable("too_many_groups"),
         QueryError::TooMuchMemory { .. } => unprocessable("query_memory_exceeded"),
         QueryError::AnswerTooLarge { .. } => unprocessable("answer_too_large"),
-        QueryError::Filter(_) => Problem::bad_request("invalid_query", detail),
+        QueryError::PipeTooLarge { .. } => unprocessable("pipe_too_large"),
+        QueryError::InvalidPipe { .. } | QueryError::Filter(_) => Problem::bad_request("invalid_query", detail),
         other => Problem::internal(other),
     }
 }

@@ -253,6 +253,9 @@ fn leaf_passes(leaf: &Leaf, cell: &Cell<'_>) -> bool {
         Cell::Bool(b) => leaf.text(if *b { "true" } else { "false" }),
         Cell::Int(n) => leaf.int(*n),
         Cell::Float(x) => leaf.float(*x),
+        // What is computed may be of any type; a literal beside it is text or a number.
+        Cell::Level(level) if is_attribute => leaf.text(level.as_str()),
+        Cell::Time(time) if is_attribute => leaf.text(&time.to_string()),
         Cell::Level(level) => leaf.int(i64::from(level.code())),
         Cell::Time(time) => leaf.int(time.0),
         // An attribute's text may compare as a number and its array element by element: the model's rules, on its form.

@@ -23,10 +23,11 @@ pub use crate::plan::Strategy;
 
 use crate::answer::{Answer, AnswerStats, Column};
 use crate::cache::ResultCache;
-use crate::cell::{BlockRows, Cell, Rows as _, Templates};
+use crate::cell::{self, BlockRows, Cell, Templates};
 use crate::group::{self, Grouping};
 use crate::plan::{Plan, Source};
 use crate::query::{Aggregate, GroupKey, Pipe, Query, Scope, SortKey};
+use crate::stage::Stage;
 use crate::summaries::One;
 use crate::table::Table;
 use crate::top::TopRows;
@@ -96,6 +97,24 @@ pub enum QueryError {
         /// The limit.
         bytes_max: usize,
     },
+    /// A pipe keeps more than it may.
+    #[error("`{pipe}` keeps more than {limit}; {advice}")]
+    PipeTooLarge {
+        /// The pipe.
+        pipe: &'static str,
+        /// The limit.
+        limit: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// A pipe cannot run as it is; search lines never make such a one.
+    #[error("`{pipe}` cannot run: {reason}")]
+    InvalidPipe {
+        /// The pipe.
+        pipe: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// A condition does not compile.
     #[error(transparent)]
     Filter(FilterError),
@@ -164,9 +183,9 @@ pub(crate) struct Run<'a> {
     pub(crate) store: &'a Arc<Store>,
     pub(crate) query: &'a Query,
     pub(crate) plan: &'a Plan<'a>,
-    control: &'a Control,
+    pub(crate) control: &'a Control,
     pub(crate) limits: RunLimits,
-    stats: AnswerStats,
+    pub(crate) stats: AnswerStats,
 }
 
 #[cfg(test)]
@@ -367,7 +386,12 @@ fn ways(
     Stats { plan, aggregates, by, view, candidates: &candidates }.ways(ask)
 }
 
-fn request(query: &Query, plan: &Plan<'_>, range: TimeRange, fields: Option<Vec<FieldId>>) -> ScanRequest {
+pub(crate) fn request(
+    query: &Query,
+    plan: &Plan<'_>,
+    range: TimeRange,
+    fields: Option<Vec<FieldId>>,
+) -> ScanRequest {
     let (tenant, filter) = (query.tenant.clone(), plan.filter.clone());
     ScanRequest { tenant, dataset: query.dataset, range, filter, fields }
 }
@@ -398,9 +422,15 @@ impl<'a> Run<'a> {
     // ---- records ------------------------------------------------------------------------------------------------
 
     fn records(&mut self, sort: &[SortKey], limit: Option<usize>) -> Result<Table, QueryError> {
+        if self.plan.dedup.as_ref().is_some_and(|dedup| dedup.needs_all) {
+            let rows = self.staged(sort, usize::MAX)?;
+            return Ok(self.table(rows));
+        }
         let wanted = limit.unwrap_or(self.limits.rows_default);
         let rows_max = wanted.min(self.limits.rows_max);
-        let rows = if self.plan.strategy == Strategy::Top {
+        let rows = if self.plan.is_staged() {
+            self.staged(sort, rows_max)?
+        } else if self.plan.strategy == Strategy::Top {
             self.top(sort, rows_max)?
         } else {
             self.search(rows_max)?
@@ -415,19 +445,23 @@ impl<'a> Run<'a> {
         Ok(self.table(rows))
     }
 
-    fn targets(&self) -> impl Iterator<Item = Target> + 'a {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = Target> + 'a {
         let plan = self.plan;
         plan.columns.iter().map(|column| column.target.clone())
     }
 
-    fn wants_templates(&self) -> bool {
+    pub(crate) fn wants_templates(&self) -> bool {
         let is_template = |target: Target| target == Target::Template;
-        match &self.plan.source {
-            Source::Records { sort, .. } => {
-                self.targets().any(is_template) || sort.iter().any(|key| key.target == Target::Template)
+        let in_stage = self.plan.stored(std::iter::empty()).any(is_template);
+        let of_kinds = self.plan.dedup.as_ref().is_some_and(|dedup| dedup.by.contains(&Target::Template));
+        in_stage
+            || of_kinds
+            || match &self.plan.source {
+                Source::Records { sort, .. } => {
+                    self.targets().any(is_template) || sort.iter().any(|key| key.target == Target::Template)
+                }
+                Source::Groups { aggregates, by, .. } => group::targets(aggregates, by).any(is_template),
             }
-            Source::Groups { aggregates, by, .. } => group::targets(aggregates, by).any(is_template),
-        }
     }
 
     fn search(&mut self, rows_max: usize) -> Result<Vec<Vec<Value>>, QueryError> {
@@ -480,7 +514,7 @@ impl<'a> Run<'a> {
     /// Folds the matching records of a range. Running out of time or budget leaves a part, which is marked; other errors
     /// end the run.
     #[expect(clippy::too_many_arguments, reason = "what to read, and the three parts of a fold")]
-    fn fold<S: Send>(
+    pub(crate) fn fold<S: Send>(
         &self,
         view: &View,
         range: TimeRange,
@@ -530,7 +564,7 @@ impl<'a> Run<'a> {
         Ok((part.state, looked))
     }
 
-    fn has_looked(&mut self, looked: Looked) {
+    pub(crate) fn has_looked(&mut self, looked: Looked) {
         self.stats.add(&looked.stats);
         if let Some(why) = looked.cut {
             let rows = self.stats.rows_scanned;
@@ -594,13 +628,21 @@ impl<'a> Run<'a> {
     ) -> Result<Looked, QueryError> {
         let (aggregates, by) = (grouping.aggregates(), grouping.by());
         let fields = self.plan.group_fields(aggregates, by);
-        let along = if group::needs_places(aggregates, by) { Along::Ids } else { Along::Nothing };
+        let stage = Stage::new(&self.plan.stage, self.query.dataset)?;
+        let reads_ids = self.plan.stored(std::iter::empty()).any(|target| target == Target::Id);
+        let places = reads_ids || group::needs_places(aggregates, by);
+        let along = if places { Along::Ids } else { Along::Nothing };
         let make = {
             let grouping = &*grouping;
             || grouping.another()
         };
-        let (found, looked) =
-            self.fold(view, range, fields, along, make, Grouping::add_block, Grouping::merge)?;
+        let each = |grouping: &mut Grouping<'_>, rows: &BlockRows<'_>| {
+            if !self.plan.is_computed() {
+                return grouping.add_block(rows);
+            }
+            (0..rows.block.rows()).try_for_each(|row| stage.row(rows, row, |row| grouping.add(row, 0)))
+        };
+        let (found, looked) = self.fold(view, range, fields, along, make, each, Grouping::merge)?;
         grouping.merge(found)?;
         Ok(looked)
     }
@@ -663,7 +705,7 @@ struct Part<'s, S> {
 }
 
 /// The values of one record for the plan's columns.
-fn record(plan: &Plan<'_>, rows: &BlockRows<'_>, row: usize) -> Vec<Value> {
+pub(crate) fn record(plan: &Plan<'_>, rows: &impl cell::Rows, row: usize) -> Vec<Value> {
     plan.columns.iter().map(|column| rows.cell(&column.target, row).to_value()).collect()
 }
 
@@ -695,7 +737,7 @@ fn rows_within(rows: &[Vec<Value>], shown: &[usize], bytes_max: usize) -> usize 
         .count()
 }
 
-fn value_bytes(value: &Value) -> usize {
+pub(crate) fn value_bytes(value: &Value) -> usize {
     const PLAIN_BYTES: usize = 16;
     match value {
         Value::Text(text) => text.len() + PLAIN_BYTES,

@@ -6,6 +6,8 @@
 //! - `ways`: how a `stats` can be answered, and what each way costs; `summaries`: going the way of summaries
 //! - [`answer`]: what comes back
 //! - [`cache`]: answers given again while they are right; `chart`: those over time, of which only the new part is computed
+//! - `expression`, `evaluate`: what `eval` computes; `extract`: what `parse` finds; `stage`: both for each record on its way;
+//!   `records`: lists of records that go that way
 //! - `group`, `aggregate`: `stats`; `top`: the first rows by a sort; `table`: pipes in memory
 //! - `cell`: one value of one row, whatever holds it
 //!
@@ -18,10 +20,15 @@ mod cell;
 mod chart;
 mod codes;
 pub mod engine;
+mod evaluate;
+mod expression;
+mod extract;
 mod group;
 mod plan;
 pub mod query;
+mod records;
 pub mod search;
+mod stage;
 mod summaries;
 mod table;
 #[cfg(test)]

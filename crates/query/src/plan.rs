@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::group;
 use crate::query::{Aggregate, Func, GroupKey, Named, Pipe, Query, Scope, SortKey, TimeRange};
+use crate::records::Dedup;
+use crate::stage::Outline;
 
 /// How the records are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -73,6 +75,12 @@ pub(crate) struct Plan<'q> {
     pub(crate) filter: Filter,
     pub(crate) source: Source<'q>,
     pub(crate) strategy: Strategy,
+    /// What happens to each record on its way to the source: see [`crate::stage`].
+    pub(crate) stage: Vec<Pipe>,
+    outline: Outline,
+    /// Keeps the first of each kind of record.
+    pub(crate) dedup: Option<Dedup>,
+    scope: Scope,
     /// Pipes that run on the table.
     pub(crate) rest: Vec<Pipe>,
     /// Columns the table is made with; the first `shown` of them are shown.
@@ -90,9 +98,31 @@ impl<'q> Plan<'q> {
         let mut rest = Vec::new();
         let mut pipes = query.pipeline.iter();
         let mut groups = None;
-        for pipe in pipes.by_ref() {
+        let (mut stage, mut outline, mut scope) = (Vec::new(), Outline::default(), Scope::Records);
+        let mut dedup = None;
+        while let Some(pipe) = pipes.next() {
             match pipe {
+                Pipe::Where(more) if outline.decides(more) => {
+                    outline.push(pipe);
+                    stage.push(pipe.clone());
+                }
                 Pipe::Where(more) => filter = filter.and(more.clone()),
+                Pipe::Eval(_) | Pipe::Parse(_) => {
+                    show(&mut rest, pipe, query.dataset);
+                    outline.push(pipe);
+                    stage.push(pipe.clone());
+                    scope = scope.after(pipe, query.dataset);
+                }
+                Pipe::Dedup { rows, by } => {
+                    let by = by.clone();
+                    dedup = Some(Dedup { rows: *rows, by, needs_all: needs_all(pipes.as_slice()) });
+                    limit = first_limit(pipes.as_slice());
+                    break;
+                }
+                Pipe::Share { .. } => {
+                    rest.push(pipe.clone());
+                    break;
+                }
                 Pipe::Sort(keys) => sort = keys.clone(),
                 Pipe::Fields(_) | Pipe::Drop(_) => rest.push(pipe.clone()),
                 Pipe::Limit(rows) => {
@@ -114,6 +144,10 @@ impl<'q> Plan<'q> {
             filter,
             source,
             strategy: Strategy::Scan,
+            stage,
+            outline,
+            dedup,
+            scope,
             rest,
             columns: Vec::new(),
             shown: 0,
@@ -131,6 +165,8 @@ impl<'q> Plan<'q> {
                 [key] if key.target == Target::Field(schema::TIMESTAMP) => {
                     if key.descending {
                         Strategy::NewestFirst
+                    } else if self.is_staged() {
+                        Strategy::Top
                     } else {
                         Strategy::OldestFirst
                     }
@@ -144,7 +180,17 @@ impl<'q> Plan<'q> {
 
     /// Whether pipes before the grouping make values that no summary knows.
     pub(crate) fn is_computed(&self) -> bool {
-        false
+        !self.stage.is_empty()
+    }
+
+    /// Whether records go through more than the store does on their way to a list.
+    pub(crate) fn is_staged(&self) -> bool {
+        self.is_computed() || self.dedup.is_some()
+    }
+
+    /// What is read of records for these targets: those of the stage, and all that it does not make.
+    pub(crate) fn stored(&self, targets: impl Iterator<Item = Target>) -> impl Iterator<Item = Target> {
+        self.outline.reads.iter().cloned().chain(self.outline.stored(targets))
     }
 
     /// Whether a `rate` must see every record's time to know what to divide by.
@@ -168,7 +214,13 @@ impl<'q> Plan<'q> {
             shown.is_none() && !self.rest.iter().any(|pipe| matches!(pipe, Pipe::Stats { .. }));
         let shown = match shown {
             Some(targets) => targets,
-            None if self.default_columns => record_targets(self.dataset),
+            None if self.default_columns => {
+                let mut targets = record_targets(self.dataset);
+                if let Scope::Extended(columns) = &self.scope {
+                    targets.extend(columns.iter().map(|column| column.target.clone()));
+                }
+                targets
+            }
             None => Vec::new(),
         };
         self.shown = shown.len();
@@ -178,12 +230,13 @@ impl<'q> Plan<'q> {
                 targets.push(target);
             }
         }
-        self.columns = targets.iter().map(|target| Scope::Records.column(target, self.dataset)).collect();
+        self.columns = targets.iter().map(|target| self.scope.column(target, self.dataset)).collect();
     }
 
     /// Fields the scan must hand out for these targets; the time of a record always comes along.
     pub(crate) fn fields(&self, targets: impl Iterator<Item = Target>) -> Vec<FieldId> {
-        let mut fields: Vec<FieldId> = targets.filter_map(|target| self.field(&target)).collect();
+        let mut fields: Vec<FieldId> =
+            self.stored(targets).filter_map(|target| self.field(&target)).collect();
         fields.push(schema::TIMESTAMP);
         fields.sort_unstable();
         fields.dedup();
@@ -192,7 +245,7 @@ impl<'q> Plan<'q> {
 
     /// Fields the scan must hand out for grouping; the time only where it is looked at.
     pub(crate) fn group_fields(&self, aggregates: &[Aggregate], by: &[GroupKey]) -> Vec<FieldId> {
-        let targets = group::targets(aggregates, by);
+        let targets = self.stored(group::targets(aggregates, by));
         let mut fields: Vec<FieldId> = targets.filter_map(|target| self.field(&target)).collect();
         fields.extend(self.rate_needs_times(aggregates, by).then_some(schema::TIMESTAMP));
         fields.sort_unstable();
@@ -217,7 +270,8 @@ impl<'q> Plan<'q> {
             }
             Source::Groups { .. } => strategy.as_str().to_owned(),
         };
-        let rest = self.rest.iter().map(|pipe| match pipe {
+        let dedup = self.dedup.as_ref().map(|dedup| format!("dedup({} keys)", dedup.by.len()));
+        let step = |pipe: &Pipe| match pipe {
             Pipe::Where(_) => "where".to_owned(),
             Pipe::Stats { aggregates, by } => {
                 format!("stats({} aggregates, {} keys)", aggregates.len(), by.len())
@@ -226,9 +280,51 @@ impl<'q> Plan<'q> {
             Pipe::Limit(rows) => format!("limit({rows})"),
             Pipe::Fields(targets) => format!("fields({})", targets.len()),
             Pipe::Drop(targets) => format!("drop({})", targets.len()),
-        });
-        std::iter::once(first).chain(rest).collect()
+            Pipe::Eval(assignments) => format!("eval({})", assignments.len()),
+            Pipe::Parse(parse) => format!("parse({})", parse.form.name()),
+            Pipe::Dedup { by, .. } => format!("dedup({} keys)", by.len()),
+            Pipe::Share { .. } => "share".to_owned(),
+        };
+        let stage = self.stage.iter().map(step);
+        std::iter::once(first).chain(stage).chain(dedup).chain(self.rest.iter().map(step)).collect()
     }
+}
+
+/// Shows what a pipe makes among the columns that pipes before it have chosen.
+fn show(rest: &mut [Pipe], pipe: &Pipe, dataset: Dataset) {
+    let made: Vec<Target> = match pipe {
+        Pipe::Eval(assignments) => assignments.iter().map(crate::query::Assignment::target).collect(),
+        Pipe::Parse(parse) => parse.targets().collect(),
+        _ => Vec::new(),
+    };
+    for earlier in rest {
+        match earlier {
+            Pipe::Fields(targets) => {
+                for target in &made {
+                    let name = target.name(dataset);
+                    match targets.iter_mut().find(|other| other.name(dataset) == name) {
+                        Some(place) => *place = target.clone(),
+                        None => targets.push(target.clone()),
+                    }
+                }
+            }
+            Pipe::Drop(targets) => targets.retain(|target| !made.contains(target)),
+            _ => {}
+        }
+    }
+}
+
+/// Whether pipes look at rows beyond the first that reach them, without a limit being first.
+fn needs_all(pipes: &[Pipe]) -> bool {
+    let decides =
+        |pipe: &&Pipe| !matches!(pipe, Pipe::Fields(_) | Pipe::Drop(_) | Pipe::Eval(_) | Pipe::Parse(_));
+    pipes.iter().find(decides).is_some_and(|pipe| !matches!(pipe, Pipe::Limit(_)))
+}
+
+/// The limit that applies to the rows which reach these pipes.
+fn first_limit(pipes: &[Pipe]) -> Option<usize> {
+    let limit = pipes.iter().find_map(|pipe| if let Pipe::Limit(rows) = pipe { Some(*rows) } else { None });
+    limit.filter(|_| !needs_all(pipes))
 }
 
 /// The columns of a record: its id and every canonical field.
@@ -246,6 +342,12 @@ fn needed(pipes: &[Pipe]) -> (Option<Vec<Target>>, Vec<Target>) {
             Pipe::Where(filter) => filter_targets(filter, &mut more),
             Pipe::Sort(keys) => more.extend(keys.iter().map(|key| key.target.clone())),
             Pipe::Limit(_) | Pipe::Drop(_) => {}
+            Pipe::Eval(assignments) => {
+                assignments.iter().for_each(|assignment| assignment.expr.targets(&mut more));
+            }
+            Pipe::Parse(parse) => more.push(parse.from.clone()),
+            Pipe::Dedup { by, .. } => more.extend(by.iter().cloned()),
+            Pipe::Share { of, .. } => more.push(of.clone()),
             Pipe::Fields(targets) => return (Some(targets.clone()), more),
             Pipe::Stats { aggregates, by } => {
                 more.extend(group::targets(aggregates, by));

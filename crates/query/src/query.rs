@@ -10,6 +10,8 @@
 use heimdall_model::{Dataset, FieldType, Filter, Target, Tenant, schema};
 use serde::{Deserialize, Serialize};
 
+pub use crate::expression::{Constant, Expr, Function, Operator};
+pub use crate::extract::Form;
 pub use heimdall_store::TimeRange;
 
 /// Default column name of a time bin.
@@ -54,6 +56,59 @@ pub enum Pipe {
     Fields(Vec<Target>),
     /// Drops these columns.
     Drop(Vec<Target>),
+    /// Computes columns, one after the other: each may use those before.
+    Eval(Vec<Assignment>),
+    /// Takes a text apart.
+    Parse(Parse),
+    /// Keeps the first rows of each combination of values, in the order they come.
+    Dedup {
+        /// Rows of each combination.
+        rows: usize,
+        /// Whose values.
+        by: Vec<Target>,
+    },
+    /// Each row's part of the sum of a column, 0 to 1; absent where its value is no number.
+    Share {
+        /// The column.
+        of: Target,
+        /// Name of the column made.
+        alias: String,
+    },
+}
+
+/// A column of `eval`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub expr: Expr,
+}
+
+impl Assignment {
+    /// The column it makes.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target::Attribute(self.name.clone())
+    }
+}
+
+/// A text taken apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parse {
+    /// Which text.
+    pub from: Target,
+    /// How.
+    pub form: Form,
+    /// Columns it makes; none for a document, whose members become attributes.
+    pub columns: Vec<String>,
+}
+
+impl Parse {
+    /// The columns it makes.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = Target> {
+        self.columns.iter().map(|name| Target::Attribute(name.clone()))
+    }
 }
 
 /// One column to sort by.
@@ -260,6 +315,8 @@ pub(crate) struct Named {
 pub(crate) enum Scope {
     /// Any field or attribute of a record.
     Records,
+    /// Any field or attribute of a record, and these columns computed for it, which hide those of the same name.
+    Extended(Vec<Named>),
     /// These columns alone.
     Columns(Vec<Named>),
 }
@@ -269,7 +326,9 @@ impl Scope {
     pub(crate) fn column(&self, target: &Target, dataset: Dataset) -> Named {
         let known = match self {
             Scope::Records => None,
-            Scope::Columns(columns) => columns.iter().find(|column| column.target == *target).cloned(),
+            Scope::Extended(columns) | Scope::Columns(columns) => {
+                columns.iter().find(|column| column.target == *target).cloned()
+            }
         };
         known.unwrap_or_else(|| Named {
             name: target.name(dataset),
@@ -281,12 +340,20 @@ impl Scope {
     /// The scope after a pipe.
     pub(crate) fn after(self, pipe: &Pipe, dataset: Dataset) -> Scope {
         match pipe {
-            Pipe::Where(_) | Pipe::Sort(_) | Pipe::Limit(_) => self,
+            Pipe::Where(_) | Pipe::Sort(_) | Pipe::Limit(_) | Pipe::Dedup { .. } => self,
+            Pipe::Eval(assignments) => assignments.iter().fold(self, |scope, assignment| {
+                let ty = assignment.expr.ty(&|target| scope.column(target, dataset).ty);
+                scope.with(assignment.name.clone(), ty)
+            }),
+            Pipe::Parse(parse) => {
+                parse.columns.iter().fold(self, |scope, name| scope.with(name.clone(), ColumnType::Any))
+            }
+            Pipe::Share { alias, .. } => self.with(alias.clone(), ColumnType::Float),
             Pipe::Fields(targets) => {
                 Scope::Columns(targets.iter().map(|target| self.column(target, dataset)).collect())
             }
             Pipe::Drop(targets) => match self {
-                Scope::Records => Scope::Records,
+                Scope::Records | Scope::Extended(_) => self,
                 Scope::Columns(mut columns) => {
                     columns.retain(|column| !targets.contains(&column.target));
                     Scope::Columns(columns)
@@ -306,6 +373,23 @@ impl Scope {
                 });
                 Scope::Columns(keys.chain(values).collect())
             }
+        }
+    }
+
+    /// The scope with a computed column, in place of one of the same name.
+    fn with(self, name: String, ty: ColumnType) -> Scope {
+        let column = Named { target: Target::Attribute(name.clone()), name, ty };
+        let put = |mut columns: Vec<Named>| {
+            match columns.iter_mut().find(|other| other.name == column.name) {
+                Some(place) => *place = column.clone(),
+                None => columns.push(column.clone()),
+            }
+            columns
+        };
+        match self {
+            Scope::Records => Scope::Extended(vec![column]),
+            Scope::Extended(columns) => Scope::Extended(put(columns)),
+            Scope::Columns(columns) => Scope::Columns(put(columns)),
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod cursor;
 mod error;
+mod expression;
 mod filter;
 mod nearest;
 mod pipes;
@@ -21,6 +22,7 @@ use heimdall_model::filter::{Compare, Filter, Target, Test};
 use heimdall_model::{Dataset, Tenant, Timestamp, schema};
 
 pub use self::error::ParseError;
+pub(crate) use self::nearest::nearest as nearest_name;
 pub use self::print::filter_line;
 pub use self::suggest::{SUGGESTIONS_MAX, Suggestion, SuggestionKind, suggest};
 use crate::query::{Pipe, Query, TimeRange};
@@ -40,6 +42,9 @@ pub const PIPES_MAX: usize = 16;
 pub const AGGREGATES_MAX: usize = 32;
 /// Most keys of one `by`.
 pub const GROUP_KEYS_MAX: usize = 8;
+
+/// Most values and functions in the expressions of one line.
+pub const EXPRESSION_TERMS_MAX: usize = 250;
 
 /// What a line is read against.
 #[derive(Debug, Clone)]

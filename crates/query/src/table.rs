@@ -2,13 +2,15 @@
 
 use std::cmp::Ordering;
 
+use foldhash::{HashMap, HashMapExt};
 use heimdall_model::filter::Target;
 use heimdall_model::{Dataset, Matcher, Timestamp, Value, schema};
 
 use crate::cell::{Cell, Rows, passes};
 use crate::engine::{QueryError, RunLimits};
 use crate::group::Grouping;
-use crate::query::{Named, Pipe, Scope, SortKey, TimeRange};
+use crate::query::{ColumnType, Named, Pipe, Scope, SortKey, TimeRange};
+use crate::stage::Stage;
 
 /// Rows with named columns.
 #[derive(Debug, Clone)]
@@ -61,6 +63,9 @@ impl Table {
                     let mut keep = keep.into_iter();
                     self.rows.retain(|_| keep.next().unwrap_or(false));
                 }
+                Pipe::Eval(_) | Pipe::Parse(_) => self.compute(pipe, dataset)?,
+                Pipe::Dedup { rows, by } => self.dedup(*rows, by),
+                Pipe::Share { of, alias } => self.share(of, alias),
                 Pipe::Sort(keys) => self.sort(keys),
                 Pipe::Limit(rows) => self.rows.truncate(*rows),
                 Pipe::Fields(targets) => {
@@ -89,6 +94,80 @@ impl Table {
         };
         let shown = (0..columns.len()).collect();
         Table { columns, rows, shown }
+    }
+
+    /// Adds what a pipe computes for each row.
+    fn compute(&mut self, pipe: &Pipe, dataset: Dataset) -> Result<(), QueryError> {
+        let stage = Stage::new(std::slice::from_ref(pipe), dataset)?;
+        let mut columns = self.columns.clone();
+        let made = Scope::Columns(Vec::new()).after(pipe, dataset);
+        let Scope::Columns(made) = made else { unreachable!("columns stay columns") };
+        for column in &made {
+            match columns.iter_mut().find(|other| other.target == column.target) {
+                Some(place) => place.ty = column.ty,
+                None => columns.push(column.clone()),
+            }
+        }
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for row in 0..self.rows.len() {
+            stage.row(&*self, row, |computed| {
+                let value = |(at, column): (usize, &Named)| match self.rows[row].get(at) {
+                    Some(own) if !computed.may_hide(&column.target) => own.clone(),
+                    _ => computed.cell(&column.target, 0).to_value(),
+                };
+                rows.push(columns.iter().enumerate().map(value).collect());
+                Ok(())
+            })?;
+        }
+        (self.columns, self.rows) = (columns, rows);
+        for column in made {
+            self.show(&column);
+        }
+        Ok(())
+    }
+
+    /// Shows a column, in place of one of the same name.
+    fn show(&mut self, column: &Named) {
+        let Some(at) = self.position(&column.target) else { return };
+        let of_that_name = |shown: &&mut usize| self.columns[**shown].name == column.name;
+        match self.shown.iter_mut().find(of_that_name) {
+            Some(place) => *place = at,
+            None => self.shown.push(at),
+        }
+    }
+
+    fn dedup(&mut self, rows: usize, by: &[Target]) {
+        let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+        let mut keep = Vec::with_capacity(self.rows.len());
+        for row in 0..self.rows.len() {
+            let mut key = Vec::new();
+            by.iter().for_each(|target| self.cell(target, row).encode(&mut key));
+            let count = seen.entry(key).or_default();
+            *count += 1;
+            keep.push(*count <= rows);
+        }
+        let mut keep = keep.into_iter();
+        self.rows.retain(|_| keep.next().unwrap_or(false));
+    }
+
+    fn share(&mut self, of: &Target, alias: &str) {
+        let target = Target::Attribute(alias.to_owned());
+        let numbers: Vec<Option<f64>> = (0..self.rows.len()).map(|row| self.cell(of, row).number()).collect();
+        let sum: f64 = numbers.iter().flatten().sum();
+        let column = Named { name: alias.to_owned(), target, ty: ColumnType::Float };
+        let at = self.position(&column.target);
+        for (row, number) in self.rows.iter_mut().zip(numbers) {
+            let share =
+                number.filter(|_| sum != 0.0).map_or(Value::Null, |number| Value::Float(number / sum));
+            match at {
+                Some(at) => row[at] = share,
+                None => row.push(share),
+            }
+        }
+        if at.is_none() {
+            self.columns.push(column.clone());
+        }
+        self.show(&column);
     }
 
     fn sort(&mut self, keys: &[SortKey]) {

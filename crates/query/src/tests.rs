@@ -360,6 +360,126 @@ proptest! {
     }
 }
 
+/// Pipes that work on one record after the other.
+fn row_pipes() -> impl Strategy<Value = String> {
+    let pipe = prop::sample::select(vec![
+        "eval x = lower(service), y = duration_ms * 2",
+        "eval service = if(isnull(service), \"none\", upper(service))",
+        "eval x = len(message) % 3, k = tonumber(k) + 1",
+        "eval day = bin(timestamp, 2m), slow = duration_ms > 50",
+        "eval y = coalesce(y, duration_ms), x = concat(service, \"/\", level)",
+        "parse message as regex \"user (?P<x>\\d+)|by (?P<db>\\w+)\"",
+        "parse message as pattern \"<x> refused by <y>\"",
+        "parse message as grok \"%{WORD:verb} .* %{INT:y:int}\"",
+        "parse attributes as json",
+        "parse message as kv",
+        "where x:*",
+        "where y>20",
+        "where service:*e* NOT level:info",
+        "where slow:true OR k>2",
+        "where template:\"login\"",
+    ]);
+    prop::collection::vec(pipe, 1..4).prop_map(|pipes| pipes.join(" | "))
+}
+
+fn ending() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "stats count(), sum(y), min(x) by service",
+        "stats count(), avg(k), max(duration_ms) by x, bin(3m)",
+        "stats count()",
+        "stats dc(x), p50(y), count(db) by level",
+        "top 3 x",
+        "sort -y | limit 20 | fields id, x, y, k, db",
+        "sort timestamp, id | limit 15 | fields timestamp, x, service",
+        "fields id, x, y, service | limit 30",
+        "dedup x | limit 10 | fields id, x, y",
+        "dedup 2 service, level | stats count(), sum(y) by service",
+        "sort duration_ms | dedup service | limit 4 | fields service, duration_ms, x",
+        "dedup level | where y>10 | fields id, y, level",
+        "fields x, service | dedup x | sort x | limit 9",
+    ])
+    .prop_map(str::to_owned)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// What is computed for each record as it is scanned is what is computed on a table of all records.
+    #[test]
+    fn pipes_on_records_agree_with_pipes_on_a_table(filter in filter_line(), pipes in row_pipes(), ending in ending()) {
+        let answer = |line: &str| {
+            let answer = WORLD.engine.run(&parse(line, None, None), &Control::default(), RunLimits::default()).expect("runs");
+            let columns: Vec<String> = answer.columns.into_iter().map(|column| column.name).collect();
+            (columns, answer.rows.iter().map(|row| shown(row)).collect::<Vec<_>>(), answer.stats.partial)
+        };
+        let line = format!("{filter} | {pipes} | {ending}");
+        prop_assert_eq!(answer(&line), answer(&format!("{filter} | limit 10000 | {pipes} | {ending}")), "{}", line);
+    }
+
+    #[test]
+    fn dedup_agrees_with_the_reference(filter in filter_line(), rows in 1..4_usize, limit in 1..40_usize) {
+        let query = parse(&format!("{filter} | dedup {rows} service, level | limit {limit} | fields id"), None, None);
+        let answer = WORLD.engine.run(&query, &Control::default(), RunLimits::default()).expect("runs");
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        let expected: Vec<String> = reference_rows(&query)
+            .iter()
+            .filter(|row| {
+                let kind = format!("{:?} {:?}", row.value(logs::SERVICE), row.value(logs::LEVEL));
+                let count = seen.entry(kind).or_default();
+                *count += 1;
+                *count <= rows
+            })
+            .map(|row| row.id().to_string())
+            .take(limit)
+            .collect();
+        let found: Vec<String> = answer.rows.iter().map(|row| shown(row)).collect();
+        prop_assert_eq!(found, expected, "{}", query);
+    }
+}
+
+#[test]
+fn computed_columns_are_of_all_records() {
+    let total = run("| stats count()").rows[0][0].clone();
+    let counted = run("| eval x = 1 | stats sum(x)");
+    assert_eq!((counted.rows[0][0].clone(), counted.stats.strategy.as_str()), (total, "scan"));
+    check(
+        "message:contains(\"user\") | parse message as pattern \"user <user>\" | dedup user | fields user",
+        "top",
+        &["7.000000"],
+    );
+    let names = |line: &str| run(line).columns.into_iter().map(|column| column.name).collect::<Vec<_>>();
+    assert!(names("| eval x = len(message)").contains(&"x".to_owned()));
+    assert_eq!(names("| fields service, level | eval service = upper(service)"), ["service", "level"]);
+    assert_eq!(names("| fields service | eval a = 1 | fields - service"), ["a"]);
+    assert_eq!(names("| limit 3 | fields service | eval service = upper(service)"), ["service"]);
+    assert_eq!(
+        run("| eval service = upper(service) | where service:edge | top 1 service").rows[0][0],
+        Value::Text("EDGE".into())
+    );
+    let merged = run(
+        "\"login failed\" | eval kv = \"a=1 b=x\" | parse kv as kv | where a:1 b:x | limit 1 | fields a, attributes",
+    );
+    let attributes = merged.rows[0][1].to_json();
+    assert_eq!((attributes["a"].clone(), attributes["b"].clone()), (1.into(), "x".into()));
+    let shares = run("| stats count() by service | share count | stats sum(share)");
+    assert_eq!(shown(&shares.rows[0]), "1.000000");
+    let patterns = run("| patterns 2");
+    let names: Vec<&str> = patterns.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names, ["template_id", "template", "count", "first_seen", "last_seen", "services", "share"]);
+    assert_eq!(patterns.rows.len(), 2);
+}
+
+#[test]
+fn dedup_stays_within_limits() {
+    let answer = |limits: RunLimits| {
+        WORLD.engine.run(&parse("| dedup id | stats count()", None, None), &Control::default(), limits)
+    };
+    let error = answer(RunLimits { groups_max: 5, ..RunLimits::default() }).expect_err("too many");
+    assert!(error.to_string().starts_with("`dedup` keeps more than 5 different rows"), "{error}");
+    let error = answer(RunLimits { group_bytes_max: 1_000, ..RunLimits::default() }).expect_err("too much");
+    assert!(matches!(error, QueryError::PipeTooLarge { pipe: "dedup", .. }));
+}
+
 #[track_caller]
 fn check(line: &str, strategy: &str, rows: &[&str]) {
     let answer = run(line);

@@ -28,6 +28,11 @@ impl<'q> TopRows<'q> {
         TopRows { sort, rows_max, heap: BinaryHeap::new() }
     }
 
+    /// How many rows are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     /// Considers a row; `values` is asked only when the row is kept for now.
     pub(crate) fn offer(&mut self, rows: &impl Rows, row: usize, values: impl FnOnce() -> Vec<Value>) {
         let place = rows.order(row);

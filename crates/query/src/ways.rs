@@ -139,7 +139,10 @@ impl Stats<'_> {
 
     fn by_rows(&self, extent: Extent) -> Way {
         let counts = self.aggregates.iter().all(|aggregate| aggregate.arg.is_none());
-        let counts = counts && self.by.is_empty() && !self.plan.rate_needs_times(self.aggregates, self.by);
+        let counts = counts
+            && !self.plan.is_computed()
+            && self.by.is_empty()
+            && !self.plan.rate_needs_times(self.aggregates, self.by);
         let strategy = if counts { Strategy::Count } else { Strategy::Scan };
         Way { strategy, shares: Vec::new(), cost: self.scan_cost(extent, self.aggregates) }
     }

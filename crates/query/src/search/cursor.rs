@@ -46,6 +46,11 @@ pub(super) fn is_name_start(c: char) -> bool {
     c.is_alphabetic() || matches!(c, '_' | '@')
 }
 
+/// Whether a name in an expression may hold `c` unescaped: what could be an operator may not.
+pub(super) fn is_expression_name_char(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '.' | '@')
+}
+
 impl<'a> Cursor<'a> {
     pub(super) fn new(line: &'a str) -> Cursor<'a> {
         Cursor { line, at: 0 }
@@ -117,6 +122,15 @@ impl<'a> Cursor<'a> {
 
     /// Takes a field name, unescaped; nothing when none starts here.
     pub(super) fn name(&mut self) -> Option<String> {
+        self.name_of(is_name_char)
+    }
+
+    /// Takes a field name in an expression.
+    pub(super) fn expression_name(&mut self) -> Option<String> {
+        self.name_of(is_expression_name_char)
+    }
+
+    fn name_of(&mut self, is_name_char: impl Fn(char) -> bool) -> Option<String> {
         if !self.peek().is_some_and(|c| is_name_start(c) || c == '\\') {
             return None;
         }

@@ -24,7 +24,8 @@ pub(super) struct Parser<'a> {
     pub(super) dataset: Dataset,
     pub(super) scope: Scope,
     pub(super) warnings: Vec<String>,
-    now: Timestamp,
+    pub(super) now: Timestamp,
+    pub(super) expression_terms: usize,
     known_attributes: &'a [String],
     terms: usize,
     patterns: usize,
@@ -75,6 +76,7 @@ impl<'a> Parser<'a> {
             scope: Scope::Records,
             warnings: Vec::new(),
             now,
+            expression_terms: 0,
             known_attributes,
             terms: 0,
             patterns: 0,
@@ -178,7 +180,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Runs `inside` one level deeper.
-    fn nested<T>(
+    pub(super) fn nested<T>(
         &mut self,
         start: usize,
         inside: impl FnOnce(&mut Self) -> Result<T, ParseError>,
@@ -284,7 +286,7 @@ impl<'a> Parser<'a> {
         self.checked(target, test, start)
     }
 
-    fn default_column(&self, start: usize) -> Result<Target, ParseError> {
+    pub(super) fn default_column(&self, start: usize) -> Result<Target, ParseError> {
         let target = default_target(self.dataset);
         match &self.scope {
             Scope::Columns(columns) if !columns.iter().any(|column| column.target == target) => {
@@ -421,11 +423,17 @@ impl<'a> Parser<'a> {
     }
 
     /// What a name means here. On records any name means something; after `stats` or `fields` only a column does.
-    fn resolve(&mut self, name: &str, start: usize) -> Result<Target, ParseError> {
+    pub(super) fn resolve(&mut self, name: &str, start: usize) -> Result<Target, ParseError> {
         let target = Target::resolve(self.dataset, name);
-        let Scope::Columns(columns) = &self.scope else {
-            self.warn_of_near_miss(name, &target);
-            return Ok(target);
+        let columns = match &self.scope {
+            Scope::Columns(columns) => columns,
+            Scope::Extended(computed) if computed.iter().any(|column| column.name == name) => {
+                return Ok(Target::Attribute(name.to_owned()));
+            }
+            Scope::Extended(_) | Scope::Records => {
+                self.warn_of_near_miss(name, &target);
+                return Ok(target);
+            }
         };
         let named = columns.iter().find(|column| column.name == name);
         if let Some(column) = named.or_else(|| columns.iter().find(|column| column.target == target)) {
@@ -571,7 +579,7 @@ impl<'a> Parser<'a> {
         Ok(Written::Bare(bare))
     }
 
-    fn count_pattern(&mut self, start: usize) -> Result<(), ParseError> {
+    pub(super) fn count_pattern(&mut self, start: usize) -> Result<(), ParseError> {
         self.patterns += 1;
         if self.patterns > PATTERNS_MAX {
             let message = format!("more than {PATTERNS_MAX} wildcards and regular expressions");

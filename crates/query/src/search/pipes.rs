@@ -1,19 +1,23 @@
-//! The pipes of a search line: `where stats sort limit fields top timechart`.
+//! The pipes of a search line. Some are short for others: `top`, `rare`, `rate`, `timechart` and `patterns` for a `stats`.
 
 use heimdall_model::filter::Target;
-use heimdall_model::schema;
 use heimdall_model::time::{
     NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND, NS_PER_WEEK, parse_duration,
 };
+use heimdall_model::{Dataset, schema};
 
 use super::error::ParseError;
-use super::filter::Parser;
+use super::expression::EXPRESSION_WORDS;
+use super::filter::{KEYWORDS, Parser, RESERVED_NAMES};
 use super::nearest::nearest;
 use super::{AGGREGATES_MAX, GROUP_KEYS_MAX, PIPES_MAX};
-use crate::query::{Aggregate, ColumnType, Func, GroupKey, Pipe, Scope, SortKey, Takes, TimeRange};
+use crate::extract::Extractor;
+use crate::query::{
+    Aggregate, Assignment, ColumnType, Form, Func, GroupKey, Parse, Pipe, Scope, SortKey, Takes, TimeRange,
+};
 
 /// The pipes, with one line for people.
-pub(super) const PIPES: [(&str, &str); 8] = [
+pub(super) const PIPES: [(&str, &str); 15] = [
     ("where", "keep the rows that fit more conditions"),
     ("stats", "aggregate: stats count(), p99(duration_ms) by service, bin(5m)"),
     ("sort", "order: sort -count, service"),
@@ -22,12 +26,22 @@ pub(super) const PIPES: [(&str, &str); 8] = [
     ("fields", "keep columns, or drop them: fields - host"),
     ("top", "most frequent values: top 10 service"),
     ("timechart", "aggregate per time span: timechart 5m count() by level"),
+    ("rare", "least frequent values: rare 10 service"),
+    ("rate", "rows per second per time span: rate 5m by service"),
+    ("patterns", "kinds of messages by number: patterns 20"),
+    ("dedup", "keep the first rows of each kind: dedup 2 service, host"),
+    ("eval", "compute columns: eval slow = duration_ms > 500"),
+    ("parse", "take a text apart: parse message as logfmt"),
+    ("share", "each row's part of a column's sum: share count"),
 ];
 /// Pipes of the language that are not built yet.
-const LATER_PIPES: [&str; 9] =
-    ["dedup", "rare", "patterns", "join", "eval", "parse", "rate", "context", "tail"];
+const LATER_PIPES: [&str; 2] = ["join", "context"];
+/// Most columns of one `eval`.
+pub(super) const ASSIGNMENTS_MAX: usize = 32;
 /// Rows of `top` when it names no number.
 const TOP_DEFAULT: usize = 10;
+/// Column of a share that is given no name.
+pub(super) const SHARE: &str = "share";
 /// Most time spans an unstated span makes of the range.
 const AUTO_SPANS_MAX: i64 = 120;
 /// Marks a `timechart` without span until the range is known.
@@ -112,7 +126,14 @@ impl Parser<'_> {
             "sort" => self.sort().map(|pipe| vec![pipe]),
             "limit" | "head" => Ok(vec![Pipe::Limit(self.row_count()?)]),
             "fields" => self.fields().map(|pipe| vec![pipe]),
-            "top" => self.top(),
+            "top" => self.top(true),
+            "rare" => self.top(false),
+            "rate" => self.rate(),
+            "patterns" => self.patterns(),
+            "dedup" => self.dedup().map(|pipe| vec![pipe]),
+            "eval" => self.eval().map(|pipe| vec![pipe]),
+            "parse" => self.parse().map(|pipe| vec![pipe]),
+            "share" => self.share().map(|pipe| vec![pipe]),
             "timechart" => self.timechart(),
             "" => {
                 Err(self.cursor.error(start, "the name of a pipe is missing after `|`").hint(known_pipes()))
@@ -386,10 +407,15 @@ impl Parser<'_> {
         }
     }
 
-    fn top(&mut self) -> Result<Vec<Pipe>, ParseError> {
+    /// A number of rows, where one is written.
+    fn row_count_or(&mut self, default: usize) -> Result<usize, ParseError> {
         self.cursor.skip_space();
         let numbered = self.cursor.peek().is_some_and(|c| c.is_ascii_digit());
-        let rows = if numbered { self.row_count()? } else { TOP_DEFAULT };
+        if numbered { self.row_count() } else { Ok(default) }
+    }
+
+    fn top(&mut self, descending: bool) -> Result<Vec<Pipe>, ParseError> {
+        let rows = self.row_count_or(TOP_DEFAULT)?;
         self.cursor.eat_word_any_case("by");
         let mut by = Vec::new();
         loop {
@@ -402,26 +428,208 @@ impl Parser<'_> {
             }
         }
         let count = Aggregate::new(Func::Count, None, self.dataset);
-        let sort = SortKey { target: Target::Attribute(count.alias.clone()), descending: true };
+        let sort = SortKey { target: Target::Attribute(count.alias.clone()), descending };
         Ok(vec![self.stats_of(vec![count], by)?, Pipe::Sort(vec![sort]), Pipe::Limit(rows)])
     }
 
-    fn timechart(&mut self) -> Result<Vec<Pipe>, ParseError> {
+    /// The span of a chart, where one is written.
+    fn chart_span(&mut self) -> Result<i64, ParseError> {
         self.cursor.skip_space();
         let start = self.cursor.at;
         let stated = self.cursor.eat("span=") || self.cursor.peek().is_some_and(|c| c.is_ascii_digit());
         let span = if stated { self.span()? } else { AUTO_SPAN_NS };
         self.check_bin(start)?;
         self.cursor.eat_spaced(",");
+        Ok(span)
+    }
+
+    fn timechart(&mut self) -> Result<Vec<Pipe>, ParseError> {
+        let span = self.chart_span()?;
         let aggregates = if self.at_pipe_end() || self.sees_by() {
             vec![Aggregate::new(Func::Count, None, self.dataset)]
         } else {
             self.aggregates()?
         };
+        self.chart(span, aggregates)
+    }
+
+    fn rate(&mut self) -> Result<Vec<Pipe>, ParseError> {
+        let span = self.chart_span()?;
+        self.chart(span, vec![Aggregate::new(Func::Rate, None, self.dataset)])
+    }
+
+    fn chart(&mut self, span: i64, aggregates: Vec<Aggregate>) -> Result<Vec<Pipe>, ParseError> {
         let mut by = vec![GroupKey::Bin(span)];
         by.extend(self.group_keys()?);
         let keys = by.iter().map(|key| SortKey { target: key.target(), descending: false }).collect();
         Ok(vec![self.stats_of(aggregates, by)?, Pipe::Sort(keys)])
+    }
+}
+
+impl Parser<'_> {
+    /// The kinds of messages: how many of each, since when, until when, of how many services.
+    fn patterns(&mut self) -> Result<Vec<Pipe>, ParseError> {
+        let start = self.cursor.at;
+        let rows = self.row_count_or(TOP_DEFAULT)?;
+        if self.dataset != Dataset::Logs || matches!(self.scope, Scope::Columns(_)) {
+            return Err(self
+                .cursor
+                .error(start, "only log records have patterns")
+                .hint("put it before other pipes"));
+        }
+        let time = Target::Field(schema::TIMESTAMP);
+        let aggregate = |func, arg, alias: &str| Aggregate { func, arg, alias: alias.to_owned() };
+        let aggregates = vec![
+            aggregate(Func::Count, None, "count"),
+            aggregate(Func::Min, Some(time.clone()), "first_seen"),
+            aggregate(Func::Max, Some(time), "last_seen"),
+            aggregate(Func::CountDistinct, Some(Target::Field(schema::logs::SERVICE)), "services"),
+        ];
+        let keys = [Target::Field(schema::logs::TEMPLATE_ID), Target::Template];
+        let count = Target::Attribute("count".to_owned());
+        Ok(vec![
+            self.stats_of(aggregates, keys.map(GroupKey::Field).to_vec())?,
+            Pipe::Share { of: count.clone(), alias: SHARE.to_owned() },
+            Pipe::Sort(vec![SortKey { target: count, descending: true }]),
+            Pipe::Limit(rows),
+        ])
+    }
+
+    fn share(&mut self) -> Result<Pipe, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        if !matches!(self.scope, Scope::Columns(_)) {
+            return Err(self
+                .cursor
+                .error(start, "a share is of a column of all rows")
+                .hint("put `stats` before it"));
+        }
+        let of = self.column("a column")?;
+        let alias = if self.cursor.eat_word_any_case("as") { self.alias()? } else { SHARE.to_owned() };
+        Ok(Pipe::Share { of, alias })
+    }
+
+    fn dedup(&mut self) -> Result<Pipe, ParseError> {
+        let rows = self.row_count_or(1)?;
+        self.cursor.eat_word_any_case("by");
+        let mut by = Vec::new();
+        loop {
+            let target = self.column("a field")?;
+            if !by.contains(&target) {
+                by.push(target);
+            }
+            if by.len() > GROUP_KEYS_MAX {
+                return Err(self.cursor.error(self.cursor.at, format!("more than {GROUP_KEYS_MAX} keys")));
+            }
+            if !self.cursor.eat_spaced(",") && self.at_pipe_end() {
+                return Ok(Pipe::Dedup { rows, by });
+            }
+        }
+    }
+
+    fn eval(&mut self) -> Result<Pipe, ParseError> {
+        let before = self.scope.clone();
+        let mut assignments = Vec::new();
+        loop {
+            self.cursor.skip_space();
+            let start = self.cursor.at;
+            let name = self.cursor.identifier().to_owned();
+            self.is_column_name(start, &name)?;
+            if !self.cursor.eat_spaced("=") {
+                return Err(self.cursor.error(start, "a column is computed as `eval name = expression`"));
+            }
+            let assignment = Assignment { name, expr: self.expression()? };
+            let step = Pipe::Eval(vec![assignment.clone()]);
+            self.scope = std::mem::replace(&mut self.scope, Scope::Records).after(&step, self.dataset);
+            assignments.push(assignment);
+            if assignments.len() > ASSIGNMENTS_MAX {
+                return Err(self.cursor.error(start, format!("more than {ASSIGNMENTS_MAX} columns")));
+            }
+            if !self.cursor.eat_spaced(",") {
+                self.scope = before;
+                return Ok(Pipe::Eval(assignments));
+            }
+        }
+    }
+
+    /// Whether a computed column may have this name.
+    fn is_column_name(&self, start: usize, name: &str) -> Result<(), ParseError> {
+        let starts = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+        if !starts || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.')) {
+            return Err(self
+                .cursor
+                .error(start, "a column name of letters, digits, `.` and `_` is needed here"));
+        }
+        let is_word = EXPRESSION_WORDS.iter().any(|word| word.eq_ignore_ascii_case(name));
+        if is_word || RESERVED_NAMES.contains(&name) || KEYWORDS.contains(&name) {
+            return Err(self
+                .cursor
+                .error(start, format!("`{name}` has a meaning of its own"))
+                .hint("choose another name"));
+        }
+        Ok(())
+    }
+
+    /// `parse [field] as FORM ["pattern"]`.
+    fn parse(&mut self) -> Result<Pipe, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        let from = if self.cursor.eat_word_any_case("as") {
+            self.default_column(start)?
+        } else {
+            let from = self.column("a field to take apart")?;
+            if !self.cursor.eat_word_any_case("as") {
+                return Err(self
+                    .cursor
+                    .error(start, "how to take it apart is missing")
+                    .hint("write parse message as logfmt"));
+            }
+            from
+        };
+        let form = self.form()?;
+        let extractor = Extractor::new(&form).map_err(|reason| self.cursor.error(start, reason))?;
+        let columns: Vec<String> = extractor.columns().map(str::to_owned).collect();
+        for column in &columns {
+            self.is_column_name(start, column)?;
+        }
+        if columns.is_empty() && matches!(self.scope, Scope::Columns(_)) {
+            return Err(self
+                .cursor
+                .error(start, format!("the columns that `{}` makes are not known here", form.name()))
+                .hint("put it before `fields` and `stats`, or use a pattern"));
+        }
+        Ok(Pipe::Parse(Parse { from, form, columns }))
+    }
+
+    fn form(&mut self) -> Result<Form, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        let name = self.cursor.identifier();
+        let form: fn(String) -> Form = match name.to_ascii_lowercase().as_str() {
+            "json" => return Ok(Form::Json),
+            "logfmt" => return Ok(Form::Logfmt),
+            "kv" => return Ok(Form::Pairs),
+            "regex" => Form::Regex,
+            "grok" => Form::Grok,
+            "pattern" => Form::Pattern,
+            _ => {
+                let known = Form::NAMES.map(|(name, _)| name);
+                let error = self.cursor.error(start, format!("`{name}` is no way to take a text apart"));
+                let error = error.hint(format!("the ways are {}", known.join(", ")));
+                return Err(match nearest(name, known.into_iter()) {
+                    None => error,
+                    near => error.did_you_mean(near),
+                });
+            }
+        };
+        self.cursor.skip_space();
+        if self.cursor.peek() != Some('"') {
+            return Err(self
+                .cursor
+                .error(start, format!("`{name}` needs a pattern in quotes: {name} \"…\"")));
+        }
+        self.count_pattern(start)?;
+        self.cursor.quoted().map(form)
     }
 }
 

@@ -7,10 +7,13 @@ use heimdall_model::schema::FieldType;
 use heimdall_model::time::format_duration;
 use heimdall_model::{Dataset, Level};
 
-use super::cursor::{is_name_char, is_name_start};
+use super::cursor::{is_expression_name_char, is_name_char, is_name_start};
+use super::expression::EXPRESSION_WORDS;
 use super::filter::{KEYWORDS, RESERVED_NAMES};
+use super::pipes::SHARE;
 use super::{default_target, holds_words};
-use crate::query::{Aggregate, GroupKey, Pipe, Query, Scope};
+use crate::expression::{COMPARISON, NOT};
+use crate::query::{Aggregate, Assignment, Constant, Expr, GroupKey, Pipe, Query, Scope};
 
 impl fmt::Display for Query {
     /// Writes the search line of the query, without its tenant and range.
@@ -89,6 +92,105 @@ impl Line {
                 self.push("fields - ");
                 self.list(targets, Line::name);
             }
+            Pipe::Eval(assignments) => self.eval(assignments),
+            Pipe::Parse(parse) => {
+                self.push("parse ");
+                self.name(&parse.from);
+                let _ = write!(self.out, " as {}", parse.form.name());
+                if let Some(pattern) = parse.form.pattern() {
+                    self.push(" ");
+                    self.quoted(pattern);
+                }
+            }
+            Pipe::Dedup { rows, by } => {
+                self.push("dedup ");
+                if *rows > 1 {
+                    let _ = write!(self.out, "{rows} ");
+                }
+                self.list(by, Line::name);
+            }
+            Pipe::Share { of, alias } => {
+                self.push("share ");
+                self.name(of);
+                if alias != SHARE {
+                    let _ = write!(self.out, " as {alias}");
+                }
+            }
+        }
+    }
+
+    fn eval(&mut self, assignments: &[Assignment]) {
+        let before = self.scope.clone();
+        self.push("eval ");
+        self.list(assignments, |line, assignment| {
+            let _ = write!(line.out, "{} = ", assignment.name);
+            line.expression(&assignment.expr, 0);
+            let scope = std::mem::replace(&mut line.scope, Scope::Records);
+            line.scope = scope.after(&Pipe::Eval(vec![assignment.clone()]), line.dataset);
+        });
+        self.scope = before;
+    }
+
+    /// An expression where only what binds at least as tightly as `least` needs no parentheses.
+    fn expression(&mut self, expr: &Expr, least: u8) {
+        match expr {
+            Expr::Column(target) => self.expression_name(target),
+            Expr::Constant(constant) => self.constant(constant),
+            Expr::Negate(inner) => {
+                self.push("-");
+                self.expression(inner, u8::MAX);
+            }
+            Expr::Not(inner) => self.parenthesised(least > NOT, |line| {
+                line.push("not ");
+                line.expression(inner, NOT);
+            }),
+            Expr::Binary(operator, left, right) => {
+                let own = operator.precedence();
+                let left_least = if own == COMPARISON { own + 1 } else { own };
+                self.parenthesised(own < least, |line| {
+                    line.expression(left, left_least);
+                    let _ = write!(line.out, " {} ", operator.as_str());
+                    line.expression(right, own + 1);
+                });
+            }
+            Expr::Call(function, arguments) => {
+                let _ = write!(self.out, "{}(", function.signature().name);
+                self.list(arguments, |line, argument| line.expression(argument, 0));
+                self.push(")");
+            }
+        }
+    }
+
+    fn parenthesised(&mut self, needed: bool, inside: impl FnOnce(&mut Self)) {
+        self.push(if needed { "(" } else { "" });
+        inside(self);
+        self.push(if needed { ")" } else { "" });
+    }
+
+    fn constant(&mut self, constant: &Constant) {
+        let _ = match constant {
+            Constant::Null => self.out.write_str("null"),
+            Constant::Bool(b) => write!(self.out, "{b}"),
+            Constant::Int(n) => write!(self.out, "{n}"),
+            Constant::Float(x) => write!(self.out, "{x:?}"),
+            Constant::Time(time) => write!(self.out, "time(\"{time}\")"),
+            Constant::Text(text) => {
+                self.quoted(text);
+                Ok(())
+            }
+        };
+    }
+
+    /// The name that reads back as this target in an expression.
+    fn expression_name(&mut self, target: &Target) {
+        let start = self.out.len();
+        match self.column_name(target) {
+            Some(name) if !name.starts_with(is_name_start) => self.escaped(&name, is_expression_name_char),
+            _ => self.name_of(target, is_expression_name_char),
+        }
+        let is_word = EXPRESSION_WORDS.iter().any(|word| word.eq_ignore_ascii_case(&self.out[start..]));
+        if is_word {
+            self.out.insert(start, '\\');
         }
     }
 
@@ -118,10 +220,11 @@ impl Line {
 
     /// The name that reads back as this target here.
     fn name(&mut self, target: &Target) {
-        if let Scope::Columns(columns) = &self.scope
-            && let Some(column) = columns.iter().find(|column| column.target == *target)
-        {
-            let name = column.name.clone();
+        self.name_of(target, is_name_char);
+    }
+
+    fn name_of(&mut self, target: &Target, is_name_char: impl Fn(char) -> bool) {
+        if let Some(name) = self.column_name(target) {
             self.push(&name);
             return;
         }
@@ -131,10 +234,20 @@ impl Line {
             }
             other => other.name(self.dataset),
         };
-        self.escaped(&name);
+        self.escaped(&name, is_name_char);
     }
 
-    fn escaped(&mut self, name: &str) {
+    /// The name of a column that pipes have made.
+    fn column_name(&self, target: &Target) -> Option<String> {
+        match &self.scope {
+            Scope::Records => None,
+            Scope::Columns(columns) | Scope::Extended(columns) => {
+                columns.iter().find(|column| column.target == *target).map(|column| column.name.clone())
+            }
+        }
+    }
+
+    fn escaped(&mut self, name: &str, is_name_char: impl Fn(char) -> bool) {
         for (index, c) in name.chars().enumerate() {
             let plain = if index == 0 { is_name_start(c) } else { is_name_char(c) };
             if !plain {

@@ -4,7 +4,7 @@ use heimdall_model::{Dataset, Level};
 use serde::Serialize;
 
 use super::pipes::PIPES;
-use crate::query::Func;
+use crate::query::{Form, Func, Function};
 
 /// Most suggestions given.
 pub const SUGGESTIONS_MAX: usize = 50;
@@ -82,6 +82,17 @@ fn candidates(context: &str, dataset: Dataset, attributes: &[String]) -> Box<dyn
         (Some(_), None) => Box::new(
             PIPES.into_iter().map(|(name, doc)| (name.to_owned(), SuggestionKind::Pipe, doc.to_owned())),
         ),
+        (Some(pipe), Some("parse")) if words.contains(&"as") && !pipe.contains('"') => Box::new(
+            Form::NAMES
+                .into_iter()
+                .map(|(name, doc)| (name.to_owned(), SuggestionKind::Function, doc.to_owned())),
+        ),
+        (Some(pipe), Some("eval")) if pipe.contains('=') => {
+            let functions = Function::ALL.iter().map(|signature| {
+                (format!("{}(", signature.name), SuggestionKind::Function, signature.doc.to_owned())
+            });
+            Box::new(functions.collect::<Vec<_>>().into_iter().chain(fields(dataset, attributes)))
+        }
         (Some(pipe), Some("stats" | "timechart"))
             if !pipe.trim_end().ends_with('(') && !words.contains(&"by") =>
         {
@@ -152,6 +163,10 @@ mod tests {
         check("a | stats p99(dur", "duration_ms");
         check("a | stats count() by serv", "service");
         check("a || serv", "service");
+        check("a | eval x = sta", "starts_with(");
+        check("a | eval x = lower(serv", "service");
+        check("a | parse mess", "message");
+        check("a | parse message as gr", "grok");
         check("\"a | st", "nothing");
         assert_eq!(suggest("é", 1, Dataset::Logs, &[]), []);
     }

@@ -5,7 +5,9 @@ use heimdall_model::{Level, Row};
 use proptest::prelude::*;
 
 use super::*;
-use crate::query::{Aggregate, Func, GroupKey, Scope, SortKey};
+use crate::query::{
+    Aggregate, Assignment, Constant, Expr, Func, Function, GroupKey, Operator, Scope, SortKey,
+};
 
 const NOW: &str = "2026-03-01T12:00:00Z";
 
@@ -112,6 +114,130 @@ fn pipes() {
 }
 
 #[test]
+fn pipes_that_are_short_for_others() {
+    check("| rare 3 service, host", "| stats count() by service, host | sort count | limit 3");
+    check("| rate 5m by service", "| stats rate() by bin(5m), service | sort timestamp, service");
+    check("| rate", "| stats rate() by bin(1h) | sort timestamp");
+    check(
+        "error | patterns 3",
+        "error | stats count(), min(timestamp) as first_seen, max(timestamp) as last_seen, \
+         count_distinct(service) as services by template_id, template | share count | sort -count | limit 3",
+    );
+    check(
+        "| stats count() by service | share count as part",
+        "| stats count() by service | share count as part",
+    );
+    check_error(
+        "| share duration_ms",
+        "a share is of a column of all rows at column 9; put `stats` before it",
+    );
+    check_error(
+        "dataset:metrics | patterns",
+        "only log records have patterns at column 27; put it before other pipes",
+    );
+}
+
+#[test]
+fn dedup() {
+    check("| dedup service", "| dedup service");
+    check("| dedup 2 by service, http.status, service", "| dedup 2 service, http.status");
+    check("| stats count() by host | dedup count", "| stats count() by host | dedup count");
+    check_error("| dedup", "a field is missing here at column 8");
+    check_error("| dedup 0 host", "a whole number of rows, 1 or more, is needed here at column 9");
+    check_error(
+        "| stats count() by host | dedup hots",
+        "there is no column `hots` here at column 33; did you mean `host`?",
+    );
+}
+
+#[test]
+fn expressions() {
+    let same = |line: &str| check(line, line);
+    same("| eval a = 1 + 2 * 3 - -4.5, b = (a + 1) * 2");
+    same("| eval slow = duration_ms > 500 and not level == \"debug\" or isnull(host)");
+    same("| eval x = if(status >= 500, \"bad\", lower(service)) | where x:bad | stats count() by x");
+    same("| eval service = upper(service) | stats count() by service | eval count = count + 1");
+    same("| stats p99(duration_ms), count() by http.route | eval y = p99(duration_ms) / count");
+    same("| eval a = odd\\-name - other, b = \\and, c = attributes.level");
+    same("| eval a = a - (b - c) - d, e = -(a + b), f = not (a and b), g = (a < b) == (c < d)");
+    same("| eval t = \"a \\\"quoted\\\" | text\", r = replace(message, \"(\\\\d+)\", \"<$1>\")");
+    same("| eval a = null, b = true, c = coalesce(a, b, \"x\"), d = case(a, 1, b, 2, 3)");
+    check("| eval a=b&&c||!d", "| eval a = b and c or not d");
+    check("| eval a = 5m + 1500ms, t = timestamp - 1h", "| eval a = 300 + 1.5, t = timestamp - 3600");
+    check("| eval a = now() - timestamp", "| eval a = time(\"2026-03-01T12:00:00.000000000Z\") - timestamp");
+    check("| eval a = .5, b = 1e3, c = -2", "| eval a = 0.5, b = 1000.0, c = -2");
+    check(
+        "| fields service | eval x = len(service) | fields x",
+        "| fields service | eval x = len(service) | fields x",
+    );
+    check_error("| eval", "a column name of letters, digits, `.` and `_` is needed here at column 7");
+    check_error("| eval x", "a column is computed as `eval name = expression` at column 8");
+    check_error(
+        "| eval x = ",
+        "a value is missing here at column 12; a field, a number, a \"text\" or a function",
+    );
+    check_error("| eval x = lowr(a)", "unknown function `lowr` at column 12; did you mean `lower`?");
+    check_error(
+        "| eval x = lower(a, b)",
+        "`lower` takes one value at column 12; lower(text): in small letters",
+    );
+    check_error("| eval x = (a + b", "this `(` is not closed at column 12; add a `)`");
+    check_error(
+        "| eval x = 1 < 2 < 3",
+        "two comparisons in a row mean nothing at column 18; join them by `and`",
+    );
+    check_error("| eval x = 5 parsecs", "`parsecs` does not belong here at column 14; separate pipes by `|`");
+    check_error(
+        "| eval x = 5parsecs",
+        "`5parsecs` is neither a number nor a span of time at column 12; write it like 1.5 or 5m",
+    );
+    check_error("| eval and = 1", "`and` has a meaning of its own at column 8; choose another name");
+    check_error(
+        "| eval x = matches(a, b)",
+        "the regular expression of `matches` is a text in quotes at column 12; matches(text, \"regex\"): whether it holds a match",
+    );
+    check_error(
+        "| stats count() by host | eval x = len(hots)",
+        "there is no column `hots` here at column 40; did you mean `host`?",
+    );
+    let many = format!("| eval x = {}1", "1 + ".repeat(250));
+    let error = parse(&many, &context(Dataset::Logs)).expect_err("too long").message;
+    assert_eq!(error, "more than 250 values and functions in expressions");
+    let deep = format!("| eval x = {}1", "(".repeat(100));
+    assert_eq!(
+        parse(&deep, &context(Dataset::Logs)).expect_err("too deep").message,
+        "nested deeper than 64 levels"
+    );
+}
+
+#[test]
+fn parsing() {
+    let same = |line: &str| check(line, line);
+    same("| parse message as json | where order.id:5 | stats count() by path");
+    same("| parse details as kv | parse message as logfmt");
+    same("| parse message as regex \"user=(?P<user>\\\\w+)\" | stats count() by user");
+    same("| parse message as grok \"%{IP:client} %{WORD:verb}\" | fields client, verb");
+    same("| fields message | parse message as pattern \"user <user> from <ip>\" | where ip:10.0.0.1");
+    check("| parse as json", "| parse message as json");
+    check("| parse message as KV", "| parse message as kv");
+    check_error(
+        "| parse message",
+        "how to take it apart is missing at column 9; write parse message as logfmt",
+    );
+    check_error(
+        "| parse message as jsn",
+        "`jsn` is no way to take a text apart at column 20; did you mean `json`?",
+    );
+    check_error("| parse message as grok", "`grok` needs a pattern in quotes: grok \"…\" at column 20");
+    check_error("| parse as grok \"%{IP}\"", "nothing is named in it: write %{IP:client} at column 9");
+    check_error("| parse as regex \"(\"", "the regular expression is not valid: unclosed group at column 9");
+    check_error(
+        "| stats count() by host | parse host as kv",
+        "the columns that `kv` makes are not known here at column 33; put it before `fields` and `stats`, or use a pattern",
+    );
+}
+
+#[test]
 fn times_narrow_the_range() {
     let range = |line: &str, from: Option<&str>| {
         let from = from.and_then(Timestamp::parse);
@@ -170,8 +296,8 @@ fn errors_name_the_place_and_the_remedy() {
     );
     check_error("a | stat count()", "unknown pipe `stat` at column 5; did you mean `stats`?");
     check_error(
-        "a | dedup host",
-        "the pipe `dedup` is not available yet at column 5; the pipes are where, stats, sort, limit, head, fields, top, timechart",
+        "a | join host",
+        "the pipe `join` is not available yet at column 5; the pipes are where, stats, sort, limit, head, fields, top, timechart, rare, rate, patterns, dedup, eval, parse, share",
     );
     check_error("| stats cuont()", "unknown function `cuont` at column 9; did you mean `count`?");
     check_error("| stats sum(service)", "`sum` needs numbers, which `service` does not hold at column 9");
@@ -291,6 +417,35 @@ fn pipes_after_stats() -> impl Strategy<Value = Vec<Pipe>> {
     )
 }
 
+/// Expressions as they are read: no sign before a constant, patterns that compile.
+fn expression() -> impl Strategy<Value = Expr> {
+    let constant = prop_oneof![
+        Just(Constant::Null),
+        any::<bool>().prop_map(Constant::Bool),
+        (-1_000_i64..1_000).prop_map(Constant::Int),
+        (-1e9..1e9_f64).prop_map(Constant::Float),
+        text().prop_map(Constant::Text),
+        any::<i32>().prop_map(|ns| Constant::Time(Timestamp(i64::from(ns)))),
+    ];
+    let column = prop_oneof![target(), "and|or|not|true|null|if|5xx|a-b".prop_map(Target::Attribute)];
+    let leaf = prop_oneof![column.prop_map(Expr::Column), constant.prop_map(Expr::Constant)];
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        let operator = prop::sample::select(Operator::SIGNS.map(|(_, operator)| operator).to_vec());
+        let function = prop::sample::select(vec![Function::Coalesce, Function::Concat]);
+        let boxed = inner.clone().prop_map(Box::new);
+        prop_oneof![
+            boxed.clone().prop_map(Expr::Not),
+            boxed.clone().prop_map(|inner| match *inner {
+                Expr::Constant(_) => Expr::Not(inner),
+                _ => Expr::Negate(inner),
+            }),
+            (operator, boxed.clone(), boxed).prop_map(|(operator, a, b)| Expr::Binary(operator, a, b)),
+            (function, prop::collection::vec(inner, 1..4))
+                .prop_map(|(function, all)| Expr::Call(function, all)),
+        ]
+    })
+}
+
 fn names_differ(pipe: &Pipe) -> bool {
     let Scope::Columns(columns) = Scope::Records.after(pipe, Dataset::Logs) else { return true };
     let mut names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
@@ -309,6 +464,38 @@ proptest! {
         let mut again = parse(&line, &context(Dataset::Logs)).map_err(|error| TestCaseError::fail(format!("{line}: {error}")))?;
         again.warnings.clear();
         prop_assert_eq!(again, query, "{}", line);
+    }
+
+    #[test]
+    fn printed_expressions_read_back_the_same(first in expression(), second in expression(), by in target()) {
+        // A field that is hidden by a computed column cannot be meant after it.
+        prop_assume!(by != Target::Field(schema::logs::SERVICE));
+        let eval = |name: &str, expr: Expr| Pipe::Eval(vec![Assignment { name: name.to_owned(), expr }]);
+        let mut query = Query::new(Tenant::default(), Dataset::Logs, TimeRange::ALL);
+        query.pipeline = vec![
+            eval("service", first),
+            Pipe::Dedup { rows: 2, by: vec![by.clone()] },
+            Pipe::Stats { aggregates: vec![Aggregate::new(Func::Count, Some(by.clone()), Dataset::Logs)], by: Vec::new() },
+            eval("x", Expr::Column(Target::Attribute(Aggregate::default_alias(Func::Count, Some(&by), Dataset::Logs)))),
+        ];
+        let mut plain = query.clone();
+        plain.pipeline = vec![eval("x", second)];
+        for query in [query, plain] {
+            let line = query.to_string();
+            let mut again = parse(&line, &context(Dataset::Logs)).map_err(|error| TestCaseError::fail(format!("{line}: {error}")))?;
+            again.warnings.clear();
+            prop_assert_eq!(again, query, "{}", line);
+        }
+    }
+
+    #[test]
+    fn no_expression_panics_or_means_two_things(text in "[a-c0-2 .,<>=!&|+*/%()\"-]{0,20}|(if|case|not|and|len|\\(|\\)|a| |,|1|-|<|==){0,12}") {
+        let line = format!("| eval x = {text}");
+        if let Ok(query) = parse(&line, &context(Dataset::Logs)) {
+            let printed = query.to_string();
+            let again = parse(&printed, &context(Dataset::Logs)).map_err(|error| TestCaseError::fail(format!("{printed}: {error}")))?;
+            prop_assert_eq!(again.pipeline, query.pipeline, "{} -> {}", line, printed);
+        }
     }
 
     #[test]
