@@ -25,6 +25,7 @@ use crate::answer::{Answer, AnswerStats, Column};
 use crate::cache::ResultCache;
 use crate::cell::{self, BlockRows, Cell, Templates};
 use crate::group::{self, Grouping};
+use crate::join;
 use crate::plan::{Plan, Source};
 use crate::query::{Aggregate, GroupKey, Pipe, Query, Scope, SortKey};
 use crate::stage::Stage;
@@ -269,10 +270,11 @@ impl Engine {
 
     fn run_once(&self, query: &Query, control: &Control, limits: RunLimits) -> Result<Answer, QueryError> {
         let start = Instant::now();
-        let plan = Plan::new(query);
-        let stats = AnswerStats::new(plan.strategy);
+        let mut plan = Plan::new(query);
+        let mut stats = AnswerStats::new(plan.strategy);
+        plan.rights = join::load_all(self, query, control, &mut stats)?;
         let mut run = Run { store: &self.store, query, plan: &plan, control, limits, stats };
-        run.stats.warnings.clone_from(&query.warnings);
+        run.stats.warnings.extend(query.warnings.iter().cloned());
         let table = if query.range.from < query.range.to { run.source()? } else { run.nothing() };
         let mut answer = run.complete(table)?;
         answer.stats.elapsed_ms = start.elapsed().as_secs_f64() * 1_000.0;
@@ -315,7 +317,8 @@ impl Engine {
         groups: Vec<Vec<Value>>,
         mut stats: AnswerStats,
     ) -> Result<Answer, QueryError> {
-        let plan = Plan::new(query);
+        let mut plan = Plan::new(query);
+        plan.rights = join::load_all(self, query, control, &mut stats)?;
         stats.warnings.splice(0..0, query.warnings.iter().cloned());
         let run = Run { store: &self.store, query, plan: &plan, control, limits, stats };
         let table = match &plan.source {
@@ -415,7 +418,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn table(&self, rows: Vec<Vec<Value>>) -> Table {
+    pub(crate) fn table(&self, rows: Vec<Vec<Value>>) -> Table {
         Table { columns: self.plan.columns.clone(), rows, shown: (0..self.plan.shown).collect() }
     }
 
@@ -428,6 +431,10 @@ impl<'a> Run<'a> {
         }
         let wanted = limit.unwrap_or(self.limits.rows_default);
         let rows_max = wanted.min(self.limits.rows_max);
+        if let Some(around) = self.plan.context {
+            let rows = self.context(around, rows_max)?;
+            return Ok(self.table(rows));
+        }
         let rows = if self.plan.is_staged() {
             self.staged(sort, rows_max)?
         } else if self.plan.strategy == Strategy::Top {
@@ -472,7 +479,7 @@ impl<'a> Run<'a> {
         Ok(self.materialise(&hits))
     }
 
-    fn materialise(&self, hits: &[Hit]) -> Vec<Vec<Value>> {
+    pub(crate) fn materialise(&self, hits: &[Hit]) -> Vec<Vec<Value>> {
         let mut templates = Templates::new(self.store, &self.query.tenant);
         let wants_templates = self.wants_templates();
         let mut last: Option<&Arc<RowBlock>> = None;
@@ -628,7 +635,7 @@ impl<'a> Run<'a> {
     ) -> Result<Looked, QueryError> {
         let (aggregates, by) = (grouping.aggregates(), grouping.by());
         let fields = self.plan.group_fields(aggregates, by);
-        let stage = Stage::new(&self.plan.stage, self.query.dataset)?;
+        let stage = Stage::new(&self.plan.stage, self.query.dataset, &self.plan.rights)?;
         let reads_ids = self.plan.stored(std::iter::empty()).any(|target| target == Target::Id);
         let places = reads_ids || group::needs_places(aggregates, by);
         let along = if places { Along::Ids } else { Along::Nothing };
@@ -659,7 +666,7 @@ impl<'a> Run<'a> {
     /// Runs what follows the source.
     fn complete(mut self, mut table: Table) -> Result<Answer, QueryError> {
         let Query { dataset, range, .. } = self.query;
-        let notes = table.run(&self.plan.rest, *dataset, *range, self.limits)?;
+        let notes = table.run(&self.plan.rest, *dataset, *range, self.limits, &self.plan.rights)?;
         self.stats.notes.extend(notes);
         Ok(self.answer(table))
     }

@@ -7,7 +7,7 @@
 //! - [`answer`]: what comes back
 //! - [`cache`]: answers given again while they are right; `chart`: those over time, of which only the new part is computed
 //! - `expression`, `evaluate`: what `eval` computes; `extract`: what `parse` finds; `stage`: both for each record on its way;
-//!   `records`: lists of records that go that way
+//!   `records`: lists of records that go that way; `context`, `join`: what those pipes read beside them
 //! - `group`, `aggregate`: `stats`; `top`: the first rows by a sort; `table`: pipes in memory
 //! - `cell`: one value of one row, whatever holds it
 //!
@@ -19,11 +19,13 @@ pub mod cache;
 mod cell;
 mod chart;
 mod codes;
+mod context;
 pub mod engine;
 mod evaluate;
 mod expression;
 mod extract;
 mod group;
+mod join;
 mod plan;
 pub mod query;
 mod records;

@@ -6,6 +6,7 @@ use heimdall_store::Order;
 use serde::Serialize;
 
 use crate::group;
+use crate::join::Right;
 use crate::query::{Aggregate, Func, GroupKey, Named, Pipe, Query, Scope, SortKey, TimeRange};
 use crate::records::Dedup;
 use crate::stage::Outline;
@@ -80,6 +81,10 @@ pub(crate) struct Plan<'q> {
     outline: Outline,
     /// Keeps the first of each kind of record.
     pub(crate) dedup: Option<Dedup>,
+    /// Records before and after each.
+    pub(crate) context: Option<usize>,
+    /// Right sides of the joins, once they are known.
+    pub(crate) rights: Vec<Right>,
     scope: Scope,
     /// Pipes that run on the table.
     pub(crate) rest: Vec<Pipe>,
@@ -99,7 +104,7 @@ impl<'q> Plan<'q> {
         let mut pipes = query.pipeline.iter();
         let mut groups = None;
         let (mut stage, mut outline, mut scope) = (Vec::new(), Outline::default(), Scope::Records);
-        let mut dedup = None;
+        let (mut dedup, mut context) = (None, None);
         while let Some(pipe) = pipes.next() {
             match pipe {
                 Pipe::Where(more) if outline.decides(more) => {
@@ -107,7 +112,7 @@ impl<'q> Plan<'q> {
                     stage.push(pipe.clone());
                 }
                 Pipe::Where(more) => filter = filter.and(more.clone()),
-                Pipe::Eval(_) | Pipe::Parse(_) => {
+                Pipe::Eval(_) | Pipe::Parse(_) | Pipe::Join(_) => {
                     show(&mut rest, pipe, query.dataset);
                     outline.push(pipe);
                     stage.push(pipe.clone());
@@ -119,6 +124,10 @@ impl<'q> Plan<'q> {
                     limit = first_limit(pipes.as_slice());
                     break;
                 }
+                Pipe::Context(rows) => {
+                    (context, scope) = (Some(*rows), scope.after(pipe, query.dataset));
+                    break;
+                }
                 Pipe::Share { .. } => {
                     rest.push(pipe.clone());
                     break;
@@ -127,7 +136,9 @@ impl<'q> Plan<'q> {
                 Pipe::Fields(_) | Pipe::Drop(_) => rest.push(pipe.clone()),
                 Pipe::Limit(rows) => {
                     limit = Some(*rows);
-                    break;
+                    if !matches!(pipes.as_slice().first(), Some(Pipe::Context(_))) {
+                        break;
+                    }
                 }
                 Pipe::Stats { aggregates, by } => {
                     groups = Some(Source::Groups { pipe, aggregates, by });
@@ -147,6 +158,8 @@ impl<'q> Plan<'q> {
             stage,
             outline,
             dedup,
+            context,
+            rights: Vec::new(),
             scope,
             rest,
             columns: Vec::new(),
@@ -283,10 +296,18 @@ impl<'q> Plan<'q> {
             Pipe::Eval(assignments) => format!("eval({})", assignments.len()),
             Pipe::Parse(parse) => format!("parse({})", parse.form.name()),
             Pipe::Dedup { by, .. } => format!("dedup({} keys)", by.len()),
+            Pipe::Context(rows) => format!("context({rows})"),
+            Pipe::Join(join) => format!("join({} keys)", join.on.len()),
             Pipe::Share { .. } => "share".to_owned(),
         };
         let stage = self.stage.iter().map(step);
-        std::iter::once(first).chain(stage).chain(dedup).chain(self.rest.iter().map(step)).collect()
+        let context = self.context.map(|rows| format!("context({rows})"));
+        std::iter::once(first)
+            .chain(stage)
+            .chain(dedup)
+            .chain(context)
+            .chain(self.rest.iter().map(step))
+            .collect()
     }
 }
 
@@ -295,6 +316,7 @@ fn show(rest: &mut [Pipe], pipe: &Pipe, dataset: Dataset) {
     let made: Vec<Target> = match pipe {
         Pipe::Eval(assignments) => assignments.iter().map(crate::query::Assignment::target).collect(),
         Pipe::Parse(parse) => parse.targets().collect(),
+        Pipe::Join(join) => join.columns().into_iter().map(|column| column.target).collect(),
         _ => Vec::new(),
     };
     for earlier in rest {
@@ -341,7 +363,8 @@ fn needed(pipes: &[Pipe]) -> (Option<Vec<Target>>, Vec<Target>) {
         match pipe {
             Pipe::Where(filter) => filter_targets(filter, &mut more),
             Pipe::Sort(keys) => more.extend(keys.iter().map(|key| key.target.clone())),
-            Pipe::Limit(_) | Pipe::Drop(_) => {}
+            Pipe::Limit(_) | Pipe::Drop(_) | Pipe::Context(_) => {}
+            Pipe::Join(join) => more.extend(join.on.iter().map(|(left, _)| left.clone())),
             Pipe::Eval(assignments) => {
                 assignments.iter().for_each(|assignment| assignment.expr.targets(&mut more));
             }

@@ -17,6 +17,9 @@ pub use heimdall_store::TimeRange;
 /// Default column name of a time bin.
 pub(crate) const BIN_NAME: &str = "timestamp";
 
+/// Column that says what part a record has in a context.
+pub(crate) const CONTEXT: &str = "context";
+
 /// A question to one dataset of one tenant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Query {
@@ -67,6 +70,11 @@ pub enum Pipe {
         /// Whose values.
         by: Vec<Target>,
     },
+    /// Records with so many before and after each in its own stream, marked in the column `context`. Only the conditions
+    /// and one limit may stand before it.
+    Context(usize),
+    /// Puts the rows of another question beside these.
+    Join(Join),
     /// Each row's part of the sum of a column, 0 to 1; absent where its value is no number.
     Share {
         /// The column.
@@ -74,6 +82,61 @@ pub enum Pipe {
         /// Name of the column made.
         alias: String,
     },
+}
+
+/// Rows of another question beside those of this one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Join {
+    /// What becomes of rows without a counterpart.
+    pub kind: JoinKind,
+    /// The other question.
+    pub right: SubQuery,
+    /// What must be equal: here, and there.
+    pub on: Vec<(Target, Target)>,
+}
+
+/// What becomes of rows without a counterpart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinKind {
+    /// They are left out.
+    Inner,
+    /// They stay, with the columns of the other side absent.
+    Left,
+}
+
+/// A question within another: of the same tenant, and of the same range unless its filter names times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubQuery {
+    /// Which records.
+    pub dataset: Dataset,
+    /// Which of them; times stay in it.
+    pub filter: Filter,
+    /// What is done with them.
+    pub pipeline: Vec<Pipe>,
+}
+
+impl SubQuery {
+    /// The columns of its rows, when its pipeline names them.
+    pub(crate) fn columns(&self) -> Vec<Named> {
+        let scope = self.pipeline.iter().fold(Scope::Records, |scope, pipe| scope.after(pipe, self.dataset));
+        match scope {
+            Scope::Columns(columns) => columns,
+            Scope::Records | Scope::Extended(_) => Vec::new(),
+        }
+    }
+}
+
+impl Join {
+    /// The columns it adds: those of the other side that it is not joined on.
+    pub(crate) fn columns(&self) -> Vec<Named> {
+        let mut columns = self.right.columns();
+        columns.retain(|column| self.on.iter().all(|(_, right)| *right != column.target));
+        for column in &mut columns {
+            column.target = Target::Attribute(column.name.clone());
+        }
+        columns
+    }
 }
 
 /// A column of `eval`.
@@ -347,6 +410,10 @@ impl Scope {
             }),
             Pipe::Parse(parse) => {
                 parse.columns.iter().fold(self, |scope, name| scope.with(name.clone(), ColumnType::Any))
+            }
+            Pipe::Context(_) => self.with(CONTEXT.to_owned(), ColumnType::Text),
+            Pipe::Join(join) => {
+                join.columns().into_iter().fold(self, |scope, column| scope.with(column.name, column.ty))
             }
             Pipe::Share { alias, .. } => self.with(alias.clone(), ColumnType::Float),
             Pipe::Fields(targets) => {

@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
         sort: &[SortKey],
         rows_max: usize,
     ) -> Result<Vec<Vec<Value>>, QueryError> {
-        let stage = Stage::new(&self.plan.stage, self.query.dataset)?;
+        let stage = Stage::new(&self.plan.stage, self.query.dataset, &self.plan.rights)?;
         let mut kept =
             Kept::new(self.plan, if self.is_newest_first() { &[] } else { sort }, rows_max, self.limits);
         if self.is_newest_first() && self.look_at_newest(&stage, &mut kept)? {

@@ -43,6 +43,8 @@ pub const AGGREGATES_MAX: usize = 32;
 /// Most keys of one `by`.
 pub const GROUP_KEYS_MAX: usize = 8;
 
+/// Most records `context` gives before and after each.
+pub const CONTEXT_ROWS_MAX: usize = 1_000;
 /// Most values and functions in the expressions of one line.
 pub const EXPRESSION_TERMS_MAX: usize = 250;
 
@@ -112,13 +114,13 @@ pub fn parse_filter(text: &str, dataset: Dataset, now: Timestamp) -> Result<Filt
 
 /// Bounds of event time that a filter names.
 #[derive(Debug, Default)]
-struct NamedTimes {
+pub(crate) struct NamedTimes {
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 }
 
 /// Takes the bounds on `timestamp` that every match must fit out of a filter.
-fn split_time(filter: Filter) -> (Filter, NamedTimes) {
+pub(crate) fn split_time(filter: Filter) -> (Filter, NamedTimes) {
     let mut named = NamedTimes::default();
     let parts = match filter {
         Filter::And(parts) => parts,
@@ -129,6 +131,14 @@ fn split_time(filter: Filter) -> (Filter, NamedTimes) {
 }
 
 impl NamedTimes {
+    /// The range they name; one that is open there is closed by another.
+    pub(crate) fn range_or(&self, other: TimeRange) -> TimeRange {
+        if self.from.is_none() && self.to.is_none() {
+            return other;
+        }
+        TimeRange { from: self.from.unwrap_or(TimeRange::ALL.from), to: self.to.unwrap_or(TimeRange::ALL.to) }
+    }
+
     /// Narrows by a condition on the timestamp; false when it is none.
     fn take(&mut self, part: &Filter) -> bool {
         let Filter::Test(Target::Field(schema::TIMESTAMP), test) = part else { return false };

@@ -20,8 +20,9 @@ use crate::engine::QueryError;
 use crate::evaluate::{Evaluator, text};
 use crate::expression::Expr;
 use crate::extract::{Extractor, Group, group_values};
+use crate::join::Right;
 use crate::plan::filter_targets;
-use crate::query::Pipe;
+use crate::query::{JoinKind, Pipe};
 
 /// Pipes made ready.
 pub(crate) struct Stage<'q> {
@@ -37,6 +38,7 @@ enum Step<'q> {
     Compute(&'q Expr),
     Document(&'q Target, fn(&str) -> Option<Cow<'_, str>>),
     Groups(&'q Target, regex::Regex, Vec<Group>),
+    Join(&'q Right),
 }
 
 #[derive(Debug, PartialEq)]
@@ -58,17 +60,21 @@ pub(crate) struct Computed<'s, R> {
 }
 
 impl<'q> Stage<'q> {
-    /// A stage of these pipes; others among them are passed over.
-    pub(crate) fn new(pipes: &'q [Pipe], dataset: Dataset) -> Result<Stage<'q>, QueryError> {
+    /// A stage of these pipes; others among them are passed over. `rights` are the right sides of the query's joins.
+    pub(crate) fn new(
+        pipes: &'q [Pipe],
+        dataset: Dataset,
+        rights: &'q [Right],
+    ) -> Result<Stage<'q>, QueryError> {
         let mut stage =
             Stage { dataset, steps: Vec::new(), evaluator: Evaluator::default(), layers: Vec::new() };
         for pipe in pipes {
-            stage.push(pipe)?;
+            stage.push(pipe, rights)?;
         }
         Ok(stage)
     }
 
-    fn push(&mut self, pipe: &'q Pipe) -> Result<(), QueryError> {
+    fn push(&mut self, pipe: &'q Pipe, rights: &'q [Right]) -> Result<(), QueryError> {
         let invalid = |pipe: &'static str| move |reason| QueryError::InvalidPipe { pipe, reason };
         match pipe {
             Pipe::Where(filter) => {
@@ -92,17 +98,23 @@ impl<'q> Stage<'q> {
                     self.steps.push(Step::Groups(&parse.from, regex, groups));
                 }
             },
+            Pipe::Join(join) => {
+                let right = rights.iter().find(|right| right.join() == join);
+                let right = right.ok_or_else(|| invalid("join")("its rows are not known".to_owned()))?;
+                self.layers.extend(join.columns().into_iter().map(|column| Layer::Column(column.name)));
+                self.steps.push(Step::Join(right));
+            }
             _ => {}
         }
         Ok(())
     }
 
-    /// Hands the row on with what is computed for it, unless a condition leaves it out.
+    /// Hands the row on with what is computed for it: once, unless a condition leaves it out or a join multiplies it.
     pub(crate) fn row<R: Rows>(
         &self,
         base: &R,
         row: usize,
-        each: impl FnOnce(&Computed<'_, R>) -> Result<(), QueryError>,
+        mut each: impl FnMut(&Computed<'_, R>) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let mut made = Computed {
             base,
@@ -111,29 +123,50 @@ impl<'q> Stage<'q> {
             layers: &self.layers,
             values: Vec::with_capacity(self.layers.len()),
         };
-        for step in &self.steps {
+        self.steps(&self.steps, &mut made, &mut each)
+    }
+
+    fn steps<R: Rows>(
+        &self,
+        steps: &[Step<'q>],
+        made: &mut Computed<'_, R>,
+        each: &mut dyn FnMut(&Computed<'_, R>) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        for (at, step) in steps.iter().enumerate() {
             match step {
                 Step::Where(node) => {
-                    if !passes(node, &made, row) {
+                    if !passes(node, made, 0) {
                         return Ok(());
                     }
                 }
                 Step::Compute(expr) => {
-                    let value = self.evaluator.value(expr, &made, row).to_value();
+                    let value = self.evaluator.value(expr, made, 0).to_value();
                     made.values.push(value);
                 }
                 Step::Document(from, read) => {
-                    let document =
-                        text(made.cell(from, row)).and_then(|text| read(&text).map(Cow::into_owned));
+                    let document = text(made.cell(from, 0)).and_then(|text| read(&text).map(Cow::into_owned));
                     made.values.push(document.map_or(Value::Null, Value::Text));
                 }
                 Step::Groups(from, regex, groups) => {
-                    let values = group_values(regex, groups, text(made.cell(from, row)).as_deref());
+                    let values = group_values(regex, groups, text(made.cell(from, 0)).as_deref());
                     made.values.extend(values);
+                }
+                Step::Join(right) => {
+                    let (before, width) = (made.values.len(), right.width());
+                    let found = right.of(made);
+                    for row in found {
+                        made.values.extend(right.values(*row));
+                        self.steps(&steps[at + 1..], made, each)?;
+                        made.values.truncate(before);
+                    }
+                    if !found.is_empty() || right.join().kind == JoinKind::Inner {
+                        return Ok(());
+                    }
+                    made.values.resize(before + width, Value::Null);
                 }
             }
         }
-        each(&made)
+        each(made)
     }
 }
 
@@ -227,6 +260,10 @@ impl Outline {
                 self.read(vec![parse.from.clone()]);
                 self.made.extend(parse.targets());
                 self.has_documents |= parse.columns.is_empty();
+            }
+            Pipe::Join(join) => {
+                self.read(join.on.iter().map(|(left, _)| left.clone()).collect());
+                self.made.extend(join.columns().into_iter().map(|column| column.target));
             }
             _ => {}
         }

@@ -9,6 +9,7 @@ use heimdall_model::{Dataset, Matcher, Timestamp, Value, schema};
 use crate::cell::{Cell, Rows, passes};
 use crate::engine::{QueryError, RunLimits};
 use crate::group::Grouping;
+use crate::join::Right;
 use crate::query::{ColumnType, Named, Pipe, Scope, SortKey, TimeRange};
 use crate::stage::Stage;
 
@@ -52,6 +53,7 @@ impl Table {
         dataset: Dataset,
         range: TimeRange,
         limits: RunLimits,
+        rights: &[Right],
     ) -> Result<Vec<String>, QueryError> {
         let mut notes = Vec::new();
         for pipe in pipes {
@@ -63,7 +65,13 @@ impl Table {
                     let mut keep = keep.into_iter();
                     self.rows.retain(|_| keep.next().unwrap_or(false));
                 }
-                Pipe::Eval(_) | Pipe::Parse(_) => self.compute(pipe, dataset)?,
+                Pipe::Eval(_) | Pipe::Parse(_) | Pipe::Join(_) => {
+                    self.compute(pipe, dataset, limits, rights)?
+                }
+                Pipe::Context(_) => {
+                    let reason = "only conditions and a limit may stand before it".to_owned();
+                    return Err(QueryError::InvalidPipe { pipe: "context", reason });
+                }
                 Pipe::Dedup { rows, by } => self.dedup(*rows, by),
                 Pipe::Share { of, alias } => self.share(of, alias),
                 Pipe::Sort(keys) => self.sort(keys),
@@ -97,8 +105,14 @@ impl Table {
     }
 
     /// Adds what a pipe computes for each row.
-    fn compute(&mut self, pipe: &Pipe, dataset: Dataset) -> Result<(), QueryError> {
-        let stage = Stage::new(std::slice::from_ref(pipe), dataset)?;
+    fn compute(
+        &mut self,
+        pipe: &Pipe,
+        dataset: Dataset,
+        limits: RunLimits,
+        rights: &[Right],
+    ) -> Result<(), QueryError> {
+        let stage = Stage::new(std::slice::from_ref(pipe), dataset, rights)?;
         let mut columns = self.columns.clone();
         let made = Scope::Columns(Vec::new()).after(pipe, dataset);
         let Scope::Columns(made) = made else { unreachable!("columns stay columns") };
@@ -115,6 +129,13 @@ impl Table {
                     Some(own) if !computed.may_hide(&column.target) => own.clone(),
                     _ => computed.cell(&column.target, 0).to_value(),
                 };
+                if rows.len() == limits.groups_max {
+                    return Err(QueryError::PipeTooLarge {
+                        pipe: "join",
+                        limit: format!("{} rows", limits.groups_max),
+                        advice: "join on fields that tell more apart",
+                    });
+                }
                 rows.push(columns.iter().enumerate().map(value).collect());
                 Ok(())
             })?;

@@ -19,8 +19,8 @@ use proptest::prelude::{
 use proptest::strategy::Strategy;
 
 use super::{
-    Aggregate, Answer, Engine, Func, GroupKey, ParseContext, Pipe, Query, QueryError, RunLimits, search,
-    table,
+    Aggregate, Answer, Engine, Func, GroupKey, ParseContext, Pipe, Query, QueryError, RunLimits, TimeRange,
+    search, table,
 };
 use crate::group::bin_start;
 
@@ -397,6 +397,9 @@ fn ending() -> impl Strategy<Value = String> {
         "sort duration_ms | dedup service | limit 4 | fields service, duration_ms, x",
         "dedup level | where y>10 | fields id, y, level",
         "fields x, service | dedup x | sort x | limit 9",
+        "join (level>=warn | stats count() as n by service) on service | stats count(), sum(n) by level",
+        "join kind=left (k:* | fields k, source_ip) on source_ip | stats count(), sum(k), dc(x) by service",
+        "join (* | eval y = level | stats dc(service) as n by y) on level = y | dedup x | limit 8 | fields id, x, n",
     ])
     .prop_map(str::to_owned)
 }
@@ -437,6 +440,60 @@ proptest! {
     }
 }
 
+fn stream(row: &Row<'_>) -> String {
+    [logs::SERVICE, logs::INSTANCE, logs::HOST].map(|id| row.value(id).to_string().to_lowercase()).join("/")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn context_agrees_with_the_reference(filter in filter_line(), limit in 1..6_usize, around in 1..8_usize) {
+        let query = parse(&format!("{filter} | limit {limit} | context {around} | fields id, context"), None, None);
+        let answer = WORLD.engine.run(&query, &Control::default(), RunLimits::default()).expect("runs");
+        let everything = reference_rows(&parse("*", None, None));
+        let mut part: BTreeMap<usize, &str> = BTreeMap::new();
+        let matches = reference_rows(&query);
+        for hit in matches.iter().take(limit) {
+            let at = everything.iter().position(|row| row.id() == hit.id()).expect("is there");
+            let alike = |at: &usize| stream(&everything[*at]) == stream(hit);
+            for before in (at + 1..everything.len()).filter(alike).take(around) {
+                part.entry(before).or_insert("before");
+            }
+            for after in (0..at).rev().filter(alike).take(around) {
+                part.entry(after).or_insert("after");
+            }
+        }
+        for hit in matches.iter().take(limit) {
+            let at = everything.iter().position(|row| row.id() == hit.id()).expect("is there");
+            part.insert(at, "match");
+        }
+        let expected: Vec<String> = part.iter().map(|(at, part)| format!("{} | {part}", everything[*at].id())).collect();
+        let found: Vec<String> = answer.rows.iter().map(|row| shown(row)).collect();
+        prop_assert_eq!(found, expected, "{}", query);
+    }
+
+    #[test]
+    fn joins_agree_with_the_reference(left in filter_line(), right in filter_line(), is_left in any::<bool>()) {
+        let kind = if is_left { "kind=left " } else { "" };
+        let line = format!("{left} | join {kind}({right} | eval other = id | fields other, source_ip) on source_ip | stats count(), count(other)");
+        let answer = WORLD.engine.run(&parse(&line, None, None), &Control::default(), RunLimits::default()).expect("runs");
+        let (left, mut right) = (parse(&left, None, None), parse(&right, None, None));
+        if right.range == TimeRange::ALL {
+            right.range = left.range;
+        }
+        let (left, right) = (reference_rows(&left), reference_rows(&right));
+        let (mut rows, mut joined) = (0, 0);
+        for ours in &left {
+            let ip = ours.value(logs::SOURCE_IP);
+            let found = right.iter().filter(|theirs| !ip.is_null() && theirs.value(logs::SOURCE_IP) == ip).count();
+            joined += found;
+            rows += if is_left { found.max(1) } else { found };
+        }
+        prop_assert_eq!(shown(&answer.rows[0]), format!("{rows}.000000 | {joined}.000000"), "{}", line);
+    }
+}
+
 #[test]
 fn computed_columns_are_of_all_records() {
     let total = run("| stats count()").rows[0][0].clone();
@@ -467,6 +524,14 @@ fn computed_columns_are_of_all_records() {
     let names: Vec<&str> = patterns.columns.iter().map(|column| column.name.as_str()).collect();
     assert_eq!(names, ["template_id", "template", "count", "first_seen", "last_seen", "services", "share"]);
     assert_eq!(patterns.rows.len(), 2);
+}
+
+#[test]
+fn context_stays_within_limits() {
+    let line = "| limit 50 | context 1000";
+    let error = WORLD.engine.run(&parse(line, None, None), &Control::default(), RunLimits::default());
+    let error = error.expect_err("too many").to_string();
+    assert!(error.starts_with("`context` keeps more than 10000 rows around 50 records"), "{error}");
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(super) struct Parser<'a> {
     pub(super) warnings: Vec<String>,
     pub(super) now: Timestamp,
     pub(super) expression_terms: usize,
+    /// Whether it is a line within another.
+    pub(super) is_inner: bool,
     known_attributes: &'a [String],
     terms: usize,
     patterns: usize,
@@ -77,11 +79,28 @@ impl<'a> Parser<'a> {
             warnings: Vec::new(),
             now,
             expression_terms: 0,
+            is_inner: false,
             known_attributes,
             terms: 0,
             patterns: 0,
             depth: 0,
         })
+    }
+
+    /// Reads a line within this one, up to `end`; what it holds counts as held by this one.
+    pub(super) fn within<T>(
+        &mut self,
+        end: usize,
+        inside: impl FnOnce(&mut Parser<'a>) -> Result<T, ParseError>,
+    ) -> Result<T, ParseError> {
+        let line = self.cursor.line;
+        let scope = std::mem::replace(&mut self.scope, Scope::Records);
+        let (dataset, is_inner) = (self.dataset, std::mem::replace(&mut self.is_inner, true));
+        self.cursor.line = &line[..end];
+        let result = inside(self);
+        self.cursor.line = line;
+        (self.scope, self.dataset, self.is_inner) = (scope, dataset, is_inner);
+        result
     }
 
     /// `dataset:NAME` as the first term.

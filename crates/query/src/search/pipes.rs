@@ -1,6 +1,6 @@
 //! The pipes of a search line. Some are short for others: `top`, `rare`, `rate`, `timechart` and `patterns` for a `stats`.
 
-use heimdall_model::filter::Target;
+use heimdall_model::filter::{Filter, Target};
 use heimdall_model::time::{
     NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND, NS_PER_WEEK, parse_duration,
 };
@@ -10,14 +10,15 @@ use super::error::ParseError;
 use super::expression::EXPRESSION_WORDS;
 use super::filter::{KEYWORDS, Parser, RESERVED_NAMES};
 use super::nearest::nearest;
-use super::{AGGREGATES_MAX, GROUP_KEYS_MAX, PIPES_MAX};
+use super::{AGGREGATES_MAX, CONTEXT_ROWS_MAX, GROUP_KEYS_MAX, PIPES_MAX};
 use crate::extract::Extractor;
 use crate::query::{
-    Aggregate, Assignment, ColumnType, Form, Func, GroupKey, Parse, Pipe, Scope, SortKey, Takes, TimeRange,
+    Aggregate, Assignment, ColumnType, Form, Func, GroupKey, Join, JoinKind, Named, Parse, Pipe, Scope,
+    SortKey, SubQuery, Takes, TimeRange,
 };
 
 /// The pipes, with one line for people.
-pub(super) const PIPES: [(&str, &str); 15] = [
+pub(super) const PIPES: [(&str, &str); 17] = [
     ("where", "keep the rows that fit more conditions"),
     ("stats", "aggregate: stats count(), p99(duration_ms) by service, bin(5m)"),
     ("sort", "order: sort -count, service"),
@@ -32,10 +33,13 @@ pub(super) const PIPES: [(&str, &str); 15] = [
     ("dedup", "keep the first rows of each kind: dedup 2 service, host"),
     ("eval", "compute columns: eval slow = duration_ms > 500"),
     ("parse", "take a text apart: parse message as logfmt"),
+    ("context", "records before and after each: limit 5 | context 20"),
+    (
+        "join",
+        "rows of another question beside these: join (dataset:metrics | stats max(value) by host) on host",
+    ),
     ("share", "each row's part of a column's sum: share count"),
 ];
-/// Pipes of the language that are not built yet.
-const LATER_PIPES: [&str; 2] = ["join", "context"];
 /// Most columns of one `eval`.
 pub(super) const ASSIGNMENTS_MAX: usize = 32;
 /// Rows of `top` when it names no number.
@@ -73,6 +77,9 @@ pub(super) fn choose_spans(pipeline: &mut [Pipe], range: TimeRange) {
     let span =
         if open { NS_PER_HOUR } else { *NICE_SPANS_NS.iter().find(fits).unwrap_or(&(4 * NS_PER_WEEK)) };
     for pipe in pipeline {
+        if let Pipe::Join(join) = pipe {
+            choose_spans(&mut join.right.pipeline, range);
+        }
         let Pipe::Stats { by, .. } = pipe else { continue };
         for key in by {
             if *key == GroupKey::Bin(AUTO_SPAN_NS) {
@@ -87,9 +94,17 @@ impl Parser<'_> {
     pub(super) fn pipeline(&mut self) -> Result<Vec<Pipe>, ParseError> {
         let mut pipeline = Vec::new();
         while self.cursor.eat_spaced("|") {
+            self.cursor.skip_space();
             let start = self.cursor.at;
             let pipes = self.pipe()?;
             for pipe in pipes {
+                let stands = |before: &Pipe| matches!(before, Pipe::Where(_) | Pipe::Limit(_));
+                let limits = pipeline.iter().filter(|pipe| matches!(pipe, Pipe::Limit(_))).count();
+                if matches!(pipe, Pipe::Context(_)) && !(pipeline.iter().all(stands) && limits <= 1) {
+                    return Err(self
+                        .cursor
+                        .error(start, "only conditions and one `limit` may stand before `context`"));
+                }
                 let scope = std::mem::replace(&mut self.scope, Scope::Records);
                 self.scope = scope.after(&pipe, self.dataset);
                 pipeline.push(pipe);
@@ -133,15 +148,13 @@ impl Parser<'_> {
             "dedup" => self.dedup().map(|pipe| vec![pipe]),
             "eval" => self.eval().map(|pipe| vec![pipe]),
             "parse" => self.parse().map(|pipe| vec![pipe]),
+            "context" => self.context().map(|pipe| vec![pipe]),
+            "join" => self.join().map(|pipe| vec![pipe]),
             "share" => self.share().map(|pipe| vec![pipe]),
             "timechart" => self.timechart(),
             "" => {
                 Err(self.cursor.error(start, "the name of a pipe is missing after `|`").hint(known_pipes()))
             }
-            later if LATER_PIPES.contains(&later) => Err(self
-                .cursor
-                .error(start, format!("the pipe `{later}` is not available yet"))
-                .hint(known_pipes())),
             _ => {
                 let error = self.cursor.error(start, format!("unknown pipe `{name}`")).hint(known_pipes());
                 match nearest(name, PIPES.iter().map(|(name, _)| *name)) {
@@ -509,6 +522,124 @@ impl Parser<'_> {
         Ok(Pipe::Share { of, alias })
     }
 
+    fn context(&mut self) -> Result<Pipe, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        let rows = self.row_count()?;
+        if rows > CONTEXT_ROWS_MAX {
+            return Err(self
+                .cursor
+                .error(start, format!("more than {CONTEXT_ROWS_MAX} records before and after")));
+        }
+        Ok(Pipe::Context(rows))
+    }
+
+    /// `join [kind=inner|left] (LINE) on here [= there], …`
+    fn join(&mut self) -> Result<Pipe, ParseError> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        let kind = if self.cursor.eat("kind=") {
+            match self.cursor.identifier() {
+                "inner" => JoinKind::Inner,
+                "left" => JoinKind::Left,
+                other => {
+                    let message = format!("`{other}` is no kind of join");
+                    return Err(self.cursor.error(start, message).hint("the kinds are inner and left"));
+                }
+            }
+        } else {
+            JoinKind::Inner
+        };
+        if self.is_inner {
+            return Err(self.cursor.error(start, "a join within a join is not possible"));
+        }
+        self.cursor.skip_space();
+        let open = self.cursor.at;
+        if !self.cursor.eat("(") {
+            return Err(self
+                .cursor
+                .error(open, "the other question is missing, in parentheses")
+                .hint("join (dataset:metrics | stats max(value) by host) on host"));
+        }
+        let end = closing(self.cursor.line, self.cursor.at).ok_or_else(|| {
+            ParseError::at(self.cursor.line, open, open + 1, "this `(` is not closed").hint("add a `)`")
+        })?;
+        let right = self.within(end, |parser| {
+            parser.dataset_selector()?;
+            let filter = if parser.at_filter_end() { Filter::All } else { parser.filter()? };
+            let pipeline = parser.pipeline()?;
+            Ok(SubQuery { dataset: parser.dataset, filter, pipeline })
+        })?;
+        let columns = right.columns();
+        if columns.is_empty() {
+            return Err(ParseError::at(
+                self.cursor.line,
+                open,
+                end,
+                "the columns of the other question are not known",
+            )
+            .hint("end it with `fields` or `stats`"));
+        }
+        self.cursor.at = end + 1;
+        let on = self.join_keys(&columns)?;
+        let join = Join { kind, right, on };
+        self.check_joined(open, &join)?;
+        Ok(Pipe::Join(join))
+    }
+
+    fn join_keys(&mut self, columns: &[Named]) -> Result<Vec<(Target, Target)>, ParseError> {
+        let start = self.cursor.at;
+        if !self.cursor.eat_word_any_case("on") {
+            return Err(self.cursor.error(start, "what to join on is missing").hint("write on host"));
+        }
+        let mut on = Vec::new();
+        loop {
+            self.cursor.skip_space();
+            let start = self.cursor.at;
+            let left = self.column("a field to join on")?;
+            let mut name = self.cursor.line[start..self.cursor.at].to_owned();
+            if self.cursor.eat_spaced("=") {
+                self.cursor.skip_space();
+                let rest = self.cursor.rest();
+                let there = columns.iter().filter(|column| rest.starts_with(&column.name));
+                match there.max_by_key(|column| column.name.len()) {
+                    Some(column) => {
+                        self.cursor.at += column.name.len();
+                        name.clone_from(&column.name);
+                    }
+                    None => name = self.cursor.name().unwrap_or_default(),
+                }
+            }
+            let Some(right) = columns.iter().find(|column| column.name == name) else {
+                let known = columns.iter().map(|column| column.name.as_str());
+                let error = self.cursor.error(start, format!("the other question has no column `{name}`"));
+                return Err(match nearest(&name, known.clone()) {
+                    None => error.hint(format!("its columns are {}", known.collect::<Vec<_>>().join(", "))),
+                    near => error.did_you_mean(near),
+                });
+            };
+            on.push((left, right.target.clone()));
+            if on.len() > GROUP_KEYS_MAX {
+                return Err(self.cursor.error(start, format!("more than {GROUP_KEYS_MAX} keys")));
+            }
+            if !self.cursor.eat_spaced(",") {
+                return Ok(on);
+            }
+        }
+    }
+
+    /// Whether the columns of both sides differ.
+    fn check_joined(&self, start: usize, join: &Join) -> Result<(), ParseError> {
+        let Scope::Columns(ours) = &self.scope else { return Ok(()) };
+        match join.columns().iter().find(|column| ours.iter().any(|our| our.name == column.name)) {
+            None => Ok(()),
+            Some(column) => Err(self
+                .cursor
+                .error(start, format!("two columns are named `{}`", column.name))
+                .hint("name one of them with `as`")),
+        }
+    }
+
     fn dedup(&mut self) -> Result<Pipe, ParseError> {
         let rows = self.row_count_or(1)?;
         self.cursor.eat_word_any_case("by");
@@ -631,6 +762,24 @@ impl Parser<'_> {
         self.count_pattern(start)?;
         self.cursor.quoted().map(form)
     }
+}
+
+/// Where the parenthesis closes that was opened before `from`; quotes and backslashes take the meaning from others.
+fn closing(line: &str, from: usize) -> Option<usize> {
+    let bytes = line.as_bytes();
+    let (mut at, mut depth, mut quoted) = (from, 0_usize, false);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' => at += 1,
+            b'"' => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted && depth == 0 => return Some(at),
+            b')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    None
 }
 
 fn known_pipes() -> String {

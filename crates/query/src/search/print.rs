@@ -13,7 +13,7 @@ use super::filter::{KEYWORDS, RESERVED_NAMES};
 use super::pipes::SHARE;
 use super::{default_target, holds_words};
 use crate::expression::{COMPARISON, NOT};
-use crate::query::{Aggregate, Assignment, Constant, Expr, GroupKey, Pipe, Query, Scope};
+use crate::query::{Aggregate, Assignment, Constant, Expr, GroupKey, Join, JoinKind, Pipe, Query, Scope};
 
 impl fmt::Display for Query {
     /// Writes the search line of the query, without its tenant and range.
@@ -47,10 +47,14 @@ impl Line {
         if query.dataset != Dataset::Logs {
             let _ = write!(self.out, "dataset:{} ", query.dataset);
         }
-        if query.filter != Filter::All {
-            self.filter(&query.filter, false);
+        self.parts(&query.filter, &query.pipeline);
+    }
+
+    fn parts(&mut self, filter: &Filter, pipeline: &[Pipe]) {
+        if *filter != Filter::All {
+            self.filter(filter, false);
         }
-        for pipe in &query.pipeline {
+        for pipe in pipeline {
             self.push(" | ");
             self.pipe(pipe);
             let scope = std::mem::replace(&mut self.scope, Scope::Records);
@@ -109,6 +113,10 @@ impl Line {
                 }
                 self.list(by, Line::name);
             }
+            Pipe::Context(rows) => {
+                let _ = write!(self.out, "context {rows}");
+            }
+            Pipe::Join(join) => self.join(join),
             Pipe::Share { of, alias } => {
                 self.push("share ");
                 self.name(of);
@@ -117,6 +125,24 @@ impl Line {
                 }
             }
         }
+    }
+
+    fn join(&mut self, join: &Join) {
+        let kind = if join.kind == JoinKind::Left { "kind=left " } else { "" };
+        let _ = write!(self.out, "join {kind}(dataset:{} ", join.right.dataset);
+        let mut right = Line { out: String::new(), dataset: join.right.dataset, scope: Scope::Records };
+        right.parts(&join.right.filter, &join.right.pipeline);
+        self.push(right.out.trim());
+        self.push(") on ");
+        let columns = join.right.columns();
+        self.list(&join.on, |line, (left, right)| {
+            let start = line.out.len();
+            line.name(left);
+            let there = columns.iter().find(|column| column.target == *right).map(|column| &column.name);
+            if let Some(name) = there.filter(|name| line.out[start..] != **name) {
+                let _ = write!(line.out, " = {name}");
+            }
+        });
     }
 
     fn eval(&mut self, assignments: &[Assignment]) {

@@ -211,6 +211,66 @@ fn expressions() {
 }
 
 #[test]
+fn context_and_joins() {
+    check("error | context 5", "error | context 5");
+    check(
+        "error | head 3 | context 20 | where context:before",
+        "error | limit 3 | context 20 | where context:before",
+    );
+    check_error(
+        "| sort service | context 5",
+        "only conditions and one `limit` may stand before `context` at column 18",
+    );
+    check_error("| context 5000", "more than 1000 records before and after at column 11");
+    check_error("| context", "a whole number of rows, 1 or more, is needed here at column 10");
+    check(
+        "error | join (dataset:metrics cpu | stats max(value) as cpu by host) on host | sort -cpu",
+        "error | join (dataset:metrics cpu | stats max(value) as cpu by host) on host | sort -cpu",
+    );
+    check(
+        "| stats count() by service | join kind=left (level:fatal | stats count() as fatal, max(duration_ms) by host) on service = host",
+        "| stats count() by service | join kind=left (dataset:logs level:fatal | stats count() as fatal, max(duration_ms) by host) on service = host",
+    );
+    check(
+        "| join (\"a)b\" x:c\\) timestamp>2026-02-01T00:00:00Z | timechart | fields count, timestamp) on count",
+        "| join (dataset:logs \"a)b\" x:\"c)\" timestamp>2026-02-01T00:00:00.000000000Z | stats count() by bin(1h) | sort timestamp | fields count, timestamp) on count",
+    );
+    check_error(
+        "| join host",
+        "the other question is missing, in parentheses at column 8; join (dataset:metrics | stats max(value) by host) on host",
+    );
+    check_error("| join (a | stats count() by host", "this `(` is not closed at column 8; add a `)`");
+    check_error(
+        "| join (a) on host",
+        "the columns of the other question are not known at column 8; end it with `fields` or `stats`",
+    );
+    check_error(
+        "| join (a | stat count()) on host",
+        "unknown pipe `stat` at column 13; did you mean `stats`?",
+    );
+    check_error(
+        "| join (a | stats count() by host) on hots",
+        "the other question has no column `hots` at column 39; did you mean `host`?",
+    );
+    check_error(
+        "| join (a | stats count() by host)",
+        "what to join on is missing at column 35; write on host",
+    );
+    check_error(
+        "| join kind=outer (a) on b",
+        "`outer` is no kind of join at column 8; the kinds are inner and left",
+    );
+    check_error(
+        "| stats count() by host | join (a | stats count() by host) on host",
+        "two columns are named `count` at column 32; name one of them with `as`",
+    );
+    check_error(
+        "| join (a | join (b | fields x) on x | fields x) on x",
+        "a join within a join is not possible at column 18",
+    );
+}
+
+#[test]
 fn parsing() {
     let same = |line: &str| check(line, line);
     same("| parse message as json | where order.id:5 | stats count() by path");
@@ -296,8 +356,8 @@ fn errors_name_the_place_and_the_remedy() {
     );
     check_error("a | stat count()", "unknown pipe `stat` at column 5; did you mean `stats`?");
     check_error(
-        "a | join host",
-        "the pipe `join` is not available yet at column 5; the pipes are where, stats, sort, limit, head, fields, top, timechart, rare, rate, patterns, dedup, eval, parse, share",
+        "a | tail 5",
+        "unknown pipe `tail` at column 5; the pipes are where, stats, sort, limit, head, fields, top, timechart, rare, rate, patterns, dedup, eval, parse, context, join, share",
     );
     check_error("| stats cuont()", "unknown function `cuont` at column 9; did you mean `count`?");
     check_error("| stats sum(service)", "`sum` needs numbers, which `service` does not hold at column 9");
