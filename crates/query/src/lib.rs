@@ -5,6 +5,7 @@
 //! - [`engine`]: execution within limits, [`engine::Explain`]; `plan`: what the store does and what follows
 //! - `ways`: how a `stats` can be answered, and what each way costs; `summaries`: going the way of summaries
 //! - [`answer`]: what comes back
+//! - `early`: rows handed out while the query still runs
 //! - [`cache`]: answers given again while they are right; `chart`: those over time, of which only the new part is computed
 //! - `expression`, `evaluate`: what `eval` computes; `extract`: what `parse` finds; `stage`: both for each record on its way;
 //!   `records`: lists of records that go that way; `context`, `join`: what those pipes read beside them
@@ -20,6 +21,7 @@ mod cell;
 mod chart;
 mod codes;
 mod context;
+mod early;
 pub mod engine;
 mod evaluate;
 mod expression;
@@ -40,6 +42,7 @@ mod ways;
 
 pub use answer::{Answer, AnswerStats, Column};
 pub use cache::CacheUse;
+pub use early::{EachRows, EarlyRows};
 pub use engine::{Engine, Explain, QueryError, RunLimits, Strategy};
 pub use query::{Aggregate, ColumnType, Func, GroupKey, Pipe, Query, SortKey, TimeRange};
 pub use search::{ParseContext, ParseError};

@@ -526,6 +526,55 @@ fn computed_columns_are_of_all_records() {
     assert_eq!(patterns.rows.len(), 2);
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Rows that come one after the other are the rows that come at once.
+    #[test]
+    fn early_rows_are_the_answer(filter in filter_line(), limit in 1..300_usize, ending in prop::sample::select(vec![
+        "fields id, x", "eval x = len(message) | where x>15 | fields x, id, service", "stats count() by x", "sort x | fields id",
+    ]), oldest in any::<bool>()) {
+        let order = if oldest { " | sort timestamp" } else { "" };
+        let query = parse(&format!("{filter}{order} | limit {limit} | {ending}"), None, None);
+        let (control, limits) = (Control::default(), RunLimits::default());
+        let answer = WORLD.engine.run(&query, &control, limits).expect("runs");
+        let mut rows = Vec::new();
+        let stats = WORLD.engine.run_each(&query, &control, limits, &mut |early| {
+            assert_eq!(early.columns, answer.columns);
+            rows.extend(early.rows.iter().cloned());
+            std::ops::ControlFlow::Continue(())
+        }).expect("runs");
+        prop_assert_eq!(&rows, &answer.rows, "{}", query);
+        prop_assert_eq!((stats.strategy, stats.partial, stats.default_limit), (answer.stats.strategy, false, None));
+    }
+}
+
+#[test]
+fn early_rows_stay_within_limits() {
+    let rows = |line: &str, limits: RunLimits| {
+        let mut rows = 0;
+        let query = parse(line, None, None);
+        let stats = WORLD.engine.run_each(&query, &Control::default(), limits, &mut |early| {
+            rows += early.rows.len();
+            std::ops::ControlFlow::Continue(())
+        });
+        let stats = stats.expect("runs");
+        (rows, stats.partial, stats.default_limit)
+    };
+    assert_eq!(rows("*", RunLimits { rows_default: 3, ..RunLimits::default() }), (3, false, Some(3)));
+    assert_eq!(rows("| limit 5", RunLimits { rows_max: 2, ..RunLimits::default() }), (2, true, None));
+    let (few, partial, _) =
+        rows("| fields message", RunLimits { result_bytes_max: 200, ..RunLimits::default() });
+    assert!(few > 0 && few < 10 && partial);
+    let query = parse("*", None, None);
+    let mut calls = 0;
+    let stats = WORLD.engine.run_each(&query, &Control::default(), RunLimits::default(), &mut |_| {
+        calls += 1;
+        std::ops::ControlFlow::Break(())
+    });
+    assert!(stats.is_ok() && calls == 1);
+}
+
 #[test]
 fn context_stays_within_limits() {
     let line = "| limit 50 | context 1000";
