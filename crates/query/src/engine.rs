@@ -26,6 +26,7 @@ use crate::cache::ResultCache;
 use crate::cell::{self, BlockRows, Cell, Templates};
 use crate::group::{self, Grouping};
 use crate::join;
+use crate::parts::Slice;
 use crate::plan::{Plan, Source};
 use crate::query::{Aggregate, GroupKey, Pipe, Query, Scope, SortKey};
 use crate::stage::Stage;
@@ -43,7 +44,7 @@ pub struct RunLimits {
     pub rows_max: usize,
     /// Most groups of a `stats`; more are an error.
     pub groups_max: usize,
-    /// Most bytes of grouping state; more are an error.
+    /// Most bytes of grouping state at once; more are read for part by part, and an error where that does not help.
     pub group_bytes_max: usize,
     /// Most bytes of returned values; a larger answer is cut and marked partial.
     pub result_bytes_max: usize,
@@ -197,7 +198,7 @@ pub(crate) type Rows = Vec<Vec<Value>>;
 pub(crate) struct Looked {
     pub(crate) stats: ScanStats,
     /// Why the rest was not.
-    cut: Option<&'static str>,
+    pub(crate) cut: Option<&'static str>,
 }
 
 impl Looked {
@@ -592,8 +593,13 @@ impl<'a> Run<'a> {
         let view = self.store.view(&self.query.tenant, self.query.dataset).without_damaged();
         self.stats.goes_without(view.missing(self.plan.range));
         let ways = ways(self.store, self.query, self.plan, &view, (aggregates, by), false)?;
-        let grouping = self.cheapest(&view, &ways, aggregates, by)?;
-        let (rows, notes) = grouping.finish(self.plan.range);
+        let (rows, notes) = match self.cheapest(&view, &ways, aggregates, by) {
+            Err(QueryError::TooMuchMemory { .. }) if self.has_parts(aggregates, by) => {
+                self.stats.strategy = Strategy::Scan;
+                self.in_parts(&view, aggregates, by)?
+            }
+            grouping => grouping?.finish(self.plan.range),
+        };
         self.stats.notes.extend(notes);
         Ok(Table::of_groups(Scope::Records, pipe, rows, self.query.dataset))
     }
@@ -633,6 +639,17 @@ impl<'a> Run<'a> {
         range: TimeRange,
         grouping: &mut Grouping<'_>,
     ) -> Result<Looked, QueryError> {
+        self.scan_part(view, range, grouping, Slice::ALL)
+    }
+
+    /// Groups the matching rows of a range whose groups belong to a part.
+    pub(crate) fn scan_part(
+        &self,
+        view: &View,
+        range: TimeRange,
+        grouping: &mut Grouping<'_>,
+        part: Slice,
+    ) -> Result<Looked, QueryError> {
         let (aggregates, by) = (grouping.aggregates(), grouping.by());
         let fields = self.plan.group_fields(aggregates, by);
         let stage = Stage::new(&self.plan.stage, self.query.dataset, &self.plan.rights)?;
@@ -644,10 +661,12 @@ impl<'a> Run<'a> {
             || grouping.another()
         };
         let each = |grouping: &mut Grouping<'_>, rows: &BlockRows<'_>| {
-            if !self.plan.is_computed() {
+            if !self.plan.is_computed() && part.is_all() {
                 return grouping.add_block(rows);
             }
-            (0..rows.block.rows()).try_for_each(|row| stage.row(rows, row, |row| grouping.add(row, 0)))
+            (0..rows.block.rows()).try_for_each(|row| {
+                stage.row(rows, row, |row| if part.holds(by, row, 0) { grouping.add(row, 0) } else { Ok(()) })
+            })
         };
         let (found, looked) = self.fold(view, range, fields, along, make, each, Grouping::merge)?;
         grouping.merge(found)?;

@@ -365,7 +365,7 @@ pub(crate) fn bin_start(time: Timestamp, span: i64) -> Timestamp {
     Bin { span_ns: span }.start(time)
 }
 
-fn key_cell<'a>(key: &GroupKey, rows: &'a impl Rows, row: usize) -> Cell<'a> {
+pub(crate) fn key_cell<'a>(key: &GroupKey, rows: &'a impl Rows, row: usize) -> Cell<'a> {
     match key {
         GroupKey::Field(target) => rows.cell(target, row),
         GroupKey::Bin(span) => rows.time(row).map_or(Cell::Null, |time| Cell::Time(bin_start(time, *span))),

@@ -9,7 +9,7 @@
 //! - [`cache`]: answers given again while they are right; `chart`: those over time, of which only the new part is computed
 //! - `expression`, `evaluate`: what `eval` computes; `extract`: what `parse` finds; `stage`: both for each record on its way;
 //!   `records`: lists of records that go that way; `context`, `join`: what those pipes read beside them
-//! - `group`, `aggregate`: `stats`; `top`: the first rows by a sort; `table`: pipes in memory
+//! - `group`, `aggregate`: `stats`; `parts`: one whose groups do not fit into memory at once; `top`: the first rows by a sort; `table`: pipes in memory
 //! - `cell`: one value of one row, whatever holds it
 //!
 //! Knows nothing of HTTP or terminals. Reference of the search line: docs/search-line.md.
@@ -28,6 +28,7 @@ mod expression;
 mod extract;
 mod group;
 mod join;
+mod parts;
 mod plan;
 pub mod query;
 mod records;

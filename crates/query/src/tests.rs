@@ -575,6 +575,41 @@ fn early_rows_stay_within_limits() {
     assert!(stats.is_ok() && calls == 1);
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// With little memory an answer is the same as with much, or none.
+    #[test]
+    fn groups_in_parts_are_the_groups(filter in filter_line(), stats in stats_line(), bytes in 2_000..60_000_usize) {
+        let query = parse(&format!("{filter} | {stats}"), Some(START), Some(START + 600 * NS_PER_SECOND));
+        let run = |limits| WORLD.engine.run(&query, &Control::default(), limits);
+        let whole = run(RunLimits::default()).expect("runs");
+        match run(RunLimits { group_bytes_max: bytes, ..RunLimits::default() }) {
+            Ok(answer) => {
+                let shown = |answer: &Answer| answer.rows.iter().map(|row| shown(row)).collect::<Vec<_>>();
+                prop_assert_eq!(shown(&answer), shown(&whole), "{}", query);
+            }
+            Err(error) => prop_assert!(matches!(error, QueryError::TooMuchMemory { .. }), "{}", error),
+        }
+    }
+}
+
+#[test]
+fn groups_that_do_not_fit_are_found_in_parts() {
+    let line =
+        "| eval kind = len(message) % 2 | stats dc(id), p50(duration_ms), count() by source_ip, level, kind";
+    let run = |bytes: usize| {
+        let limits = RunLimits { group_bytes_max: bytes, ..RunLimits::default() };
+        WORLD.engine.run(&parse(line, None, None), &Control::default(), limits)
+    };
+    let (whole, parts) = (run(1 << 30).expect("fits"), run(12_000).expect("fits in parts"));
+    assert_eq!(parts.rows, whole.rows);
+    assert!(whole.stats.notes.is_empty());
+    let note = parts.stats.notes.last().expect("says so");
+    assert!(note.starts_with("the groups did not fit into memory at once: the records were read "), "{note}");
+    assert!(matches!(run(1_000), Err(QueryError::TooMuchMemory { bytes_max: 1_000 })));
+}
+
 #[test]
 fn context_stays_within_limits() {
     let line = "| limit 50 | context 1000";
