@@ -26,8 +26,8 @@ use datafusion::physical_plan::{displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use heimdall_model::{Dataset, Tenant, Value};
-use heimdall_query::{Answer, AnswerStats, Engine, RunLimits, Strategy, TimeRange};
-use heimdall_store::Control;
+use heimdall_query::{Answer, AnswerStats, Engine, QueryError, RunLimits, Strategy, TimeRange};
+use heimdall_store::{Control, ScanError, StoreError};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
@@ -146,9 +146,29 @@ impl SqlEngine {
 
     /// Answers a statement. Blocks: call it off the async threads.
     ///
+    /// A segment that turns out to be damaged is left out, and told of: the answer is partial then.
+    ///
     /// # Errors
     /// [`SqlError`].
     pub fn run(
+        &self,
+        request: &SqlRequest,
+        control: &Control,
+        limits: RunLimits,
+    ) -> Result<Answer, SqlError> {
+        let control = Control { without_damaged: true, ..control.clone() };
+        loop {
+            let known = self.engine.store().damaged().len();
+            match self.run_once(request, &control, limits) {
+                // One segment less to fail on.
+                Err(SqlError::Query(QueryError::Store(ScanError::Store(StoreError::Corrupt { .. }))))
+                    if self.engine.store().damaged().len() > known => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn run_once(
         &self,
         request: &SqlRequest,
         control: &Control,
@@ -168,8 +188,9 @@ impl SqlEngine {
         let gathered = asked.gathered();
         let mut stats = AnswerStats::new(Strategy::Sql);
         stats.add(&gathered.scan);
-        (stats.notes, stats.warnings) = (gathered.notes, gathered.warnings);
-        stats.partial = gathered.partial;
+        stats.notes = gathered.notes;
+        stats.warnings.extend(gathered.warnings);
+        stats.partial |= gathered.partial;
         if let Some(cut) = found.cut {
             stats.is_missing(cut);
         }

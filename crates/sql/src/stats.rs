@@ -183,6 +183,7 @@ fn gathered(answer: Answer) -> Gathered {
             rows_scanned: stats.rows_scanned,
             rows_matched: stats.rows_matched,
             bytes_read: stats.bytes_read,
+            ..ScanStats::default()
         },
         notes: stats.notes,
         warnings: stats.warnings,
