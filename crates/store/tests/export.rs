@@ -1,7 +1,6 @@
 //! An export holds what a search gives, in columns any program understands.
 
 use std::fs::File;
-use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, TimestampNanosecondType};

@@ -259,8 +259,8 @@ fn a_crash_at_any_step_of_a_move_loses_and_doubles_nothing() {
     script(&whole, &objects, &batches).expect("runs to its end");
     let (steps, calls) = (whole.steps(), objects.calls.load(Ordering::Relaxed));
     assert!(steps > 50 && calls > 5, "{steps} steps, {calls} calls");
-    for step in 0..steps {
-        let survives = [Survives::Synced, Survives::HalfOfUnsynced, Survives::Everything][step as usize % 3];
+    let luck = [Survives::Synced, Survives::HalfOfUnsynced, Survives::Everything];
+    for (step, survives) in (0..steps).zip(luck.into_iter().cycle()) {
         let (disk, objects) = (ForgetfulDisk::default(), Objects::new());
         disk.power_off_at(step);
         let _ = script(&disk, &objects, &batches);

@@ -102,12 +102,15 @@ fn filters(params: &LogParams) -> Result<Filter, Problem> {
     Ok(filter)
 }
 
+/// Records, and what is missing among them.
+type Newest = (Vec<Map<String, Value>>, Vec<DamagedSegment>);
+
 fn newest(
     store: &Arc<Store>,
     request: &ScanRequest,
     limit: usize,
     control: &Control,
-) -> Result<(Vec<Map<String, Value>>, Vec<DamagedSegment>), ScanError> {
+) -> Result<Newest, ScanError> {
     let control = &Control { without_damaged: true, ..control.clone() };
     let (hits, stats) = store.search(request, Order::NewestFirst, limit, control)?;
     let records = hits
