@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use heimdall_model::attributes;
 use heimdall_model::filter::{Filter, Target};
 use heimdall_model::matcher::Node;
-use heimdall_model::{Dataset, Matcher, Timestamp, Value};
+use heimdall_model::{Dataset, FieldId, Matcher, Timestamp, Value};
 
 use crate::cell::{Cell, Rows, passes};
 use crate::engine::QueryError;
@@ -288,6 +288,12 @@ impl Outline {
     }
 
     fn makes(&self, target: &Target) -> bool {
-        self.made.contains(target) || (self.has_documents && matches!(target, Target::Attribute(_)))
+        let is_attributes = |id: FieldId| Dataset::ALL.iter().any(|dataset| dataset.attributes() == id);
+        let in_document = match target {
+            Target::Attribute(_) => true,
+            Target::Field(id) => is_attributes(*id),
+            Target::Id | Target::Template => false,
+        };
+        self.made.contains(target) || (self.has_documents && in_document)
     }
 }

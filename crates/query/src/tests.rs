@@ -377,6 +377,8 @@ fn row_pipes() -> impl Strategy<Value = String> {
         "where y>20",
         "where service:*e* NOT level:info",
         "where slow:true OR k>2",
+        "where attributes:user OR attributes:red",
+        "eval pairs = concat(\"a=user x=\", len(message)) | parse pairs as logfmt",
         "where template:\"login\"",
     ]);
     prop::collection::vec(pipe, 1..4).prop_map(|pipes| pipes.join(" | "))
