@@ -92,7 +92,9 @@ pub(crate) fn query(error: &QueryError) -> Problem {
         QueryError::TooMuchMemory { .. } => unprocessable("query_memory_exceeded"),
         QueryError::AnswerTooLarge { .. } => unprocessable("answer_too_large"),
         QueryError::PipeTooLarge { .. } => unprocessable("pipe_too_large"),
-        QueryError::InvalidPipe { .. } | QueryError::Filter(_) => Problem::bad_request("invalid_query", detail),
+        QueryError::InvalidPipe { .. } | QueryError::Filter(_) => {
+            Problem::bad_request("invalid_query", detail)
+        }
         other => Problem::internal(other),
     }
 }

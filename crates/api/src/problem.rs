@@ -202,7 +202,7 @@ impl Problem {
         &self.0.detail
     }
 
-    fn document(&self) -> Vec<u8> {
+    pub(crate) fn document(&self) -> Vec<u8> {
         let parts = &self.0;
         let document = ProblemDocument {
             kind: format!("urn:heimdall:problem:{}", parts.code),

@@ -229,7 +229,7 @@ pub(crate) struct StoreConfig {
     /// Rows in memory at which segments are written. Default 1000000: larger segments compress better and cost more
     /// memory.
     pub flush_rows: usize,
-    /// Bytes in memory at which segments are written. Default `128MiB`: one set is filled while another is written, which
+    /// Bytes in memory at which segments are written. Default `96MiB`: one set is filled while another is written, which
     /// together with what is in flight stays well below 1 GiB.
     pub flush_bytes: Size,
     /// Age of the oldest row in memory at which segments are written. Default `60s`: bounds what a restart replays.
@@ -254,7 +254,7 @@ impl Default for StoreConfig {
             cold_after: Period::hours(24 * 30),
             local_bytes_max: Size(0),
             flush_rows: 1_000_000,
-            flush_bytes: Size(128 << 20),
+            flush_bytes: Size(96 << 20),
             flush_age: Period::seconds(60),
             cube_fields: heimdall_store::StoreConfig::default().cube_fields,
             sidecar_cache_bytes: Size(256 << 20),

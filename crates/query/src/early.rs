@@ -47,6 +47,7 @@ impl Engine {
             let _ = each(EarlyRows { columns: &answer.columns, rows: &answer.rows });
             return Ok(answer.stats);
         }
+        let control = &Control { without_damaged: true, ..control.clone() };
         let mut stats = AnswerStats::new(plan.strategy);
         plan.rights = join::load_all(self, query, control, &mut stats)?;
         stats.warnings.extend(query.warnings.iter().cloned());

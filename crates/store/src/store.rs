@@ -81,7 +81,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {
             flush_rows: 1_000_000,
-            flush_bytes: 128 << 20,
+            flush_bytes: 96 << 20,
             flush_age: Duration::from_secs(60),
             retention: Duration::from_secs(30 * 86_400),
             retention_bytes: 0,

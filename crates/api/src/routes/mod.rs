@@ -6,6 +6,7 @@ pub(crate) mod alerts_live;
 pub(crate) mod fields;
 pub(crate) mod home;
 pub(crate) mod ingest;
+pub(crate) mod progressive;
 pub(crate) mod query;
 pub(crate) mod records;
 pub(crate) mod status;

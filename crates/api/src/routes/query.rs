@@ -20,7 +20,7 @@ use crate::access::Access;
 use crate::extract::{Document, Params, limit, short, time_opt};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::problem::{Problem, ProblemDocument};
-use crate::routes::{dataset, in_turn};
+use crate::routes::{dataset, in_turn, progressive};
 use crate::tables::{AlertTable, AuditTable};
 use crate::{AppState, error};
 
@@ -56,6 +56,9 @@ pub(crate) struct QueryRequest {
     /// Run time at most, such as `5s`; the server's own limit is the longest.
     #[serde(default)]
     timeout: Option<String>,
+    /// Send rows while they are found and how far the query is, as lines of JSON; `search` only.
+    #[serde(default)]
+    stream: Option<bool>,
     /// `false` computes the answer anew instead of giving a kept one that is still right.
     #[serde(default)]
     cache: Option<bool>,
@@ -179,6 +182,9 @@ async fn answer(
     let (format, partial, body) = match language {
         Language::Search => {
             let query = parse(state, tenant, request)?;
+            if request.stream.unwrap_or(false) && !explain {
+                return Ok(progressive::answer(state, query, limits, timeout));
+            }
             let engine = state.engine.clone();
             let written = in_turn(state, timeout, move |control: &Control| {
                 if explain {

@@ -229,3 +229,25 @@ async fn records_are_erased_after_they_were_looked_at_and_the_trail_says_so() {
         "{listed}"
     );
 }
+
+#[tokio::test]
+async fn an_answer_can_come_while_it_is_found() {
+    let server = with_records().await;
+    let ask = |query: &str| server.post("/api/v1/query", json!({"query": query, "stream": true}).to_string());
+    let lines =
+        |text: String| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
+    let response = ask("service:payment | fields message").send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let found = lines(response.text().await.unwrap());
+    let rows: Vec<&Value> = found.iter().filter_map(|line| line["rows"].as_array()).flatten().collect();
+    assert_eq!(rows, [&json!(["paid order 17"]), &json!(["connection refused by db-7"])], "{found:?}");
+    assert_eq!(found[0]["columns"][0]["name"], "message");
+    assert_eq!(found.last().unwrap()["stats"]["partial"], false);
+    let counted = lines(ask("| stats count()").send().await.unwrap().text().await.unwrap());
+    assert!(counted.iter().any(|line| line["rows"] == json!([[3]])), "{counted:?}");
+    let late =
+        json!({"query": "| stats max(tries) by message", "stream": true, "timeout": "1ms"}).to_string();
+    let ended = lines(server.post("/api/v1/query", late).send().await.unwrap().text().await.unwrap());
+    let last = ended.last().unwrap();
+    assert!(last["stats"].is_object() || last["problem"]["code"] == "query_timeout", "{last}");
+}

@@ -213,7 +213,7 @@ fn sql_is_asked_from_the_command_line_in_every_format() {
     let lines = "{\"timestamp\":\"2025-10-10T10:00:00Z\",\"service\":\"nd\",\"level\":\"error\",\"message\":\"one\"}\n\
                  {\"timestamp\":\"2025-10-10T10:00:01Z\",\"service\":\"nd\",\"message\":\"two\"}\n";
     std::fs::write(&file, lines).expect("a file");
-    ingest(&server, &file, dir.path()).run().expect(0);
+    let _ = ingest(&server, &file, dir.path()).run().expect(0);
     let query = "select service, count(*) as n, count(level) as errors from logs group by service";
     let sql = |args: &[&str]| heimdall(["sql", "--url", &server.url("")]).args(args);
     let text = |format: &str| sql(&[query, "--format", format]).run().expect(0).stdout;
