@@ -4,6 +4,9 @@
 //! - the right side is held in memory, whole and within [`JOIN_ROWS_MAX`] and [`JOIN_BYTES_MAX`], or the query is an error;
 //! - values are equal when they read the same: 5 and "5"; what is absent equals nothing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
 use foldhash::HashMap;
 use heimdall_model::Value;
 use heimdall_model::filter::Target;
@@ -21,6 +24,9 @@ const JOIN_ROWS_MAX: usize = 100_000;
 /// Most bytes of the right side.
 const JOIN_BYTES_MAX: usize = 64 << 20;
 
+/// Joined rows between two looks at whether the query is to end.
+const LOOK_ROWS: u64 = 1_024;
+
 /// The right side of a join.
 #[derive(Debug)]
 pub(crate) struct Right {
@@ -30,6 +36,9 @@ pub(crate) struct Right {
     handed: Vec<Option<usize>>,
     /// Rows by the values they are joined on.
     index: HashMap<Vec<u8>, Vec<usize>>,
+    /// When to end: one block of records may become millions of rows.
+    control: Control,
+    joined: AtomicU64,
 }
 
 impl Right {
@@ -79,11 +88,26 @@ impl Right {
                 index.entry(key).or_default().push(at);
             }
         }
-        Ok(Right { join: join.clone(), rows: answer.rows, handed, index })
+        let (join, control) = (join.clone(), control.clone());
+        Ok(Right { join, rows: answer.rows, handed, index, control, joined: AtomicU64::new(0) })
     }
 
     pub(crate) fn join(&self) -> &Join {
         &self.join
+    }
+
+    /// Counts a joined row; an error when the query is to end.
+    pub(crate) fn count(&self) -> Result<(), QueryError> {
+        let rows_scanned = self.joined.fetch_add(1, Ordering::Relaxed);
+        if rows_scanned.is_multiple_of(LOOK_ROWS) {
+            if self.control.cancelled.load(Ordering::Relaxed) {
+                return Err(QueryError::Cancelled);
+            }
+            if self.control.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(QueryError::OutOfTime { rows_scanned });
+            }
+        }
+        Ok(())
     }
 
     /// How many values it adds to a row.

@@ -62,17 +62,18 @@ impl<'q> Kept<'q> {
 
     fn offer(&mut self, row: &impl Rows) -> Result<(), QueryError> {
         let (plan, sort) = (self.plan, self.sort);
-        let mut bytes = ROW_BYTES;
+        let mut bytes = 0;
         let values = || {
             let values = record(plan, row, 0);
-            bytes += values.iter().map(value_bytes).sum::<usize>();
+            bytes = row_bytes(&values);
             values
         };
         let Some(dedup) = &plan.dedup else {
             let before = self.all.len();
             self.all.offer(row, 0, values);
             self.rows += self.all.len() - before;
-            return Ok(());
+            self.bytes += bytes;
+            return self.check();
         };
         self.scratch.clear();
         for target in &dedup.by {
@@ -88,10 +89,8 @@ impl<'q> Kept<'q> {
         };
         let before = kind.len();
         kind.offer(row, 0, values);
-        if kind.len() > before {
-            self.rows += 1;
-            self.bytes += bytes;
-        }
+        self.rows += kind.len() - before;
+        self.bytes += bytes;
         self.check()
     }
 
@@ -109,7 +108,17 @@ impl<'q> Kept<'q> {
         self.check()
     }
 
-    fn check(&self) -> Result<(), QueryError> {
+    /// Bytes of the rows that are kept: others were counted too, and have gone since.
+    fn recount(&mut self) {
+        let kept = self.kinds.values().chain([&self.all]).flat_map(TopRows::rows);
+        let keys = self.kinds.keys().map(|key| key.len() + 2 * ROW_BYTES).sum::<usize>();
+        self.bytes = keys + kept.map(|row| row_bytes(row)).sum::<usize>();
+    }
+
+    fn check(&mut self) -> Result<(), QueryError> {
+        if self.bytes > self.limits.group_bytes_max {
+            self.recount();
+        }
         let RunLimits { groups_max, group_bytes_max, .. } = self.limits;
         let limit = if self.kinds.len() > groups_max {
             format!("{groups_max} different rows")
@@ -118,11 +127,8 @@ impl<'q> Kept<'q> {
         } else {
             return Ok(());
         };
-        Err(QueryError::PipeTooLarge {
-            pipe: "dedup",
-            limit,
-            advice: "narrow the time range or the conditions",
-        })
+        let pipe = if self.plan.dedup.is_some() { "dedup" } else { "limit" };
+        Err(QueryError::PipeTooLarge { pipe, limit, advice: "narrow the time range or the conditions" })
     }
 
     fn into_rows(mut self) -> Vec<Vec<Value>> {
@@ -134,6 +140,10 @@ impl<'q> Kept<'q> {
         }
         self.all.into_rows()
     }
+}
+
+fn row_bytes(row: &[Value]) -> usize {
+    ROW_BYTES + row.iter().map(value_bytes).sum::<usize>()
 }
 
 impl<'a> Run<'a> {

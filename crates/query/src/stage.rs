@@ -155,6 +155,7 @@ impl<'q> Stage<'q> {
                     let (before, width) = (made.values.len(), right.width());
                     let found = right.of(made);
                     for row in found {
+                        right.count()?;
                         made.values.extend(right.values(*row));
                         self.steps(&steps[at + 1..], made, each)?;
                         made.values.truncate(before);

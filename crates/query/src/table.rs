@@ -7,7 +7,7 @@ use heimdall_model::filter::Target;
 use heimdall_model::{Dataset, Matcher, Timestamp, Value, schema};
 
 use crate::cell::{Cell, Rows, passes};
-use crate::engine::{QueryError, RunLimits};
+use crate::engine::{QueryError, RunLimits, value_bytes};
 use crate::group::Grouping;
 use crate::join::Right;
 use crate::query::{ColumnType, Named, Pipe, Scope, SortKey, TimeRange};
@@ -122,21 +122,31 @@ impl Table {
                 None => columns.push(column.clone()),
             }
         }
-        let mut rows = Vec::with_capacity(self.rows.len());
+        let too_large = |limit: String| {
+            let pipe = match pipe {
+                Pipe::Eval(_) => "eval",
+                Pipe::Parse(_) => "parse",
+                _ => "join",
+            };
+            Err(QueryError::PipeTooLarge { pipe, limit, advice: "put `limit` or `fields` before it" })
+        };
+        let mut rows: Vec<Vec<Value>> = Vec::with_capacity(self.rows.len());
+        let mut bytes = 0;
         for row in 0..self.rows.len() {
             stage.row(&*self, row, |computed| {
                 let value = |(at, column): (usize, &Named)| match self.rows[row].get(at) {
                     Some(own) if !computed.may_hide(&column.target) => own.clone(),
                     _ => computed.cell(&column.target, 0).to_value(),
                 };
-                if rows.len() == limits.groups_max {
-                    return Err(QueryError::PipeTooLarge {
-                        pipe: "join",
-                        limit: format!("{} rows", limits.groups_max),
-                        advice: "join on fields that tell more apart",
-                    });
+                let values: Vec<Value> = columns.iter().enumerate().map(value).collect();
+                bytes += values.iter().map(value_bytes).sum::<usize>();
+                if bytes > limits.group_bytes_max {
+                    return too_large(format!("{} MiB", limits.group_bytes_max >> 20));
                 }
-                rows.push(columns.iter().enumerate().map(value).collect());
+                if rows.len() == limits.groups_max {
+                    return too_large(format!("{} rows", limits.groups_max));
+                }
+                rows.push(values);
                 Ok(())
             })?;
         }

@@ -597,6 +597,21 @@ proptest! {
 }
 
 #[test]
+fn a_join_ends_when_it_is_no_longer_wanted() {
+    let line =
+        "| eval all = 1 | join (* | eval all = 1 | fields all, id) on all | eval again = 1 | stats count()";
+    assert_eq!(run(line).rows[0][0], Value::Int(i64::try_from(ROWS * ROWS).expect("small")));
+    let query = parse(line, None, None);
+    let Pipe::Join(join) = &query.pipeline[1] else { panic!("a join") };
+    let control = Control::default();
+    let mut stats = crate::AnswerStats::new(crate::Strategy::Scan);
+    let right = crate::join::Right::load(&WORLD.engine, &query, join, &control, &mut stats).expect("loads");
+    assert!((0..5_000).all(|_| right.count().is_ok()));
+    control.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!((0..5_000).any(|_| matches!(right.count(), Err(QueryError::Cancelled))));
+}
+
+#[test]
 fn groups_that_do_not_fit_are_found_in_parts() {
     let line =
         "| eval kind = len(message) % 2 | stats dc(id), p50(duration_ms), count() by source_ip, level, kind";
@@ -618,6 +633,29 @@ fn context_stays_within_limits() {
     let error = WORLD.engine.run(&parse(line, None, None), &Control::default(), RunLimits::default());
     let error = error.expect_err("too many").to_string();
     assert!(error.starts_with("`context` keeps more than 10000 rows around 50 records"), "{error}");
+}
+
+#[test]
+fn computed_rows_stay_within_limits() {
+    let error = |line: &str, bytes: usize| {
+        let limits = RunLimits { group_bytes_max: bytes, ..RunLimits::default() };
+        WORLD
+            .engine
+            .run(&parse(line, None, None), &Control::default(), limits)
+            .expect_err("too much")
+            .to_string()
+    };
+    let wide = "eval x = replace(message, \".\", \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\")";
+    let found = error(&format!("| {wide} | sort x | limit 300 | fields x"), 100_000);
+    assert!(found.starts_with("`limit` keeps more than 0 MiB"), "{found}");
+    let found = error(&format!("| limit 300 | {wide} | fields x"), 100_000);
+    assert!(found.starts_with("`eval` keeps more than 0 MiB"), "{found}");
+    let found = error("| limit 300 | fields level | join (* | fields id, level) on level", 100_000);
+    assert!(found.starts_with("`join` keeps more than 0 MiB"), "{found}");
+    // What was kept for a while only does not count in the end.
+    let limits = RunLimits { group_bytes_max: 20_000, ..RunLimits::default() };
+    let line = format!("| {wide} | sort duration_ms | limit 2 | fields x");
+    assert!(WORLD.engine.run(&parse(&line, None, None), &Control::default(), limits).is_ok());
 }
 
 #[test]

@@ -33,6 +33,11 @@ impl<'q> TopRows<'q> {
         self.heap.len()
     }
 
+    /// The rows that are kept, in no order.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &Vec<Value>> {
+        self.heap.iter().map(|ranked| &ranked.row)
+    }
+
     /// Considers a row; `values` is asked only when the row is kept for now.
     pub(crate) fn offer(&mut self, rows: &impl Rows, row: usize, values: impl FnOnce() -> Vec<Value>) {
         let place = rows.order(row);
