@@ -5,7 +5,7 @@
 //! - an answer is whole, or `stats.partial` is set and `stats.warnings` says what is missing, or it is an error;
 //! - planning and joining run on threads of their own, so that a heavy statement does not hold up the server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ const MEMORY_BYTES_MIN: usize = 16 << 20;
 pub struct SqlConfig {
     /// Bytes of memory of sorts, joins and groups, over all statements; beyond, they spill to disk.
     pub memory_bytes: usize,
-    /// Where they spill to; made when first needed.
+    /// Where they spill to: a folder of its own, which is emptied.
     pub spill_dir: PathBuf,
     /// Most bytes on disk, over all statements.
     pub spill_bytes_max: u64,
@@ -113,15 +113,10 @@ impl SqlEngine {
     /// An engine over a store.
     ///
     /// # Errors
-    /// No threads can be had, or the configuration is none.
+    /// No threads can be had, or the folder cannot be written.
     pub fn new(engine: Engine, config: &SqlConfig) -> Result<SqlEngine, SqlError> {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("sql")
-            .enable_time()
-            .build()
-            .map_err(|error| SqlError::Internal(error.to_string()))?;
+        empty(&config.spill_dir)?;
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![config.spill_dir.clone()]))
             .with_max_temp_directory_size(config.spill_bytes_max);
@@ -141,6 +136,13 @@ impl SqlEngine {
             .with_runtime_env(Arc::clone(&env))
             .with_optimizer_rule(Arc::new(ToEngine))
             .build();
+        // Last: it must not be dropped on a thread that serves.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("sql")
+            .enable_time()
+            .build()
+            .map_err(|error| SqlError::Internal(error.to_string()))?;
         Ok(SqlEngine { engine, base, env, runtime: Some(runtime) })
     }
 
@@ -285,6 +287,16 @@ impl SqlEngine {
             }
         })
     }
+}
+
+/// Makes a folder that holds nothing: what a server that was killed has spilled is of no use.
+fn empty(dir: &Path) -> Result<(), SqlError> {
+    let failed = |error: std::io::Error| SqlError::Internal(format!("`{}`: {error}", dir.display()));
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    std::fs::create_dir_all(dir).map_err(failed)
 }
 
 struct Found {
