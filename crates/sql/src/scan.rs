@@ -125,7 +125,7 @@ impl ExecutionPlan for ScanExec {
                     let along = if wants_ids { Along::Ids } else { Along::Nothing };
                     let stream = asked.store.stream(&request, along, &asked.control, limit);
                     let mut stream = stream.map_err(|error| Failed::from(error).wrap())?;
-                    while let Some(block) = stream.next() {
+                    for block in stream.by_ref() {
                         let batch = match block {
                             Ok(block) => batches.make(&block),
                             Err(error) => Err(Failed::from(error).wrap()),
