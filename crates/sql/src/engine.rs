@@ -69,6 +69,8 @@ pub struct SqlRequest {
     pub range: TimeRange,
     /// Tables besides the datasets.
     pub sources: Vec<Arc<dyn RowSource>>,
+    /// Whether groups may come from kept results that are still right.
+    pub cache: bool,
 }
 
 /// What a statement would do.
@@ -223,8 +225,7 @@ impl SqlEngine {
     }
 
     fn asked(&self, request: &SqlRequest, control: &Control, limits: RunLimits) -> Arc<Asked> {
-        let tenant = request.tenant.clone();
-        Arc::new(Asked::new(&self.engine, tenant, request.range, control.clone(), limits))
+        Arc::new(Asked::new(&self.engine, request, control.clone(), limits))
     }
 
     /// A session whose tables are the request's.

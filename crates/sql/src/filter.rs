@@ -80,6 +80,15 @@ fn of(expr: &Expr, dataset: Dataset, negated: bool) -> Option<Condition> {
             let (left, right) = (of(left, dataset, negated), of(right, dataset, negated));
             if (*op == Operator::And) == negated { either(left?, right?) } else { both(left, right) }
         }
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: op @ (Operator::RegexMatch | Operator::RegexIMatch),
+            right,
+        }) if !negated => {
+            let Expr::Literal(pattern, _) = right.as_ref() else { return None };
+            let flags = if *op == Operator::RegexIMatch { "(?i)" } else { "" };
+            regex(&text_column(left, dataset)?, &format!("{flags}{}", text_of(pattern)?))
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let op = if negated { op.negate()? } else { *op };
             let (column, op, value) = match (left.as_ref(), right.as_ref()) {

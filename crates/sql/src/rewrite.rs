@@ -16,7 +16,7 @@ use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder,
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use heimdall_model::time::{NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND, NS_PER_WEEK};
 use heimdall_model::{Dataset, FieldType, Filter, Target, schema};
-use heimdall_query::{Aggregate as Wanted, Func, GroupKey, Pipe, Query, TimeRange};
+use heimdall_query::{Aggregate as Wanted, Func, GroupKey, Pipe, Query, SortKey, TimeRange};
 use heimdall_store::Order;
 
 use crate::columns::target_of;
@@ -45,7 +45,10 @@ impl OptimizerRule for ToEngine {
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         let found = match &plan {
             LogicalPlan::Aggregate(aggregate) => stats(aggregate)?,
-            LogicalPlan::Sort(sort) => first(sort)?,
+            LogicalPlan::Sort(sort) => match first(sort)? {
+                None => top(sort)?,
+                found => found,
+            },
             _ => None,
         };
         Ok(found.map_or_else(|| Transformed::no(plan), Transformed::yes))
@@ -115,6 +118,55 @@ fn first(sort: &Sort) -> Result<Option<LogicalPlan>> {
     let order = if key.asc { Order::OldestFirst } else { Order::NewestFirst };
     let input = over(&sort.input, |table| table.first = Some((order, rows)))?;
     Ok(Some(LogicalPlan::Sort(Sort { input: Arc::new(input), ..sort.clone() })))
+}
+
+/// `ORDER BY count(*) DESC LIMIT n` over groups of the engine: it keeps those with the most rows.
+fn top(sort: &Sort) -> Result<Option<LogicalPlan>> {
+    let (Some(rows), [key]) = (sort.fetch, sort.expr.as_slice()) else { return Ok(None) };
+    let Expr::Column(column) = &key.expr else { return Ok(None) };
+    let Some((table, at)) = grouped(&sort.input, column).filter(|_| !key.asc) else { return Ok(None) };
+    let [Pipe::Stats { aggregates, by }] = table.query.pipeline.as_slice() else { return Ok(None) };
+    let sorted = at.checked_sub(by.len()).and_then(|at| aggregates.get(at));
+    let Some(sorted) = sorted.filter(|it| it.func == Func::Count && it.arg.is_none() && !by.is_empty())
+    else {
+        return Ok(None);
+    };
+    let by_count = SortKey { target: Target::Attribute(sorted.alias.clone()), descending: true };
+    let mut few = table.clone();
+    few.query.pipeline.extend([Pipe::Sort(vec![by_count]), Pipe::Limit(rows)]);
+    let few: Arc<dyn TableProvider> = Arc::new(few);
+    let changed = sort.input.as_ref().clone().transform_up(|node| match node {
+        LogicalPlan::TableScan(scan) => {
+            let scan = TableScan { source: provider_as_source(Arc::clone(&few)), ..scan };
+            Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(Some(LogicalPlan::Sort(Sort { input: Arc::new(changed.data), ..sort.clone() })))
+}
+
+/// The groups that a plan hands on row by row, and which of their columns a column is.
+fn grouped(plan: &LogicalPlan, column: &Column) -> Option<(StatsTable, usize)> {
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let at = projection.schema.maybe_index_of_column(column)?;
+            let Expr::Column(inner) = plain(&projection.expr[at]) else { return None };
+            grouped(&projection.input, inner)
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            let at = alias.schema.maybe_index_of_column(column)?;
+            let (qualifier, field) = alias.input.schema().qualified_field(at);
+            grouped(&alias.input, &Column::from((qualifier, field)))
+        }
+        LogicalPlan::TableScan(scan) => {
+            let provider = source_as_provider(&scan.source).ok()?;
+            let any: &dyn Any = provider.as_ref();
+            let table = any.downcast_ref::<StatsTable>()?;
+            let at = table.schema.index_of(&column.name).ok()?;
+            Some((table.clone(), at))
+        }
+        _ => None,
+    }
 }
 
 fn stats(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {

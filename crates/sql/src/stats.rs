@@ -26,6 +26,7 @@ use crate::scan::properties;
 use crate::table::{Asked, Gathered};
 
 /// The groups of a `stats`.
+#[derive(Clone)]
 pub(crate) struct StatsTable {
     pub(crate) asked: Arc<Asked>,
     pub(crate) query: Query,
@@ -135,7 +136,14 @@ impl ExecutionPlan for StatsExec {
                 ..asked.limits
             };
             let control = asked.control.clone();
-            let run = tokio::task::spawn_blocking(move || engine.answer(&query, &control, limits));
+            let cache = asked.cache;
+            let run = tokio::task::spawn_blocking(move || {
+                if cache {
+                    engine.answer(&query, &control, limits)
+                } else {
+                    engine.run(&query, &control, limits)
+                }
+            });
             let found = run.await.map_err(|error| Failed::Rows(error.to_string()).wrap())?;
             let batches = match found {
                 Ok(answer) if !is_cut(&answer) => {

@@ -15,6 +15,7 @@ use heimdall_store::{Control, Order, ScanRequest, ScanStats, Store};
 use parking_lot::Mutex;
 
 use crate::columns::{fields_of, schema_of, targets};
+use crate::engine::SqlRequest;
 use crate::filter::{all_of, condition};
 use crate::scan::{Rows, ScanExec};
 
@@ -27,6 +28,7 @@ pub(crate) struct Asked {
     pub(crate) range: TimeRange,
     pub(crate) control: Control,
     pub(crate) limits: RunLimits,
+    pub(crate) cache: bool,
     stats: Mutex<Gathered>,
 }
 
@@ -40,15 +42,17 @@ pub(crate) struct Gathered {
 }
 
 impl Asked {
-    pub(crate) fn new(
-        engine: &Engine,
-        tenant: Tenant,
-        range: TimeRange,
-        control: Control,
-        limits: RunLimits,
-    ) -> Asked {
-        let (store, engine) = (Arc::clone(engine.store()), engine.clone());
-        Asked { store, engine, tenant, range, control, limits, stats: Mutex::default() }
+    pub(crate) fn new(engine: &Engine, request: &SqlRequest, control: Control, limits: RunLimits) -> Asked {
+        Asked {
+            store: Arc::clone(engine.store()),
+            engine: engine.clone(),
+            tenant: request.tenant.clone(),
+            range: request.range,
+            control,
+            limits,
+            cache: request.cache,
+            stats: Mutex::default(),
+        }
     }
 
     pub(crate) fn has_read(&self, scan: &ScanStats) {

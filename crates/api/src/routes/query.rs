@@ -269,7 +269,8 @@ fn sql_request(
         let (trail, tenant) = (Arc::clone(&state.audit), access.bound_tenant().cloned());
         sources.push(Arc::new(AuditTable { trail, tenant }));
     }
-    Ok(SqlRequest { sql: request.query.clone(), tenant, range, sources })
+    let cache = request.cache.unwrap_or(true);
+    Ok(SqlRequest { sql: request.query.clone(), tenant, range, sources, cache })
 }
 
 fn parse(state: &AppState, tenant: Tenant, request: &QueryRequest) -> Result<Query, Problem> {

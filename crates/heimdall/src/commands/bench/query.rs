@@ -70,7 +70,8 @@ async fn measure_all(
         if text.is_empty() {
             continue;
         }
-        let text = match sample.fill(text, |_| 0) {
+        let filled = if args.sql { sample.fill_sql(text) } else { sample.fill(text, |_| 0) };
+        let text = match filled {
             Ok(text) => text,
             Err(name) => {
                 measured.push(json!({"query": question.name, "skipped": format!("no {name} in the data")}));

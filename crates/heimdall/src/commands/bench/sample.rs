@@ -137,6 +137,13 @@ impl Sample {
         Ok(filled)
     }
 
+    /// As [`Sample::fill`] with the first of all values, for SQL: there the text has quotes of its own.
+    pub(super) fn fill_sql<'t>(&self, text: &'t str) -> Result<String, &'t str> {
+        let bare = |value: &String| value.trim_matches('"').replace('\'', "''");
+        let values = self.values.iter().map(|(name, values)| (*name, values.iter().map(bare).collect()));
+        Sample { values: values.collect(), bounds: self.bounds }.fill(text, |_| 0)
+    }
+
     /// `from` and `to` of a span.
     pub(super) fn range(&self, span: Span) -> (String, String) {
         let floor = |time: Timestamp, unit: i64| Timestamp(time.0.div_euclid(unit) * unit);
