@@ -20,8 +20,17 @@ impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = Line { out: String::new(), dataset: self.dataset, scope: Scope::Records };
         line.query(self);
-        f.write_str(line.out.trim())
+        f.write_str(trimmed(&line.out))
     }
+}
+
+/// Without the space around it, but for a last one that a backslash makes part of a name.
+fn trimmed(text: &str) -> &str {
+    let text = text.trim_start();
+    let end = text.trim_end();
+    let backslashes = end.len() - end.trim_end_matches('\\').len();
+    let kept = text[end.len()..].chars().next().filter(|_| backslashes % 2 == 1);
+    &text[..end.len() + kept.map_or(0, char::len_utf8)]
 }
 
 /// The search line of a filter on records.
@@ -132,7 +141,7 @@ impl Line {
         let _ = write!(self.out, "join {kind}(dataset:{} ", join.right.dataset);
         let mut right = Line { out: String::new(), dataset: join.right.dataset, scope: Scope::Records };
         right.parts(&join.right.filter, &join.right.pipeline);
-        self.push(right.out.trim());
+        self.push(trimmed(&right.out));
         self.push(") on ");
         let columns = join.right.columns();
         self.list(&join.on, |line, (left, right)| {
