@@ -24,8 +24,8 @@ use crate::summaries::One;
 const MINUTE_NS: i64 = heimdall_model::time::NS_PER_MINUTE;
 const HOUR_NS: i64 = heimdall_model::time::NS_PER_HOUR;
 
-// What things cost, in ns on one core: measured on ten million lines (docs/design/2026-11-27-ways.md). Orders of magnitude
-// matter, not digits: the ways lie far apart.
+// What things cost, in ns on one core: set by judgement (docs/design/2026-11-27-ways.md). Orders of magnitude matter, not
+// digits: the ways lie far apart.
 
 /// A row that is looked at, and each column of it.
 const ROW_NS: u64 = 6;
