@@ -8,10 +8,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use heimdall_model::filter::Target;
+use heimdall_model::filter::{Filter, Target, Test};
 use heimdall_model::matcher::Node;
-use heimdall_model::{Matcher, Timestamp, Value, schema};
-use heimdall_store::summary::Classes;
+use heimdall_model::{Dataset, FieldType, Matcher, Timestamp, Value, schema};
+use heimdall_store::summary::{Classes, Sought};
 use heimdall_store::{CountsBy, Covered, ScanError, View};
 
 use crate::cell::{Cell, Rows, passes};
@@ -132,7 +132,8 @@ impl Run<'_> {
             }
             Summary::Cube { field, filter, classes } => {
                 let matcher = Matcher::compile(filter, self.plan.dataset).map_err(QueryError::Filter)?;
-                let cube = Cube { field, values: &matcher.root, classes: *classes };
+                let sought = sought(filter, self.plan.dataset);
+                let cube = Cube { field, sought, values: &matcher.root, classes: *classes };
                 self.cube(view, &cube, share.inner, &mut grouping, &mut looked)?
             }
         };
@@ -234,7 +235,7 @@ impl Run<'_> {
         let (mut result, mut values, mut matched) = (Ok(()), 0_u64, 0_u64);
         let mut first = self.first_of(grouping).filter(|_| is_whole).map(First::new);
         let classes = cube.classes.unwrap_or(Classes::ALL);
-        cubes.values(classes, &mut |value, count| {
+        cubes.values(cube.sought, classes, &mut |value, count| {
             let cell = Cell::from(value);
             let row = One::new(cube.field, cell);
             if passes(cube.values, &row, 0) {
@@ -270,9 +271,24 @@ impl Run<'_> {
     }
 }
 
+/// Where in the cubes of a field the values lie that pass a filter of this field.
+pub(crate) fn sought(filter: &Filter, dataset: Dataset) -> Sought {
+    match filter {
+        Filter::Test(target, Test::Equals(literal))
+            if matches!(target, Target::Attribute(_)) || target.ty(dataset) == Some(FieldType::Text) =>
+        {
+            Sought::equal_to(&literal.text)
+        }
+        Filter::And(parts) => parts.iter().map(|part| sought(part, dataset)).fold(Sought::ALL, Sought::and),
+        _ => Sought::ALL,
+    }
+}
+
 /// A cube as a share asks it.
 struct Cube<'a> {
     field: &'a Target,
+    /// Where values that fit may be.
+    sought: Sought,
     /// What the value must fit.
     values: &'a Node,
     classes: Option<Classes>,

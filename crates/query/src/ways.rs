@@ -19,7 +19,7 @@ use crate::cell::{Cell, passes};
 use crate::engine::QueryError;
 use crate::plan::{Plan, Strategy, filter_targets};
 use crate::query::{Aggregate, Func, GroupKey, TimeRange};
-use crate::summaries::One;
+use crate::summaries::{One, sought};
 
 const MINUTE_NS: i64 = heimdall_model::time::NS_PER_MINUTE;
 const HOUR_NS: i64 = heimdall_model::time::NS_PER_HOUR;
@@ -306,8 +306,13 @@ impl Stats<'_> {
             Summary::Latency => (SummaryKind::LatencyWhole, LATENCY_BYTE_NS),
             Summary::Cube { field, .. } => (SummaryKind::Cube(field), CUBE_BYTE_NS),
         };
+        let bytes_of = |bytes| match summary {
+            Summary::Cube { filter, .. } => sought(filter, self.plan.dataset).share_of(bytes),
+            _ => bytes,
+        };
         let fixed_ns = if *summary == Summary::Templates { CATALOG_NS } else { 0 };
         let SummaryExtent { parts, bytes, rows_to_count, rest } = self.view.summary_extent(kind, inner)?;
+        let bytes = bytes_of(bytes);
         let reading = Cost {
             ns: fixed_ns + parts as u64 * SUMMARY_PART_NS + bytes * byte_ns + rows_to_count * COUNTING_NS,
             rows: 0,

@@ -21,8 +21,9 @@ use crate::segment::{Segment, TableKey};
 use crate::sidecar::{Damage, kind};
 use crate::store::{Store, StoreError};
 use crate::summary::{
-    CLASS_OTHER, Classes, CubeReader, Directory, FieldSummary, HOUR_NS, Latency, MINUTE_NS, Statistics,
-    SummaryValue, Types, merge, read_counts, read_latency, read_statistics, read_templates, start_of,
+    CLASS_OTHER, Classes, CubeReader, Directory, FieldSummary, HOUR_NS, Latency, MINUTE_NS, Sought,
+    Statistics, SummaryValue, Types, merge, read_counts, read_latency, read_statistics, read_templates,
+    start_of,
 };
 
 /// Spans of time of one length: they count from the epoch, whole weeks from a Monday.
@@ -154,17 +155,18 @@ impl Cubes {
         self.0.len()
     }
 
-    /// Hands every value with rows in `classes` to `each`, once, with the number of those rows; `each` says whether to
+    /// Hands every value `sought` with rows in `classes` to `each`, once, with the number of those rows; `each` says whether to
     /// go on. Memory holds one value in sixty-four.
     ///
     /// # Errors
     /// A cube is damaged.
     pub fn values(
         &mut self,
+        sought: Sought,
         classes: Classes,
         each: &mut dyn FnMut(SummaryValue<'_>, u64) -> bool,
     ) -> Result<(), StoreError> {
-        merge(&mut self.0, classes, each)
+        merge(&mut self.0, sought, classes, each)
             .map_err(|damage| StoreError::Corrupt { path: "cube".into(), detail: damage.to_string() })
     }
 }

@@ -13,7 +13,7 @@ use heimdall_model::schema::logs;
 use heimdall_model::{
     Batch, BatchBuilder, Dataset, FieldId, Filter, Level, Literal, Position, Target, Tenant, Test, Timestamp,
 };
-use heimdall_store::summary::Classes;
+use heimdall_store::summary::{Classes, Sought};
 use heimdall_store::{
     Bin, Control, CountsBy, DamagedSegment, Order, ScanError, ScanRequest, Store, StoreConfig, StoreError,
     TimeRange, verify,
@@ -203,10 +203,14 @@ fn summaries(store: &Arc<Store>) -> Result<Vec<String>, StoreError> {
     durations.sort_by(|a, b| a.service.cmp(&b.service));
     let mut values = Vec::new();
     for target in [Target::Field(logs::USER_ID), Target::Attribute("status".to_owned())] {
-        view.cubes(&target, TimeRange::ALL, false)?.found.values(Classes::ALL, &mut |value, rows| {
-            values.push(format!("{value:?} {rows}"));
-            true
-        })?;
+        view.cubes(&target, TimeRange::ALL, false)?.found.values(
+            Sought::ALL,
+            Classes::ALL,
+            &mut |value, rows| {
+                values.push(format!("{value:?} {rows}"));
+                true
+            },
+        )?;
     }
     values.sort_unstable();
     let statistics = store.field_statistics(&Tenant::default(), Dataset::Logs, TimeRange::ALL)?;

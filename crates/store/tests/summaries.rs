@@ -8,7 +8,7 @@ use std::sync::Arc;
 use heimdall_journal::disk::{Disk, ForgetfulDisk};
 use heimdall_model::schema::logs;
 use heimdall_model::{Batch, BatchBuilder, Dataset, Filter, Level, Position, Row, Target, Tenant, Timestamp};
-use heimdall_store::summary::{Classes, SummaryValue};
+use heimdall_store::summary::{Classes, Sought, SummaryValue};
 use heimdall_store::{Bin, Control, CountsBy, ScanRequest, Store, StoreConfig, TimeRange, has_latency};
 use proptest::prelude::*;
 
@@ -210,7 +210,7 @@ proptest! {
             let mut covered = view.cubes(&Target::Field(logs::USER_ID), minutes, by_class).expect("reads");
             let classes = if by_class { Classes::those(|class| class == 5 || class == 0) } else { Classes::ALL };
             let mut found = BTreeMap::new();
-            covered.found.values(classes, &mut |value, count| {
+            covered.found.values(Sought::ALL, classes, &mut |value, count| {
                 assert_eq!(found.insert(user(value), count), None, "each value once");
                 true
             }).expect("merges");
@@ -263,7 +263,7 @@ fn a_declared_attribute_and_a_level_have_cubes_and_an_undeclared_field_has_none(
         let (mut values, mut rows) = (Vec::new(), 0);
         covered
             .found
-            .values(Classes::ALL, &mut |value, count| {
+            .values(Sought::ALL, Classes::ALL, &mut |value, count| {
                 values.push(format!("{value:?}"));
                 rows += count;
                 true

@@ -50,12 +50,12 @@ pub(crate) mod kind {
     pub(crate) const TEMPLATE_COUNTS: u32 = 11;
     /// Durations by hour and service.
     pub(crate) const LATENCY_HOURS: u32 = 12;
-    /// Which cubes there are.
-    pub(crate) const CUBES: u32 = 13;
     /// Statistics of every field.
     pub(crate) const FIELD_STATISTICS: u32 = 14;
     /// Durations by service.
     pub(crate) const LATENCY_WHOLE: u32 = 15;
+    /// Which cubes there are. Kind 13 was that of cubes in which a value's place said nothing of what equals it.
+    pub(crate) const CUBES: u32 = 16;
     /// Checksums of the Parquet file.
     pub(crate) const CHECKSUMS: u32 = 40;
     /// The first cube; the others follow, at most 64 of them.

@@ -1,8 +1,9 @@
 //! Cubes: how often each value of a declared field stands in some rows, by class of the rows' `status`.
 //!
-//! Values lie in [`PARTITIONS`] by the top of their hash, and in order within each, their beginnings shared with the value
-//! before. So the cubes of many segments are added up one partition after the other, in a table that fits the processor's
-//! cache, whatever the number of values. Partitions are packed into frames of about [`FRAME_BYTES`], compressed each.
+//! Values lie in [`PARTITIONS`] by a hash of what they equal in a search (see [`partition_of`]), and in order within each, their
+//! beginnings shared with the value before. So the cubes of many segments are added up one partition after the other, in a table
+//! that fits the processor's cache, whatever the number of values, and one value is found in one partition. Partitions are packed
+//! into frames of about [`FRAME_BYTES`], compressed each.
 //!
 //! Invariants:
 //! - exact: the counts sum to the rows added, rows without a value among them (as [`SummaryValue::Null`]);
@@ -11,7 +12,7 @@
 use super::codec::{Damage, Reader, put};
 use super::hash64;
 use super::table::Table;
-use super::value::SummaryValue;
+use super::value::{BOOL, FLOAT, INT, JSON, SummaryValue, TEXT};
 
 /// Classes of rows by their status: 0 none, 1 to 5 for 100–199 to 500–599, 6 any other.
 pub const CLASSES: usize = 7;
@@ -19,6 +20,8 @@ pub const CLASSES: usize = 7;
 pub(crate) const CLASS_OTHER: usize = 6;
 const PARTITIONS: usize = 64;
 const PARTITION_SHIFT: u32 = u64::BITS - PARTITIONS.ilog2();
+/// Partition of arrays and objects: any of their elements may be what is looked for.
+const PARTITION_OF_JSON: usize = 0;
 /// Bytes of content at which a frame ends.
 const FRAME_BYTES: usize = 32 << 10;
 /// Most bytes of a frame's content that a reader accepts.
@@ -93,18 +96,85 @@ impl CubeBuilder {
 
     /// The bytes of the cube.
     pub(crate) fn finish(&self, compress: bool) -> Vec<u8> {
+        let partitions: Vec<usize> =
+            (0..self.counts.len()).map(|number| partition_of(self.table.key(number))).collect();
         let mut order: Vec<usize> = (0..self.counts.len()).collect();
         order.sort_unstable_by(|a, b| {
-            let key = |n: usize| (self.table.hash(n) >> PARTITION_SHIFT, self.table.key(n));
-            key(*a).cmp(&key(*b))
+            (partitions[*a], self.table.key(*a)).cmp(&(partitions[*b], self.table.key(*b)))
         });
         let mut writer = CubeWriter::new(compress);
         for number in order {
-            writer.push(self.table.hash(number), self.table.key(number), &self.counts[number].map(u64::from));
+            writer.push(partitions[number], self.table.key(number), &self.counts[number].map(u64::from));
         }
         writer.finish()
     }
 }
+
+/// The partition of a value, given by its tag and bytes: values that a search takes for the same (5 and "5.0", "Bob" and "bob")
+/// share one.
+fn partition_of(key: &[u8]) -> usize {
+    let Some((tag, bytes)) = key.split_first() else { return 0 };
+    let word = || bytes.try_into().map(u64::from_be_bytes).unwrap_or_default();
+    match *tag {
+        JSON => PARTITION_OF_JSON,
+        TEXT => partition_of_text(&String::from_utf8_lossy(bytes)),
+        BOOL => partition_of_text(if bytes == [1] { "true" } else { "false" }),
+        #[expect(clippy::cast_precision_loss, reason = "a search compares numbers as f64")]
+        INT => partition_of_number(word().cast_signed() as f64),
+        FLOAT => partition_of_number(f64::from_bits(word())),
+        tag => partition_of_hash(hash64(tag, bytes)),
+    }
+}
+
+/// The partition of the values that equal this text, besides [`PARTITION_OF_JSON`].
+fn partition_of_text(text: &str) -> usize {
+    match text.parse::<f64>().ok().filter(|number| number.is_finite()) {
+        Some(number) => partition_of_number(number),
+        None => partition_of_hash(hash64(TEXT, text.to_lowercase().as_bytes())),
+    }
+}
+
+fn partition_of_number(number: f64) -> usize {
+    let number = number + 0.0; // the two zeros share one
+    partition_of_hash(hash64(FLOAT, &number.to_bits().to_be_bytes()))
+}
+
+fn partition_of_hash(hash: u64) -> usize {
+    usize::try_from(hash >> PARTITION_SHIFT).unwrap_or(0)
+}
+
+/// Which values of cubes are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sought(u64);
+
+impl Sought {
+    /// All of them.
+    pub const ALL: Sought = Sought(u64::MAX);
+
+    /// Those that equal `text` in a search, and others.
+    #[must_use]
+    pub fn equal_to(text: &str) -> Sought {
+        Sought(1 << PARTITION_OF_JSON | 1 << partition_of_text(text))
+    }
+
+    /// Values that are in both.
+    #[must_use]
+    pub fn and(self, other: Sought) -> Sought {
+        Sought(self.0 & other.0)
+    }
+
+    /// How many of `bytes` are read for it, if values are spread evenly.
+    #[must_use]
+    pub fn share_of(self, bytes: u64) -> u64 {
+        bytes / PARTITIONS as u64 * u64::from(self.0.count_ones())
+    }
+
+    fn has(self, partition: usize) -> bool {
+        self.0 >> partition & 1 == 1
+    }
+}
+
+const _: () = assert!(PARTITIONS == u64::BITS as usize, "a set of partitions is a u64");
 
 /// Writes a cube from its values in order of partition and key.
 pub(crate) struct CubeWriter {
@@ -142,9 +212,8 @@ impl CubeWriter {
         }
     }
 
-    /// Adds the next value: its tag and bytes, and its rows by class.
-    pub(crate) fn push(&mut self, hash: u64, key: &[u8], counts: &ClassCounts) {
-        let partition = usize::try_from(hash >> PARTITION_SHIFT).unwrap_or(0);
+    /// Adds the next value: its partition, its tag and bytes, and its rows by class.
+    pub(crate) fn push(&mut self, partition: usize, key: &[u8], counts: &ClassCounts) {
         debug_assert!(partition >= self.partition, "values come in order");
         while self.partition < partition {
             self.end_partition();
@@ -227,6 +296,9 @@ pub(crate) struct CubeReader<B> {
     #[cfg_attr(not(test), expect(dead_code, reason = "cubes of days come next"))]
     values: u64,
     raw: Vec<u8>,
+    /// Partitions read or passed over, and where the present frame ends among them.
+    partition: usize,
+    frame_end: usize,
     /// Values of the partitions left in the frame.
     sizes: std::vec::IntoIter<u64>,
     /// Where the four streams of the frame stand, and where the frame's content ends.
@@ -268,6 +340,8 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
             frames: frames.into_iter(),
             values,
             raw: Vec::new(),
+            partition: 0,
+            frame_end: 0,
             sizes: Vec::new().into_iter(),
             streams: [0..0, 0..0, 0..0, 0..0],
             key: Vec::new(),
@@ -280,15 +354,31 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
         self.values
     }
 
-    /// Hands the values of the next partition to `each`: tag and bytes, and rows by class.
-    pub(crate) fn partition(&mut self, mut each: impl FnMut(&[u8], &ClassCounts)) -> Result<(), Damage> {
-        let size = match self.sizes.next() {
-            Some(size) => size,
-            None => {
-                self.next_frame()?;
-                self.sizes.next().ok_or(Damage { at: 0, detail: "a partition is missing" })?
+    /// Hands the values of the partition `wanted` to `each`: tag and bytes, and rows by class. Partitions come in order; frames
+    /// without a wanted one are not decompressed.
+    pub(crate) fn read(
+        &mut self,
+        wanted: usize,
+        mut each: impl FnMut(&[u8], &ClassCounts),
+    ) -> Result<(), Damage> {
+        let missing = Damage { at: 0, detail: "a partition is missing" };
+        while self.frame_end <= wanted {
+            let frame = self.frames.next().ok_or(missing.clone())?;
+            (self.partition, self.frame_end) = (self.frame_end, self.frame_end + frame.partitions);
+            if self.frame_end > wanted {
+                self.enter(frame)?;
             }
-        };
+        }
+        while self.partition < wanted {
+            self.partition(|_, _| ())?;
+        }
+        self.partition(&mut each)
+    }
+
+    /// Reads the next partition of the frame.
+    fn partition(&mut self, mut each: impl FnMut(&[u8], &ClassCounts)) -> Result<(), Damage> {
+        self.partition += 1;
+        let size = self.sizes.next().ok_or(Damage { at: 0, detail: "a partition is missing" })?;
         let [mut shared, mut lengths, mut texts, mut counts] =
             self.streams.clone().map(|range| Reader::new(&self.raw[range]));
         self.key.clear();
@@ -318,8 +408,7 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
         Ok(())
     }
 
-    fn next_frame(&mut self) -> Result<(), Damage> {
-        let frame = self.frames.next().ok_or(Damage { at: 0, detail: "a frame is missing" })?;
+    fn enter(&mut self, frame: Frame) -> Result<(), Damage> {
         let damage = |detail| Damage { at: frame.start, detail };
         let body = self.bytes.as_ref().get(frame.start..frame.end).ok_or(damage("content ends early"))?;
         self.raw.clear();
@@ -351,20 +440,21 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
     }
 }
 
-/// Adds up cubes: `each` gets every value that some cube has, once, with its rows in `classes` over all cubes (values
+/// Adds up cubes: `each` gets every value `sought` that some cube has, once, with its rows in `classes` over all cubes (values
 /// without such rows are left out).
 pub(crate) fn merge<B: AsRef<[u8]>>(
     cubes: &mut [CubeReader<B>],
+    sought: Sought,
     classes: Classes,
     each: &mut dyn FnMut(SummaryValue<'_>, u64) -> bool,
 ) -> Result<(), Damage> {
     let mut table = Table::default();
     let mut sums: Vec<u64> = Vec::new();
-    for _ in 0..PARTITIONS {
+    for partition in (0..PARTITIONS).filter(|partition| sought.has(*partition)) {
         table.clear();
         sums.clear();
         for cube in cubes.iter_mut() {
-            cube.partition(|key, counts| {
+            cube.read(partition, |key, counts| {
                 let count = classes.sum(counts);
                 if count == 0 {
                     return;
@@ -392,11 +482,11 @@ pub(crate) fn combine<B: AsRef<[u8]>>(cubes: &mut [CubeReader<B>]) -> Result<Vec
     let mut writer = CubeWriter::new(true);
     let mut table = Table::default();
     let mut sums: Vec<ClassCounts> = Vec::new();
-    for _ in 0..PARTITIONS {
+    for partition in 0..PARTITIONS {
         table.clear();
         sums.clear();
         for cube in cubes.iter_mut() {
-            cube.partition(|key, counts| {
+            cube.read(partition, |key, counts| {
                 let number = table.insert(key[0], &key[1..]);
                 match sums.get_mut(number) {
                     Some(sum) => {
@@ -409,7 +499,7 @@ pub(crate) fn combine<B: AsRef<[u8]>>(cubes: &mut [CubeReader<B>]) -> Result<Vec
         let mut order: Vec<usize> = (0..sums.len()).collect();
         order.sort_unstable_by(|a, b| table.key(*a).cmp(table.key(*b)));
         for number in order {
-            writer.push(table.hash(number), table.key(number), &sums[number]);
+            writer.push(partition, table.key(number), &sums[number]);
         }
     }
     Ok(writer.finish())
@@ -417,7 +507,10 @@ pub(crate) fn combine<B: AsRef<[u8]>>(cubes: &mut [CubeReader<B>]) -> Result<Vec
 
 #[cfg(test)]
 mod tests {
+    use super::super::value::Scratch;
     use super::*;
+    use heimdall_model::matcher::Node;
+    use heimdall_model::{Dataset, Filter, Literal, Matcher, Target, Test, attributes};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -437,7 +530,7 @@ mod tests {
     fn read(bytes: &[u8], classes: Classes) -> BTreeMap<String, u64> {
         let mut found = BTreeMap::new();
         let mut readers = [CubeReader::open(bytes).expect("opens")];
-        merge(&mut readers, classes, &mut |value, count| {
+        merge(&mut readers, Sought::ALL, classes, &mut |value, count| {
             let SummaryValue::Text(text) = value else { panic!("{value:?}") };
             assert!(found.insert(text.to_owned(), count).is_none(), "each value once");
             true
@@ -472,11 +565,52 @@ mod tests {
             prop_assert_eq!(CubeReader::open(combined.as_slice()).expect("opens").values(), model.len() as u64);
             let mut readers: Vec<_> = files.iter().map(|bytes| CubeReader::open(bytes.as_slice()).expect("opens")).collect();
             let mut merged = BTreeMap::new();
-            merge(&mut readers, classes, &mut |value, count| {
+            merge(&mut readers, Sought::ALL, classes, &mut |value, count| {
                 if let SummaryValue::Text(text) = value { merged.insert(text.to_owned(), count); }
                 true
             }).expect("merges");
-            prop_assert_eq!(merged, expected);
+            prop_assert_eq!(&merged, &expected);
+            for (text, count) in expected.iter().take(9) {
+                let mut readers: Vec<_> = files.iter().map(|bytes| CubeReader::open(bytes.as_slice()).expect("opens")).collect();
+                let mut found = None;
+                merge(&mut readers, Sought::equal_to(text), classes, &mut |value, count| {
+                    found = found.or((value == SummaryValue::Text(text)).then_some(count));
+                    true
+                }).expect("merges");
+                prop_assert_eq!(found, Some(*count));
+            }
+        }
+
+        /// Whatever a search takes for equal to a text is where the text is sought.
+        #[test]
+        fn what_equals_a_text_is_sought_where_it_lies(
+            raw in prop_oneof![
+                prop::sample::select(vec![
+                    "5", "5.0", "\"5\"", "\"5.0\"", "\"5e0\"", "-0.0", "\"-0\"", "true", "\"TRUE\"", "\"inf\"", "\"Größe\"",
+                    "\"GRÖSSE\"", "\"\u{212a}\"", "9007199254740993", "\"9007199254740993\"", "1e400", "[\"k\",5]", "{\"a\":1}",
+                ]).prop_map(str::to_owned),
+                "[a-zA-Z0-9.]{0,3}".prop_map(|text| format!("\"{text}\"")),
+                (-9..9_i32).prop_map(|n| n.to_string()),
+            ],
+            text in prop_oneof![
+                prop::sample::select(vec![
+                    "5", "5.0", "5e0", "0", "-0", "true", "True", "INF", "größe", "GRÖSSE", "k", "K", "9007199254740992", "{\"a\":1}",
+                ]).prop_map(str::to_owned),
+                "[a-zA-Z0-9.]{0,3}",
+            ],
+        ) {
+            let json = format!("{{\"a\":{raw}}}");
+            let target = Target::Attribute("a".to_owned());
+            let filter = Filter::Test(target, Test::Equals(Literal::new(&text)));
+            let matcher = Matcher::compile(&filter, Dataset::Logs).expect("compiles");
+            let Node::Leaf(leaf) = &matcher.root else { panic!("one test") };
+            let value = attributes::get(&json, "a").expect("is there");
+            let (mut scratch, value) = (Scratch::default(), SummaryValue::from(&value));
+            let (tag, bytes) = value.key(&mut scratch);
+            let partition = partition_of(&[&[tag], bytes].concat());
+            if leaf.attribute(&json, "a") {
+                prop_assert!(Sought::equal_to(&text).has(partition), "{raw} equals {text}");
+            }
         }
 
         #[test]
@@ -485,10 +619,10 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] ^= 1 << bit;
             if let Ok(reader) = CubeReader::open(bytes.as_slice()) {
-                let _ = merge(&mut [reader], Classes::ALL, &mut |_, _| true);
+                let _ = merge(&mut [reader], Sought::ALL, Classes::ALL, &mut |_, _| true);
             }
             if let Ok(reader) = CubeReader::open(&bytes[..at]) {
-                let _ = merge(&mut [reader], Classes::ALL, &mut |_, _| true);
+                let _ = merge(&mut [reader], Sought::ALL, Classes::ALL, &mut |_, _| true);
             }
         }
     }

@@ -32,7 +32,7 @@ pub(crate) use fields::{FieldSummary, Statistics, read_statistics};
 pub(crate) use templates::read_templates;
 
 pub use cells::Latency;
-pub use cube::{CLASSES, Classes};
+pub use cube::{CLASSES, Classes, Sought};
 pub use distinct::Distinct;
 pub use fields::Types;
 pub use hash::hash64;

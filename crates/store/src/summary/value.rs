@@ -7,13 +7,13 @@ use super::codec::Damage;
 use super::hash64;
 
 const NULL: u8 = 0;
-const BOOL: u8 = 1;
-const INT: u8 = 2;
-const FLOAT: u8 = 3;
+pub(super) const BOOL: u8 = 1;
+pub(super) const INT: u8 = 2;
+pub(super) const FLOAT: u8 = 3;
 const LEVEL: u8 = 4;
 const TIME: u8 = 5;
-const TEXT: u8 = 6;
-const JSON: u8 = 7;
+pub(super) const TEXT: u8 = 6;
+pub(super) const JSON: u8 = 7;
 /// Floats below this that are whole are kept as whole numbers: 5 and 5.0 are one value.
 const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 

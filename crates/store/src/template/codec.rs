@@ -8,6 +8,7 @@ use super::limits::{ENCODED_BYTES_MAX, SLOT_VALUES_MAX, VALUES_BYTES_MAX};
 use super::miner::{Family, HashKeyMap, Member, Miner, MinerConfig, Shape, ShapeMap};
 use super::slot::Slot;
 use super::texts::Texts;
+use super::words::Words;
 
 const MAGIC: [u8; 8] = *b"HDLTMPL1";
 const VERSION: u32 = 1;
@@ -24,6 +25,7 @@ const SECTION_MEMBERS: u8 = 7;
 /// From here on a reader skips sections it does not know.
 const SECTION_OPTIONAL: u8 = 128;
 const SECTION_TEXTS: u8 = 128;
+const SECTION_WORDS: u8 = 129;
 
 /// Forms of a slot.
 const FORM_ANYTHING: u8 = 0;
@@ -83,6 +85,7 @@ impl Miner {
         section(&mut payload, SECTION_FAMILIES, |out| self.put_families(out));
         section(&mut payload, SECTION_MEMBERS, |out| self.put_members(out));
         section(&mut payload, SECTION_TEXTS, |out| self.put_texts(out));
+        section(&mut payload, SECTION_WORDS, |out| self.put_words(out));
         let body = zstd::bulk::compress(&payload, ZSTD_LEVEL)
             .expect("compression into memory fails only without memory");
         let mut file = Vec::with_capacity(HEADER_BYTES + body.len());
@@ -127,6 +130,7 @@ impl Miner {
             SECTION_FAMILIES => self.read_families(body),
             SECTION_MEMBERS => self.read_members(body),
             SECTION_TEXTS => self.read_texts(body),
+            SECTION_WORDS => self.read_words(body),
             tag if tag >= SECTION_OPTIONAL => Ok(()),
             _ => Err(corrupt("unknown section")),
         }
@@ -247,11 +251,48 @@ impl Miner {
         for template in &mut self.templates {
             template.texts = body.texts(&template.layout)?;
         }
-        self.value_bytes = self.templates.iter().map(|template| template.texts.weight()).sum();
-        if self.value_bytes > VALUES_BYTES_MAX || !body.0.is_empty() {
+        self.weigh_texts()?;
+        if !body.0.is_empty() {
             return Err(corrupt("slot statistics are larger than they can be"));
         }
         Ok(())
+    }
+
+    fn weigh_texts(&mut self) -> Result<(), TemplateError> {
+        self.value_bytes = self.templates.iter().map(|template| template.texts.weight()).sum();
+        if self.value_bytes > VALUES_BYTES_MAX {
+            return Err(corrupt("slot statistics are larger than they can be"));
+        }
+        Ok(())
+    }
+
+    /// Words of the slots that have them: template, slot and hashes.
+    fn put_words(&self, out: &mut Vec<u8>) {
+        for (id, template) in self.templates.iter().enumerate() {
+            for (place, slot) in template.texts.slots.iter().enumerate() {
+                let Some(words) = &slot.words else { continue };
+                let hashes = words.hashes();
+                [id, place, hashes.len()].iter().for_each(|number| put(out, *number as u64));
+                hashes.iter().for_each(|hash| out.extend_from_slice(&hash.to_le_bytes()));
+            }
+        }
+    }
+
+    fn read_words(&mut self, body: &mut Reader<'_>) -> Result<(), TemplateError> {
+        while !body.0.is_empty() {
+            let (id, place, count) = (body.size()?, body.size()?, body.size()?);
+            let bytes = count.checked_mul(4).ok_or_else(|| corrupt("a slot has too many words"))?;
+            let hashes: Vec<u32> = body
+                .take(bytes)?
+                .chunks_exact(4)
+                .map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")))
+                .collect();
+            let words = Words::of_hashes(&hashes).ok_or_else(|| corrupt("the words of a slot are no set"))?;
+            let slot = self.templates.get_mut(id).and_then(|template| template.texts.slots.get_mut(place));
+            let slot = slot.filter(|slot| slot.values.is_none() && slot.words.is_none() && !slot.anything);
+            slot.ok_or_else(|| corrupt("words of no slot"))?.words = Some(Box::new(words));
+        }
+        self.weigh_texts()
     }
 
     /// Checks the references between the sections, so that no later call can go out of bounds or round in circles.
@@ -480,7 +521,15 @@ impl<'a> Reader<'a> {
                 };
                 let (shortest, longest) = (length()?, length()?);
                 let beyond_ascii = form == FORM_BEYOND_ASCII;
-                Ok(Slot { ascii, beyond_ascii, anything: false, shortest, longest, values: None })
+                Ok(Slot {
+                    ascii,
+                    beyond_ascii,
+                    anything: false,
+                    shortest,
+                    longest,
+                    values: None,
+                    words: None,
+                })
             }
             _ => Err(corrupt("unknown form of a slot")),
         }

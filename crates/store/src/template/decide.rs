@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 
-use heimdall_model::matcher::LeafTest;
+use heimdall_model::matcher::{LeafTest, WordFinder};
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson;
 use regex_automata::util::primitives::StateID;
@@ -23,6 +23,7 @@ use regex_automata::{Anchored, MatchKind};
 use super::catalog::{Template, TemplateId};
 use super::slot::Slot;
 use super::texts::usual_space;
+use super::words;
 use crate::prune::Verdict;
 
 /// Bytes of a DFA; a larger one is built for ASCII texts only, and if that is too large as well every answer is maybe.
@@ -48,7 +49,8 @@ enum Kind {
     Present,
     /// The messages the automaton `may` accepts may pass; those `must` accepts do. They differ where only a reading of the text
     /// tells, `None` is no difference.
-    Text { may: Box<Walker>, must: Option<Box<Walker>> },
+    /// A message that passes has each of the `runs` among its own.
+    Text { may: Box<Walker>, must: Option<Box<Walker>>, runs: Vec<Box<[u8]>> },
 }
 
 impl Question {
@@ -56,7 +58,7 @@ impl Question {
     pub(crate) fn of(test: &LeafTest) -> Option<Question> {
         let plain = |pattern: &str, bytes| {
             let may = Box::new(Walker::new(pattern, bytes)?);
-            Some(Question(Kind::Text { may, must: None }))
+            Some(Question(Kind::Text { may, must: None, runs: Vec::new() }))
         };
         match test {
             LeafTest::Exists => Some(Question(Kind::Present)),
@@ -75,7 +77,7 @@ impl Question {
                 let may = Box::new(pattern(NO_WORD_OR_BEYOND_ASCII)?);
                 let must =
                     if finder.bounds() == (false, false) { None } else { Some(Box::new(pattern(NO_WORD)?)) };
-                Some(Question(Kind::Text { may, must }))
+                Some(Question(Kind::Text { may, must, runs: runs_of(finder) }))
             }
             LeafTest::Contains(finder) => plain(&any_case(finder.part()), Bytes::Any),
             // Where an empty match would split a character, `regex` sees none and the automaton does.
@@ -94,7 +96,8 @@ impl Question {
             _ if id == TemplateId::CATCH_ALL => Verdict::Maybe, // records without message have it, too
             Kind::Present => Verdict::Yes,
             Kind::Text { .. } if template.texts.anything => Verdict::Maybe,
-            Kind::Text { may, must } => match (may.ask(template), must) {
+            Kind::Text { may, must, runs } => match (may.ask(template), must) {
+                (Verdict::Maybe, _) if !runs.iter().all(|run| words::may_hold(template, run)) => Verdict::No,
                 (Verdict::Yes, Some(must)) => match must.ask(template) {
                     Verdict::Yes => Verdict::Yes,
                     _ => Verdict::Maybe,
@@ -103,6 +106,16 @@ impl Question {
             },
         }
     }
+}
+
+/// The runs of letters of a phrase that stand between edges of words.
+fn runs_of(finder: &WordFinder) -> Vec<Box<[u8]>> {
+    let (phrase, (before, after)) = (finder.phrase().as_bytes(), finder.bounds());
+    let is_open = |byte: Option<&u8>, bound: bool| !bound && byte.is_some_and(u8::is_ascii_alphabetic);
+    if !phrase.is_ascii() || is_open(phrase.first(), before) || is_open(phrase.last(), after) {
+        return Vec::new();
+    }
+    words::runs(phrase).map(Box::from).collect()
 }
 
 /// A byte that ends a word for certain.
@@ -564,6 +577,33 @@ mod tests {
     }
 
     #[test]
+    fn words_of_many_traces_decide_phrases() {
+        use Verdict::{Maybe, No, Yes};
+        let trace = |n: u32| {
+            format!(
+                "order {n} failed\n\tat shop.Cart.pay(Cart.java:{n})\n\tat shop.Main.run(Main.java:{})",
+                n * 7
+            )
+        };
+        let lines: Vec<String> = (0..400).map(trace).collect();
+        check(
+            &lines.iter().map(String::as_str).collect::<Vec<_>>(),
+            &[
+                (words("failed"), Yes),
+                (words("cart.java"), Maybe),
+                (words("pay"), Maybe),
+                (words("java at"), Maybe), // each of them occurs: words alone do not tell
+                (words("card"), No),
+                (words("main pain"), No),
+                (words("17"), Maybe),
+                (words("ja"), No),
+                (Test::Contains("pa".into()), Maybe),
+                (words("at shop.Store"), No),
+            ],
+        );
+    }
+
+    #[test]
     fn white_space_further_lines_and_other_alphabets_are_minded() {
         use Verdict::{Maybe, No, Yes};
         check(
@@ -593,7 +633,9 @@ mod tests {
     #[test]
     fn a_cut_message_is_not_denied_what_was_cut() {
         let long = format!("start {} needle", "x ".repeat(400));
-        check(&[&long], &[(words("start"), Verdict::Yes), (words("needle"), Verdict::Maybe)]);
+        check(&[&long], &[(words("start"), Verdict::Yes), (words("needle"), Verdict::Yes)]);
+        let longer = format!("start {} needle", "x ".repeat(20_000));
+        check(&[&long, &longer], &[(words("needle"), Verdict::Maybe), (words("thread"), Verdict::Maybe)]);
     }
 
     fn token() -> impl Strategy<Value = String> {

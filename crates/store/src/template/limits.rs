@@ -4,6 +4,8 @@
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 /// Raw tokens of a message that are looked at; the rest becomes one trailing slot.
 pub const TOKENS_MAX: usize = 256;
+/// Bytes of what these limits cut off that are looked at for their words; a slot that held more may hold anything.
+pub const REST_BYTES_MAX: usize = 16 << 10;
 /// Lines of a message that are looked at while searching the first one that holds a letter (stack traces, banners, pretty-printed JSON).
 pub const HEAD_LINES_MAX: usize = 4;
 /// Clusters per tenant, unless configured otherwise; later new kinds of message get the catch-all template.
@@ -22,7 +24,9 @@ pub const TRACE_BYTES_MAX: usize = 65_536;
 pub const SLOT_VALUES_MAX: usize = 128;
 /// Bytes of the texts kept for one slot; beyond, only their characters and lengths are known.
 pub const SLOT_VALUE_BYTES_MAX: usize = 2048;
-/// Memory of all texts kept for a tenant's slots; beyond, later slots keep characters and lengths only.
+/// Different runs of letters kept for a slot whose texts are too many to keep and hold white space; with more, none are.
+pub const SLOT_WORDS_MAX: usize = 256;
+/// Memory of all texts kept and words kept for a tenant's slots; beyond, later slots keep characters and lengths only.
 pub const VALUES_BYTES_MAX: usize = 8 << 20;
 /// Bytes of an encoded catalog once decompressed; a larger one is refused as corrupt.
 pub const ENCODED_BYTES_MAX: usize = 256 << 20;

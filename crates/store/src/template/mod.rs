@@ -21,6 +21,7 @@ mod miner;
 mod slot;
 mod texts;
 mod tokens;
+mod words;
 
 pub use catalog::{Template, TemplateId, TemplateToken};
 pub use codec::TemplateError;

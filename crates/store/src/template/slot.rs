@@ -1,14 +1,15 @@
 //! Slot: what the texts at one variable place of a template have been, so that a search can be decided without reading them.
 //!
-//! Two forms. While few different texts were seen, the texts themselves (exact). Then the bytes that occur in them and their
-//! least and greatest length. A third, *anything*, says nothing.
+//! Two forms. While few different texts were seen, the texts themselves (exact). Then the bytes that occur in them, their
+//! least and greatest length and, of texts with white space, their words while those are few. A third, *anything*, says nothing.
 //!
 //! Invariants:
 //! - [`Slot::admits`] holds for every text ever given to [`Slot::see`]; a slot only ever admits more;
-//! - while the values are kept, bytes and lengths are exactly those of the values.
+//! - while the values are kept, bytes and lengths are exactly those of the values, and there are no words.
 
-use super::limits::{SLOT_VALUE_BYTES_MAX, SLOT_VALUES_MAX, VALUES_BYTES_MAX};
+use super::limits::{REST_BYTES_MAX, SLOT_VALUE_BYTES_MAX, SLOT_VALUES_MAX, VALUES_BYTES_MAX};
 use super::tokens::mix_bytes;
+use super::words::Words;
 
 /// Memory of one set of values beside its text.
 const SET_BYTES: usize = 112;
@@ -31,6 +32,8 @@ pub(super) struct Slot {
     pub(super) longest: u32,
     /// The texts, while they are few.
     pub(super) values: Option<Box<Values>>,
+    /// The runs of letters of all texts, once the texts themselves are too many; `None` is any.
+    pub(super) words: Option<Box<Words>>,
 }
 
 impl Slot {
@@ -43,6 +46,7 @@ impl Slot {
             shortest: u32::MAX,
             longest: 0,
             values: Some(Box::default()),
+            words: None,
         }
     }
 
@@ -56,7 +60,9 @@ impl Slot {
     pub(super) fn admits(&self, text: &[u8]) -> bool {
         match &self.values {
             Some(values) => values.contains(text),
-            None => self.anything || self.fits(text),
+            None => {
+                self.anything || (self.fits(text) && self.words.as_ref().is_none_or(|words| words.know(text)))
+            }
         }
     }
 
@@ -92,7 +98,25 @@ impl Slot {
     #[cold]
     fn admit(&mut self, text: &[u8], budget: &mut usize) {
         self.widen(text);
+        if let Some(mut words) = self.words.take() {
+            *budget -= words.weight();
+            if words.see(text) && *budget + words.weight() <= VALUES_BYTES_MAX {
+                *budget += words.weight();
+                self.words = Some(words);
+            }
+        }
         self.reweigh(budget, |values| values.insert(text));
+    }
+
+    /// As [`Slot::see`], of what the limits cut off: further lines, or the end of a long message. Only their words can say something of
+    /// such texts; without them the slot admits any, and the next text costs nothing.
+    pub(super) fn see_rest(&mut self, text: &[u8], budget: &mut usize) -> bool {
+        let grew = text.len() <= REST_BYTES_MAX && self.see(text, budget);
+        if text.len() > REST_BYTES_MAX || self.values.is_none() && self.words.is_none() {
+            self.forget(budget);
+            return true;
+        }
+        grew
     }
 
     fn widen(&mut self, text: &[u8]) {
@@ -110,6 +134,7 @@ impl Slot {
     /// Makes the slot admit any text.
     pub(super) fn forget(&mut self, budget: &mut usize) {
         self.drop_values(budget);
+        self.drop_words(budget);
         *self = Self::anything();
     }
 
@@ -118,6 +143,7 @@ impl Slot {
         if self.anything || prefix.is_empty() || self.shortest > self.longest {
             return;
         }
+        self.drop_words(budget); // the first of each text is another now
         let before = (self.shortest, self.longest);
         self.widen(prefix.as_bytes());
         let more = length(prefix.as_bytes());
@@ -131,6 +157,7 @@ impl Slot {
 
     /// Changes the values, and drops them when they are too many then.
     fn reweigh(&mut self, budget: &mut usize, change: impl FnOnce(&mut Values)) {
+        let holds_words = self.holds_words();
         let Some(values) = &mut self.values else { return };
         *budget -= values.weight();
         change(values);
@@ -139,13 +166,26 @@ impl Slot {
             || values.text.len() > SLOT_VALUE_BYTES_MAX
             || *budget > VALUES_BYTES_MAX
         {
+            let words = holds_words.then(|| Words::of(values.iter())).flatten();
             self.drop_values(budget);
+            self.words = words.filter(|words| *budget + words.weight() <= VALUES_BYTES_MAX).map(Box::new);
+            *budget += self.weight();
         }
     }
 
+    /// Whether texts of several words were seen.
+    fn holds_words(&self) -> bool {
+        const SPACES: u64 = 1 << b' ' | 1 << b'\n' | 1 << b'\t';
+        const LETTERS: u64 = 0x07ff_fffe_07ff_fffe;
+        self.ascii[0] & SPACES != 0 && self.ascii[1] & LETTERS != 0
+    }
+
     fn drop_values(&mut self, budget: &mut usize) {
-        *budget -= self.weight();
-        self.values = None;
+        *budget -= self.values.take().map_or(0, |values| values.weight());
+    }
+
+    fn drop_words(&mut self, budget: &mut usize) {
+        *budget -= self.words.take().map_or(0, |words| words.weight());
     }
 
     /// The slot of these values, as a decoder finds them; `None` when no encoder writes them.
@@ -165,9 +205,10 @@ impl Slot {
         Some(slot)
     }
 
-    /// Bytes of the values, for the budget.
+    /// Bytes of values and words, for the budget.
     pub(super) fn weight(&self) -> usize {
         self.values.as_ref().map_or(0, |values| values.weight())
+            + self.words.as_ref().map_or(0, |words| words.weight())
     }
 }
 
@@ -279,7 +320,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_seen_is_admitted_for_ever(texts in proptest::collection::vec("[a-cé0-9 ]{0,40}", 0..300), at in 0usize..300) {
+        fn what_was_seen_is_admitted_for_ever(texts in proptest::collection::vec("[a-cé0-9 ]{0,40}", 0..400), at in 0usize..300) {
             let (mut slot, mut budget) = (Slot::unseen(), 0);
             let mut seen: Vec<String> = Vec::new();
             for (n, text) in texts.into_iter().enumerate() {

@@ -129,8 +129,7 @@ impl Template {
                 if !cut {
                     grew |= slot.see(&value[constant.len()..], budget);
                 } else if !slot.anything {
-                    slot.forget(budget);
-                    grew = true;
+                    grew |= slot.see_rest(&value[constant.len()..], budget);
                 }
             } else if !same(bytes.get(start..end)?, constant) {
                 return None;
