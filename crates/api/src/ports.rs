@@ -41,8 +41,10 @@ pub struct DetectorView {
     pub keys: u64,
     /// Records it was shown.
     pub evaluated: u64,
-    /// Findings.
+    /// Findings, those in rehearsal too.
     pub verdicts: u64,
+    /// Findings that raised no alert, because `detect.dry_run` names the detector or the rule.
+    pub rehearsed: u64,
     /// Records later than the allowed lateness, left out.
     pub late: u64,
     /// Records too far ahead of the clock, judged at their arrival time.

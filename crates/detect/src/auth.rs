@@ -113,11 +113,6 @@ impl Auth {
         }
     }
 
-    /// Takes new bounds and keeps what was seen.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        (self.config, self.lateness, self.ahead) = (config.auth.clone(), config.lateness, config.ahead);
-    }
-
     fn judge(&mut self, seen: &Seen<'_>, out: &mut Findings) {
         match seen.login.outcome {
             Outcome::Succeeded => self.succeeded(seen, out),
@@ -342,6 +337,14 @@ impl Seen<'_> {
 impl Detector for Auth {
     fn name(&self) -> &'static str {
         "auth"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        (self.config, self.lateness, self.ahead) = (config.auth.clone(), config.lateness, config.ahead);
     }
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {

@@ -85,6 +85,9 @@ pub struct DetectConfig {
     /// How far event time may lie beyond arrival. A record further ahead is judged at its arrival time, so that one
     /// wrong clock cannot make everyone else late. Default `5m`: what unsynchronised clocks usually drift.
     pub ahead: Period,
+    /// Detectors and rules in rehearsal, by name or rule id: they learn and judge, and what they find is counted and logged, but
+    /// raises no alert. Default `[]`.
+    pub dry_run: Vec<String>,
     /// Values that leave their learnt baseline.
     pub zscore: ZscoreConfig,
     /// Too many records per second.
@@ -104,6 +107,7 @@ impl Default for DetectConfig {
         DetectConfig {
             lateness: Period::minutes(10),
             ahead: Period::minutes(5),
+            dry_run: Vec::new(),
             zscore: ZscoreConfig::default(),
             flood: FloodConfig::default(),
             threshold: ThresholdConfig::default(),

@@ -4,6 +4,8 @@
 
 use heimdall_model::{Assessment, Batch, Tenant, Verdict};
 
+use crate::config::DetectConfig;
+
 /// A pure state machine over records.
 ///
 /// The same batches in the same order must give the same findings, and a detector restored from a snapshot must go on
@@ -12,6 +14,14 @@ use heimdall_model::{Assessment, Batch, Tenant, Verdict};
 pub trait Detector: Send {
     /// Stable name, as in [`Verdict::detector`] and in snapshots.
     fn name(&self) -> &'static str;
+
+    /// Whether it runs. One that does not keeps its state and sees nothing.
+    fn is_enabled(&self) -> bool {
+        true
+    }
+
+    /// Takes a new configuration, which has passed [`DetectConfig::check`], and keeps what was learnt.
+    fn reconfigure(&mut self, _config: &DetectConfig) {}
 
     /// Judges the rows of a batch in order and adds what was found. Never fails: what cannot be judged is counted.
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings);
@@ -50,6 +60,8 @@ pub struct Findings {
     pub verdicts: Vec<Verdict>,
     /// The state of every measured value, for the audit line of its service.
     pub assessments: Vec<Assessment>,
+    /// Findings of detectors and rules in rehearsal (`detect.dry_run`): to be shown, not to be acted on.
+    pub rehearsed: Vec<Verdict>,
 }
 
 /// What a detector left out, by reason.

@@ -76,11 +76,6 @@ impl ErrorRate {
         }
     }
 
-    /// Takes new bounds and keeps what was seen.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        (self.config, self.lateness, self.ahead) = (config.error_rate.clone(), config.lateness, config.ahead);
-    }
-
     fn count(&mut self, observed: &Observed<'_>, row: &Row<'_>, out: &mut Findings) {
         let time = arrival::event_time(row, observed.batch, self.ahead, &mut self.counters);
         let error = is_error(row);
@@ -217,6 +212,14 @@ fn verdict(
 impl Detector for ErrorRate {
     fn name(&self) -> &'static str {
         "error-rate"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        (self.config, self.lateness, self.ahead) = (config.error_rate.clone(), config.lateness, config.ahead);
     }
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {

@@ -60,11 +60,6 @@ impl Flood {
         }
     }
 
-    /// Takes new thresholds and keeps what was learnt.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        (self.config, self.lateness, self.ahead) = (config.flood.clone(), config.lateness, config.ahead);
-    }
-
     fn count(&mut self, observed: &Observed<'_>, row: &Row<'_>, out: &mut Findings) {
         let time = arrival::event_time(row, observed.batch, self.ahead, &mut self.counters);
         let second = time.div_euclid(NS_PER_SECOND);
@@ -192,6 +187,14 @@ fn verdict(
 impl Detector for Flood {
     fn name(&self) -> &'static str {
         "flood"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        (self.config, self.lateness, self.ahead) = (config.flood.clone(), config.lateness, config.ahead);
     }
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {

@@ -2,9 +2,10 @@
 //!
 //! Invariants:
 //! - a detector that is switched off keeps its state and sees nothing;
+//! - a detector or rule in rehearsal (`dry_run`) learns and judges as ever, but its verdicts raise nothing;
 //! - a snapshot holds every detector by name; restoring leaves detectors that are not in it empty.
 
-use heimdall_model::{Batch, Tenant};
+use heimdall_model::{Batch, Tenant, Verdict};
 
 use crate::auth::Auth;
 use crate::config::DetectConfig;
@@ -22,13 +23,10 @@ const MAGIC: &[u8; 4] = b"HDJ1";
 /// The detectors with their configuration and rules.
 pub struct Judge {
     config: DetectConfig,
-    zscore: Zscore,
-    flood: Flood,
-    threshold: Threshold,
-    auth: Auth,
-    error_rate: ErrorRate,
+    /// Apart from the others, because rules reach it alone.
     signature: Signature,
-    added: Vec<Box<dyn Detector>>,
+    others: Vec<Box<dyn Detector>>,
+    /// In the order of [`Judge::each`].
     tallies: Vec<Tally>,
 }
 
@@ -37,6 +35,7 @@ pub struct Judge {
 struct Tally {
     evaluated: u64,
     verdicts: u64,
+    rehearsed: u64,
 }
 
 /// How a detector is doing, since the process started.
@@ -50,8 +49,10 @@ pub struct DetectorStatus {
     pub keys: usize,
     /// Records it was shown.
     pub evaluated: u64,
-    /// Verdicts it gave.
+    /// Verdicts it gave, those in rehearsal too.
     pub verdicts: u64,
+    /// Verdicts that raised nothing, because `dry_run` names the detector or the rule.
+    pub rehearsed: u64,
     /// What it left out, by reason.
     pub counters: Counters,
 }
@@ -60,50 +61,40 @@ impl Judge {
     /// Detectors with nothing learnt. The configuration has passed [`DetectConfig::check`].
     #[must_use]
     pub fn new(config: DetectConfig, rules: RuleSet) -> Judge {
-        Judge {
-            zscore: Zscore::new(&config),
-            flood: Flood::new(&config),
-            threshold: Threshold::new(&config),
-            auth: Auth::new(&config),
-            error_rate: ErrorRate::new(&config),
-            signature: Signature::new(&config, rules),
-            added: Vec::new(),
-            tallies: Vec::new(),
-            config,
-        }
+        let others: Vec<Box<dyn Detector>> = vec![
+            Box::new(Zscore::new(&config)),
+            Box::new(Flood::new(&config)),
+            Box::new(Threshold::new(&config)),
+            Box::new(Auth::new(&config)),
+            Box::new(ErrorRate::new(&config)),
+        ];
+        Judge { signature: Signature::new(&config, rules), others, tallies: Vec::new(), config }
     }
 
-    /// Adds a detector from elsewhere; it is always enabled.
+    /// Adds a detector from elsewhere. Its name must be its own: snapshots and `dry_run` go by it.
     pub fn add(&mut self, detector: Box<dyn Detector>) {
-        self.added.push(detector);
+        self.others.push(detector);
     }
 
     /// Judges a batch of one tenant; batches come in journal order.
     pub fn observe(&mut self, tenant: &Tenant, batch: &Batch, out: &mut Findings) {
         let observed = Observed { tenant, batch };
-        let mut tallies = std::mem::take(&mut self.tallies);
-        self.each(|index, enabled, detector| {
-            if tallies.len() <= index {
-                tallies.resize(index + 1, Tally::default());
-            }
-            if enabled {
+        let Judge { config, signature, others, tallies } = self;
+        tallies.resize(1 + others.len(), Tally::default());
+        for (detector, tally) in all(signature, others).zip(tallies) {
+            if detector.is_enabled() {
                 let before = out.verdicts.len();
                 detector.observe(&observed, out);
-                tallies[index].evaluated += batch.rows() as u64;
-                tallies[index].verdicts += (out.verdicts.len() - before) as u64;
+                tally.evaluated += batch.rows() as u64;
+                tally.verdicts += (out.verdicts.len() - before) as u64;
+                tally.rehearsed += rehearse(&config.dry_run, before, out);
             }
-        });
-        self.tallies = tallies;
+        }
     }
 
     /// Takes a new configuration, which has passed [`DetectConfig::check`]; what was learnt is kept.
     pub fn reconfigure(&mut self, config: DetectConfig) {
-        self.zscore.reconfigure(&config);
-        self.flood.reconfigure(&config);
-        self.threshold.reconfigure(&config);
-        self.auth.reconfigure(&config);
-        self.error_rate.reconfigure(&config);
-        self.signature.reconfigure(&config);
+        all(&mut self.signature, &mut self.others).for_each(|detector| detector.reconfigure(&config));
         self.config = config;
     }
 
@@ -128,12 +119,12 @@ impl Judge {
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        self.peek(|_, _, detector| {
+        for detector in self.each() {
             for part in [detector.name().as_bytes(), &detector.snapshot()] {
                 bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
                 bytes.extend_from_slice(part);
             }
-        });
+        }
         bytes
     }
 
@@ -144,73 +135,59 @@ impl Judge {
     /// theirs: start a new judge and replay instead.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let mut parts = parts_of(bytes)?;
-        let mut refused = Ok(());
-        self.each(|_, _, detector| {
+        for detector in all(&mut self.signature, &mut self.others) {
             let part = parts.iter().position(|(name, _)| *name == detector.name().as_bytes());
-            if let (Some(part), Ok(())) = (part, &refused) {
-                refused = detector.restore(parts.swap_remove(part).1);
+            if let Some(part) = part {
+                detector.restore(parts.swap_remove(part).1)?;
             }
-        });
-        refused
+        }
+        Ok(())
     }
 
     /// How every detector is doing.
     #[must_use]
     pub fn status(&self) -> Vec<DetectorStatus> {
-        let mut status = Vec::new();
-        self.peek(|index, enabled, detector| {
+        let status = |(index, detector): (usize, &dyn Detector)| {
             let tally = self.tallies.get(index).copied().unwrap_or_default();
-            status.push(DetectorStatus {
+            DetectorStatus {
                 name: detector.name(),
-                enabled,
+                enabled: detector.is_enabled(),
                 keys: detector.state_keys(),
                 evaluated: tally.evaluated,
                 verdicts: tally.verdicts,
+                rehearsed: tally.rehearsed,
                 counters: detector.counters(),
-            });
-        });
-        status
+            }
+        };
+        self.each().enumerate().map(status).collect()
     }
 
-    fn each(&mut self, mut visit: impl FnMut(usize, bool, &mut dyn Detector)) {
-        let enabled = self.enabled();
-        let built_in: [&mut dyn Detector; 6] = [
-            &mut self.zscore,
-            &mut self.flood,
-            &mut self.threshold,
-            &mut self.auth,
-            &mut self.error_rate,
-            &mut self.signature,
-        ];
-        let built_in = built_in.into_iter().zip(enabled);
-        let added = self.added.iter_mut().map(|detector| (detector.as_mut() as &mut dyn Detector, true));
-        for (index, (detector, enabled)) in built_in.chain(added).enumerate() {
-            visit(index, enabled, detector);
-        }
+    fn each(&self) -> impl Iterator<Item = &dyn Detector> {
+        let others = self.others.iter().map(|detector| detector.as_ref() as &dyn Detector);
+        others.chain([&self.signature as &dyn Detector])
     }
+}
 
-    fn peek(&self, mut visit: impl FnMut(usize, bool, &dyn Detector)) {
-        let built_in: [&dyn Detector; 6] =
-            [&self.zscore, &self.flood, &self.threshold, &self.auth, &self.error_rate, &self.signature];
-        let built_in = built_in.into_iter().zip(self.enabled());
-        let added = self.added.iter().map(|detector| (detector.as_ref() as &dyn Detector, true));
-        for (index, (detector, enabled)) in built_in.chain(added).enumerate() {
-            visit(index, enabled, detector);
-        }
-    }
+/// Every detector, in the order of [`Judge::each`].
+fn all<'j>(
+    signature: &'j mut Signature,
+    others: &'j mut [Box<dyn Detector>],
+) -> impl Iterator<Item = &'j mut dyn Detector> {
+    let others = others.iter_mut().map(|detector| detector.as_mut() as &mut dyn Detector);
+    others.chain([signature as &mut dyn Detector])
+}
 
-    /// In the order of [`Judge::each`].
-    fn enabled(&self) -> [bool; 6] {
-        let config = &self.config;
-        [
-            config.zscore.enabled,
-            config.flood.enabled,
-            config.threshold.enabled,
-            config.auth.enabled,
-            config.error_rate.enabled,
-            config.signature.enabled,
-        ]
+/// Puts the verdicts from `start` on that `dry_run` names aside. Returns how many.
+fn rehearse(dry_run: &[String], start: usize, out: &mut Findings) -> u64 {
+    if dry_run.is_empty() {
+        return 0;
     }
+    let before = out.rehearsed.len();
+    let named =
+        |verdict: &mut Verdict| dry_run.iter().any(|name| *name == verdict.detector || *name == verdict.rule);
+    let rehearsed = out.verdicts.extract_if(start.., named);
+    out.rehearsed.extend(rehearsed);
+    (out.rehearsed.len() - before) as u64
 }
 
 /// Name and state of one detector in a snapshot.

@@ -65,11 +65,6 @@ impl Signature {
         }
     }
 
-    /// Takes new bounds and keeps what was counted.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        (self.config, self.lateness, self.ahead) = (config.signature.clone(), config.lateness, config.ahead);
-    }
-
     /// Takes new rules and keeps what was counted.
     pub fn set_rules(&mut self, rules: RuleSet) {
         self.rules = rules;
@@ -188,6 +183,14 @@ fn excerpt(message: &str) -> String {
 impl Detector for Signature {
     fn name(&self) -> &'static str {
         "signature"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        (self.config, self.lateness, self.ahead) = (config.signature.clone(), config.lateness, config.ahead);
     }
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {

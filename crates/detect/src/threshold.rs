@@ -141,18 +141,6 @@ impl Threshold {
         made
     }
 
-    /// Takes new bounds and keeps what was seen.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        (self.config, self.ahead) = (config.threshold.clone(), config.ahead);
-        self.log_fields = Resource::ALL
-            .into_iter()
-            .filter_map(|resource| {
-                let name = resource.config(&self.config).log_field.as_deref()?;
-                Some((Dataset::Logs.resolve(name)?, resource))
-            })
-            .collect();
-    }
-
     fn resource_of(&self, metric: &str) -> Option<Resource> {
         Resource::ALL.into_iter().find(|resource| {
             resource.config(&self.config).metrics.iter().any(|name| name.eq_ignore_ascii_case(metric))
@@ -290,6 +278,21 @@ fn verdict(
 impl Detector for Threshold {
     fn name(&self) -> &'static str {
         "threshold"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        (self.config, self.ahead) = (config.threshold.clone(), config.ahead);
+        self.log_fields = Resource::ALL
+            .into_iter()
+            .filter_map(|resource| {
+                let name = resource.config(&self.config).log_field.as_deref()?;
+                Some((Dataset::Logs.resolve(name)?, resource))
+            })
+            .collect();
     }
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {

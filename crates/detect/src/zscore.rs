@@ -96,13 +96,6 @@ impl Zscore {
         made
     }
 
-    /// Takes new thresholds and keeps what was learnt.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        self.config = config.zscore.clone();
-        self.ahead = config.ahead;
-        self.log_fields = self.config.log_fields.iter().filter_map(|name| log_field(name)).collect();
-    }
-
     fn observe_metrics(&mut self, observed: &Observed<'_>, out: &mut Findings) {
         for row in observed.batch.iter() {
             let (Some(metric), Some(value)) = (row.text(metrics::NAME), row.float(metrics::VALUE)) else {
@@ -300,6 +293,16 @@ fn verdict(
 impl Detector for Zscore {
     fn name(&self) -> &'static str {
         "zscore"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        self.config = config.zscore.clone();
+        self.ahead = config.ahead;
+        self.log_fields = self.config.log_fields.iter().filter_map(|name| log_field(name)).collect();
     }
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {

@@ -60,6 +60,16 @@ impl Herald {
 
 impl Sink for Herald {
     fn take(&mut self, findings: Findings) {
+        for verdict in &findings.rehearsed {
+            metrics::counter!("detect_rehearsed_total", "detector" => verdict.detector.clone()).increment(1);
+            tracing::info!(
+                tenant = %verdict.tenant,
+                rule = verdict.rule,
+                entity = verdict.entity.value,
+                summary = verdict.summary,
+                "rehearsal: this would have raised an alert"
+            );
+        }
         if !findings.verdicts.is_empty() || !findings.assessments.is_empty() {
             self.send(Message::Findings(findings));
         }

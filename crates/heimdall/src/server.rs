@@ -567,6 +567,7 @@ impl StatusSource for Status {
             keys: detector.keys as u64,
             evaluated: detector.evaluated,
             verdicts: detector.verdicts,
+            rehearsed: detector.rehearsed,
             late: detector.counters.late,
             ahead: detector.counters.ahead,
             invalid: detector.counters.invalid,

@@ -11,6 +11,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("alerts_lost_total", "Changes of alerts that could not be made durable, by reason"),
     ("alerts_raised_total", "Alerts raised, by severity and detector"),
     ("audit_lines_lost_total", "Audit lines that could not be written"),
+    ("detect_rehearsed_total", "Findings in rehearsal, by detector: they raised no alert"),
     ("detector_panics_total", "Batches stored unjudged because a detector panicked"),
     ("errors_total", "Errors inside the server, by area"),
     ("events_processed_total", "Records judged and searchable, by dataset"),

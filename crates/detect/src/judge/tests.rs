@@ -214,3 +214,19 @@ fn cost_per_record() {
     }
     assert!(judge.status().iter().all(|status| status.evaluated > 0));
 }
+
+#[test]
+fn what_is_in_rehearsal_is_counted_and_raises_nothing() {
+    let (rules, _) = RuleSet::parse(&rule_pack(), &parse_filter);
+    let dry_run = vec!["flood".to_owned(), "auth.bruteforce.source".to_owned()];
+    let mut rehearsing = Judge::new(DetectConfig { dry_run, ..DetectConfig::default() }, rules);
+    let out = observe(&mut rehearsing, &story());
+    assert_eq!(rules_found(&out), ["error_rate.service", "threshold.cpu", "zscore.cpu_usage"]);
+    let mut rehearsed: Vec<_> = out.rehearsed.iter().map(|verdict| verdict.rule.as_str()).collect();
+    rehearsed.dedup();
+    assert_eq!(rehearsed, ["auth.bruteforce.source", "flood.volume"]);
+    let status = rehearsing.status();
+    let of = |name| status.iter().find(|detector| detector.name == name).expect("is there");
+    assert_eq!(of("flood").verdicts, of("flood").rehearsed);
+    assert_eq!((of("auth").rehearsed, of("zscore").rehearsed), (1, 0));
+}
