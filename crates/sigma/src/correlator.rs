@@ -817,3 +817,401 @@ impl State {
         state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::collection::Collection;
+    use crate::engine::Matcher;
+    use crate::rule::LogSource;
+
+    const RULES: &str = "\
+title: login failed\nname: failed\nlogsource: {product: p}\ndetection: {s: {e: fail}, condition: s}
+---
+title: login\nname: ok\nlogsource: {product: p}\ndetection: {s: {e: ok}, condition: s}
+---
+title: other\nname: other\nlogsource: {product: p}\ndetection: {s: {e: other}, condition: s}
+";
+
+    fn engine(correlations: &[&str]) -> Arc<Engine> {
+        let mut collection = Collection::default();
+        let documents = correlations
+            .iter()
+            .enumerate()
+            .map(|(at, text)| format!("---\ntitle: c{at}\nname: c{at}\n{text}\n"));
+        collection.add_file("c.yml", &(RULES.to_owned() + &documents.collect::<String>()));
+        Arc::new(Engine::new(collection, &[]))
+    }
+
+    struct Run {
+        matcher: Matcher,
+        correlator: Correlator,
+        out: Vec<Correlated>,
+        id: u64,
+    }
+
+    impl Run {
+        fn new(correlations: &[&str]) -> Run {
+            Run::with(correlations, CorrelatorLimits::default())
+        }
+
+        #[track_caller]
+        fn with(correlations: &[&str], limits: CorrelatorLimits) -> Run {
+            let engine = engine(correlations);
+            assert_eq!(engine.failures(), []);
+            let correlator = Correlator::new(Arc::clone(&engine), limits);
+            Run { matcher: Matcher::new(engine), correlator, out: Vec::new(), id: 0 }
+        }
+
+        fn see(&mut self, second: i64, event: &Json) -> &mut Run {
+            let rules = self.matcher.matches(&[LogSource::new("", "p", "")], event).to_vec();
+            let seen = Seen { time_ns: second * 1_000_000_000, id: self.id, rules: &rules, event };
+            self.id += 1;
+            self.correlator.observe(&seen, &mut self.out);
+            self
+        }
+
+        /// `name@second group=value measured` of what fired since.
+        fn fired(&mut self) -> Vec<String> {
+            self.out
+                .drain(..)
+                .map(|one| {
+                    let group: Vec<String> =
+                        one.group.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    format!(
+                        "c{}@{} {} {}",
+                        one.correlation,
+                        one.time_ns / 1_000_000_000,
+                        group.join(","),
+                        one.measured
+                    )
+                })
+                .collect()
+        }
+    }
+
+    fn fail(user: &str) -> Json {
+        json!({"e": "fail", "u": user})
+    }
+
+    fn correlation(kind: &str, rest: &str) -> String {
+        format!("correlation: {{type: {kind}, rules: [failed], group-by: [u], timespan: 10s, {rest}}}")
+    }
+
+    #[test]
+    fn events_are_counted_by_group_over_a_sliding_window() {
+        let mut run = Run::new(&[&correlation("event_count", "condition: {gte: 3}")]);
+        run.see(0, &fail("a")).see(5, &fail("a")).see(6, &fail("b")).see(11, &fail("a"));
+        assert_eq!(run.fired(), [] as [String; 0], "the first is out of the window");
+        run.see(12, &fail("a"));
+        assert_eq!(run.fired(), ["c0@12 u=a 3"]);
+        run.see(13, &fail("a")).see(14, &fail("a"));
+        assert_eq!(run.fired(), [] as [String; 0], "it still holds");
+        run.see(60, &fail("a")).see(61, &fail("a")).see(61, &fail("a"));
+        assert_eq!(run.fired(), ["c0@61 u=a 3"], "it ceased to hold in between");
+    }
+
+    #[test]
+    fn evidence_names_the_events() {
+        let mut run = Run::new(&[&correlation("event_count", "condition: {gt: 1}")]);
+        run.see(1, &fail("a")).see(2, &json!({"e": "ok"})).see(3, &fail("a"));
+        let found = run.out.remove(0);
+        assert_eq!(found.evidence, [(1_000_000_000, 0), (3_000_000_000, 2)]);
+        assert_eq!((found.since_ns, found.time_ns, found.count), (1_000_000_000, 3_000_000_000, 2));
+    }
+
+    #[test]
+    fn a_threshold_of_one_fires_again_after_a_pause() {
+        let mut run = Run::new(&[&correlation("event_count", "condition: {gte: 1}")]);
+        run.see(0, &fail("a")).see(9, &fail("a")).see(30, &fail("a"));
+        assert_eq!(run.fired(), ["c0@0 u=a 1", "c0@30 u=a 1"]);
+    }
+
+    #[test]
+    fn events_out_of_order_are_put_in_place() {
+        let mut run = Run::new(&[&correlation("event_count", "condition: {gte: 3}")]);
+        run.see(20, &fail("a")).see(40, &fail("a")).see(25, &fail("a")).see(22, &fail("a"));
+        assert_eq!(run.fired(), ["c0@25 u=a 3"], "20, 22 and 25 are within ten seconds");
+        run.see(23, &fail("a"));
+        assert_eq!(run.fired(), [] as [String; 0], "that window fired already");
+        run.see(200, &fail("a")).see(100, &fail("a"));
+        assert_eq!(run.correlator.counters().late, 1);
+    }
+
+    #[test]
+    fn different_values_are_counted() {
+        let mut run = Run::new(&[&correlation("value_count", "condition: {gte: 3, field: ip}")]);
+        let from = |ip: i64| json!({"e": "fail", "u": "a", "ip": ip});
+        run.see(0, &from(1)).see(1, &from(2)).see(2, &from(2)).see(3, &from(1)).see(12, &from(3));
+        assert_eq!(run.fired(), ["c0@12 u=a 3"], "2 at second 2, 1 at second 3, 3 at second 12");
+        let mut run = Run::new(&[&correlation("value_count", "condition: {gte: 3, field: ip}")]);
+        run.see(0, &from(1)).see(1, &from(2)).see(11, &from(2)).see(12, &from(3)).see(13, &fail("a"));
+        assert_eq!(run.fired(), [] as [String; 0]);
+        assert_eq!(run.correlator.counters().unmeasured, 1);
+        let mut run = Run::new(&[&correlation("value_count", "condition: {gte: 2, field: [ip, port]}")]);
+        run.see(0, &json!({"e": "fail", "u": "a", "ip": 1, "port": 1}))
+            .see(1, &json!({"e": "fail", "u": "a", "ip": 1, "port": 2}));
+        assert_eq!(run.fired(), ["c0@1 u=a 2"]);
+    }
+
+    #[test]
+    fn numbers_are_measured() {
+        let with = |n: f64| json!({"e": "fail", "u": "a", "n": n});
+        let run = |kind: &str, bounds: &str| {
+            let mut run = Run::new(&[&correlation(kind, &format!("condition: {{field: n, {bounds}}}"))]);
+            run.see(0, &with(1.0)).see(1, &with(2.0)).see(2, &with(9.0)).see(3, &with(4.0));
+            run.fired()
+        };
+        assert_eq!(run("value_sum", "gte: 12"), ["c0@2 u=a 12"]);
+        assert_eq!(run("value_avg", "gte: 4"), ["c0@2 u=a 4"]);
+        assert_eq!(run("value_percentile", "percentile: 50, gt: 1.5"), ["c0@2 u=a 2"]);
+        assert_eq!(run("value_percentile", "percentile: 100, gt: 8"), ["c0@2 u=a 9"]);
+        assert_eq!(run("value_median", "gte: 2"), ["c0@2 u=a 2"]);
+    }
+
+    #[test]
+    fn rules_that_match_together() {
+        let text = "correlation: {type: temporal, rules: [failed, ok, other], group-by: [u], timespan: 10s}";
+        let mut run = Run::new(&[text]);
+        let event = |kind: &str| json!({"e": kind, "u": "a"});
+        run.see(0, &event("other")).see(4, &event("ok")).see(11, &event("fail"));
+        assert_eq!(run.fired(), [] as [String; 0]);
+        run.see(12, &event("other"));
+        assert_eq!(run.fired(), ["c0@12 u=a 3"]);
+        let text = "correlation: {type: temporal, rules: [failed, ok, other], group-by: [u], timespan: 10s, condition: {gte: 2}}";
+        let mut run = Run::new(&[text]);
+        run.see(0, &event("other")).see(4, &event("ok"));
+        assert_eq!(run.fired(), ["c0@4 u=a 2"]);
+    }
+
+    #[test]
+    fn rules_that_match_in_order() {
+        let text = "correlation: {type: temporal_ordered, rules: [failed, ok], group-by: [u], timespan: 10s}";
+        let mut run = Run::new(&[text]);
+        let event = |kind: &str| json!({"e": kind, "u": "a"});
+        run.see(0, &event("ok")).see(1, &event("fail"));
+        assert_eq!(run.fired(), [] as [String; 0]);
+        run.see(9, &event("ok"));
+        assert_eq!(run.fired(), ["c0@9 u=a 2"]);
+        run.see(31, &event("ok")).see(30, &event("fail"));
+        assert_eq!(run.fired(), ["c0@31 u=a 2"], "event time decides");
+    }
+
+    #[test]
+    fn expressions_over_rules() {
+        let text = "correlation: {type: temporal, rules: [failed, ok, other], group-by: [u], timespan: 10s, condition: failed and not ok}";
+        let mut run = Run::new(&[text]);
+        let event = |kind: &str, user: &str| json!({"e": kind, "u": user});
+        run.see(0, &event("fail", "a"))
+            .see(0, &event("fail", "b"))
+            .see(5, &event("ok", "b"))
+            .see(70, &event("other", "c"));
+        assert_eq!(run.fired(), ["c0@10 u=a 1"], "judged when the window is over");
+    }
+
+    #[test]
+    fn too_few_is_judged_when_the_window_is_over() {
+        let mut run = Run::new(&[&correlation("event_count", "condition: {lt: 3}")]);
+        run.see(0, &fail("a"))
+            .see(2, &fail("b"))
+            .see(3, &fail("b"))
+            .see(4, &fail("b"))
+            .see(12, &fail("b"))
+            .see(69, &fail("c"));
+        assert_eq!(run.fired(), [] as [String; 0], "a minute of lateness is allowed");
+        run.correlator.advance(100_000_000_000, &mut run.out);
+        assert_eq!(run.fired(), ["c0@10 u=a 1", "c0@22 u=b 1"]);
+        let mut run = Run::new(&[&correlation("event_count", "condition: {gt: 1, lte: 2}")]);
+        run.see(5, &fail("a")).see(3, &fail("a")).see(14, &fail("a"));
+        run.correlator.advance(1_000_000_000_000, &mut run.out);
+        assert_eq!(run.fired(), ["c0@13 u=a 2"], "3 and 5; 14 opens the next window");
+    }
+
+    #[test]
+    fn correlations_feed_each_other_and_aliases_name_fields() {
+        let many = "correlation: {type: event_count, rules: [failed], group-by: [u, ip], timespan: 10s, condition: {gte: 2}}";
+        let then = "correlation: {type: temporal_ordered, rules: [c0, ok], group-by: [who], timespan: 1m, aliases: {who: {c0: u, ok: name}}}";
+        let mut run = Run::new(&[many, then]);
+        let failed = json!({"e": "fail", "u": "a", "ip": 1});
+        run.see(0, &failed)
+            .see(1, &failed)
+            .see(5, &json!({"e": "ok", "name": "b"}))
+            .see(6, &json!({"e": "ok", "name": "a"}));
+        assert_eq!(run.fired(), ["c0@1 u=a,ip=1 2", "c1@6 who=a 2"]);
+    }
+
+    #[test]
+    fn rules_of_a_correlation_are_silent_unless_it_says_so() {
+        let quiet = engine(&[&correlation("event_count", "condition: {gte: 3}")]);
+        assert_eq!([quiet.correlations().is_silent(0), quiet.correlations().is_silent(1)], [true, false]);
+        let loud = engine(&[&correlation("event_count", "condition: {gte: 3}, generate: true")]);
+        assert!(!loud.correlations().is_silent(0));
+    }
+
+    #[test]
+    fn one_event_counts_once_and_needs_its_group() {
+        let text = "correlation: {type: event_count, rules: [failed, any], group-by: [u], timespan: 10s, condition: {gte: 2}}";
+        let any = "logsource: {product: p}\ndetection: {s: {e: '*'}, condition: s}";
+        let mut collection = Collection::default();
+        collection.add_file(
+            "c.yml",
+            &format!("{RULES}---\ntitle: any\nname: any\n{any}\n---\ntitle: c\nname: c\n{text}\n"),
+        );
+        let engine = Arc::new(Engine::new(collection, &[]));
+        let mut run = Run {
+            matcher: Matcher::new(Arc::clone(&engine)),
+            correlator: Correlator::new(engine, CorrelatorLimits::default()),
+            out: Vec::new(),
+            id: 0,
+        };
+        run.see(0, &fail("a")).see(1, &json!({"e": "fail"}));
+        assert_eq!(run.fired(), [] as [String; 0]);
+        assert_eq!(run.correlator.counters().ungrouped, 2);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_forgotten_is_counted() {
+        let limits =
+            CorrelatorLimits { groups_max: 3, occurrences_per_group_max: 4, ..CorrelatorLimits::default() };
+        let mut run = Run::with(&[&correlation("event_count", "condition: {gte: 4}")], limits);
+        for user in ["a", "b", "c", "a", "d"] {
+            run.see(0, &fail(user));
+        }
+        assert_eq!((run.correlator.groups(), run.correlator.counters().evicted), (3, 1));
+        run.see(1, &fail("a")).see(1, &fail("a")).see(1, &fail("a"));
+        assert_eq!(run.fired(), ["c0@1 u=a 4"], "a was used after b, which was forgotten");
+        assert_eq!(run.correlator.counters().overflowed, 1);
+        let limits = CorrelatorLimits { occurrences_max: 5, ..CorrelatorLimits::default() };
+        let mut run = Run::with(&[&correlation("event_count", "condition: {gte: 9}")], limits);
+        for n in 0..20 {
+            run.see(0, &fail(&n.to_string()));
+        }
+        assert_eq!((run.correlator.groups(), run.correlator.counters().evicted), (5, 15));
+        run.see(500, &fail("z")).see(500, &fail("z"));
+        assert_eq!(run.correlator.groups(), 1, "idle groups are dropped");
+    }
+
+    #[test]
+    fn correlations_that_cannot_work_are_named() {
+        let shown = |text: &str| {
+            let engine = engine(&[text]);
+            engine.failures().iter().map(|one| one.reason.clone()).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(
+            shown("correlation: {type: event_count, rules: [x], timespan: 1m, condition: {gte: 1}}"),
+            "the rule `x` is not known"
+        );
+        assert_eq!(
+            shown("correlation: {type: event_count, rules: [c0], timespan: 1m, condition: {gte: 1}}"),
+            "it names a correlation that is not usable or names it in turn"
+        );
+        assert_eq!(
+            shown("correlation: {type: event_count, rules: [ok], timespan: 1x, condition: {gte: 1}}"),
+            "`1x` is no timespan such as `90s`, `5m`, `1h` or `7d`"
+        );
+        assert_eq!(
+            shown("correlation: {type: event_count, rules: [ok], timespan: é, condition: {gte: 1}}"),
+            "`é` is no timespan such as `90s`, `5m`, `1h` or `7d`"
+        );
+        assert_eq!(
+            shown("correlation: {type: value_count, rules: [ok], timespan: 1m, condition: {gte: 1}}"),
+            "`value_count` wants a `field` in its condition"
+        );
+        assert_eq!(
+            shown("correlation: {type: event_count, rules: [ok], timespan: 1m}"),
+            "`event_count` wants a `condition`"
+        );
+        assert_eq!(
+            shown("correlation: {type: event_count, rules: [ok], timespan: 1m, condition: {above: 1}}"),
+            "unknown bound `above`"
+        );
+        assert_eq!(
+            shown("correlation: {type: sum, rules: [ok], timespan: 1m, condition: {gte: 1}}"),
+            "unknown correlation type `sum`"
+        );
+        assert_eq!(
+            shown("correlation: {type: temporal, rules: [ok], timespan: 1m, condition: ok and no}"),
+            "the condition names `no`, which is not among `rules`"
+        );
+    }
+
+    fn all_kinds() -> Vec<String> {
+        vec![
+            correlation("event_count", "condition: {gte: 3}"),
+            correlation("value_count", "condition: {gte: 3, field: n}"),
+            correlation("value_avg", "condition: {gt: 3, field: n}"),
+            correlation("event_count", "condition: {lte: 2}"),
+            "correlation: {type: temporal_ordered, rules: [failed, ok], group-by: [u], timespan: 10s}"
+                .to_owned(),
+            "correlation: {type: temporal, rules: [c0, c4], timespan: 30s}".to_owned(),
+        ]
+    }
+
+    fn small_limits() -> CorrelatorLimits {
+        CorrelatorLimits {
+            groups_max: 3,
+            occurrences_per_group_max: 5,
+            lateness_ns: 20_000_000_000,
+            ..CorrelatorLimits::default()
+        }
+    }
+
+    fn some_events() -> impl Strategy<Value = Vec<(i64, Json)>> {
+        let event = (0..40_i64, prop::sample::select(vec!["fail", "ok"]), "[abcd]", 0..6_i64);
+        let event = event.prop_map(|(jitter, kind, user, n)| (jitter, json!({"e": kind, "u": user, "n": n})));
+        prop::collection::vec(event, 1..80).prop_map(|events| {
+            (0..).zip(events).map(|(at, (jitter, event))| (at * 2 + jitter, event)).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_restored_correlator_goes_on_as_the_saved_one(events in some_events(), cut in 0..80_usize) {
+            let texts = all_kinds();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let mut whole = Run::with(&texts, small_limits());
+            let mut parts = Run::with(&texts, small_limits());
+            for (at, (second, event)) in events.iter().enumerate() {
+                if at == cut {
+                    let saved = serde_json::to_string(&parts.correlator.snapshot()).unwrap();
+                    let state: CorrelatorState = serde_json::from_str(&saved).unwrap();
+                    parts.correlator = Correlator::new(Arc::clone(parts.matcher.engine()), small_limits());
+                    prop_assert_eq!(parts.correlator.restore(state.clone()), Ok(0));
+                    prop_assert_eq!(parts.correlator.snapshot(), state);
+                }
+                whole.see(*second, event);
+                parts.see(*second, event);
+            }
+            prop_assert_eq!(&whole.out, &parts.out);
+            for state in &whole.correlator.states {
+                let kept: usize = state.groups.values().map(|group| group.occurrences.len()).sum();
+                prop_assert_eq!(state.occurrences, kept);
+                prop_assert_eq!(state.by_use.len(), state.groups.len());
+                prop_assert_eq!(state.ends.len(), state.groups.values().filter(|group| group.ends.is_some()).count());
+                for group in state.groups.values() {
+                    prop_assert!(group.occurrences.iter().is_sorted_by_key(|one| one.time));
+                    prop_assert!(group.live <= group.occurrences.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_correlation_begins_anew() {
+        let (old, new) = (
+            correlation("event_count", "condition: {gte: 3}"),
+            correlation("event_count", "condition: {gte: 2}"),
+        );
+        let mut run = Run::new(&[&old]);
+        run.see(0, &fail("a"));
+        let state = run.correlator.snapshot();
+        let mut other = Run::new(&[&new]);
+        assert_eq!(other.correlator.restore(state.clone()), Ok(1));
+        assert_eq!(other.correlator.groups(), 0);
+        let wrong = CorrelatorState { version: 9, ..state };
+        assert_eq!(other.correlator.restore(wrong), Err(StateVersionError { found: 9 }));
+    }
+}
