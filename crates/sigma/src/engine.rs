@@ -1,7 +1,8 @@
 //! Rules ready to run, and the matcher that runs them.
 //!
-//! An [`Engine`] is immutable and shared; each thread has its own [`Matcher`] with its scratch memory. For each set of
-//! log sources met, the matcher keeps a view: the rules meant for it and their prefilter.
+//! An [`Engine`] is shared; each thread has its own [`Matcher`] with its scratch memory. For each set of log sources met
+//! there is a view: the rules meant for it and their prefilter. Views are made once and shared; a matcher takes a lock
+//! only for a set that is new to it.
 //!
 //! Invariants:
 //! - a rule is asked only about events of its log source;
@@ -10,7 +11,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use foldhash::fast::FixedState;
 
@@ -28,7 +29,7 @@ use crate::time;
 
 /// Most rules of one engine.
 pub const RULES_MAX: usize = 100_000;
-/// Most sets of log sources a matcher keeps views for; at the limit it starts anew.
+/// Most sets of log sources for which views are kept; at the limit they are made anew.
 pub const VIEWS_MAX: usize = 1_024;
 
 /// Index of a rule in its engine.
@@ -41,7 +42,13 @@ pub struct Engine {
     fields: Fields,
     correlations: CorrelationSet,
     failures: Vec<LoadError>,
+    /// Views made so far, shared by the matchers.
+    views: RwLock<Views>,
+    /// The view of every rule.
+    all: OnceLock<Arc<View>>,
 }
+
+type Views = HashMap<Vec<LogSource>, Arc<View>, FixedState>;
 
 #[derive(Debug)]
 struct Ready {
@@ -65,6 +72,8 @@ impl Engine {
             fields: Fields::default(),
             correlations: CorrelationSet::default(),
             failures: collection.failures,
+            views: RwLock::default(),
+            all: OnceLock::new(),
         };
         let mut filter_used = vec![false; collection.filters.len()];
         for rule in collection.rules {
@@ -170,8 +179,26 @@ impl Engine {
         &self.failures
     }
 
-    fn view(&self, sources: &[LogSource]) -> View {
+    /// The view for a set of log sources, made when it is first asked for.
+    fn view(&self, sources: &[LogSource]) -> Arc<View> {
+        // A view is put in whole or not at all, so what a panicking thread leaves is sound.
+        if let Some(view) = self.views.read().unwrap_or_else(PoisonError::into_inner).get(sources) {
+            return Arc::clone(view);
+        }
         let is_for = |rule: &Ready| sources.iter().any(|source| rule.logsource.covers(source));
+        let view = Arc::new(self.make_view(is_for));
+        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        if views.len() >= VIEWS_MAX {
+            views.clear();
+        }
+        Arc::clone(views.entry(sources.to_vec()).or_insert(view))
+    }
+
+    fn view_of_all(&self) -> Arc<View> {
+        Arc::clone(self.all.get_or_init(|| Arc::new(self.make_view(|_| true))))
+    }
+
+    fn make_view(&self, is_for: impl Fn(&Ready) -> bool) -> View {
         let rules: Vec<RuleIndex> =
             (0..).zip(&self.rules).filter(|(_, rule)| is_for(rule)).map(|(index, _)| index).collect();
         let index = Index::new(rules.iter().map(|rule| (*rule, self.rules[*rule as usize].cover.as_ref())));
@@ -214,7 +241,7 @@ pub struct MatcherCounters {
 #[derive(Debug)]
 pub struct Matcher {
     engine: Arc<Engine>,
-    views: HashMap<Vec<LogSource>, Arc<View>, FixedState>,
+    views: Views,
     scratch: Scratch,
     found: Vec<RuleIndex>,
     counters: MatcherCounters,
@@ -249,6 +276,10 @@ impl Matcher {
     /// The rules that match an event that is of all these log sources, in the order of the engine.
     pub fn matches(&mut self, sources: &[LogSource], event: &dyn Event) -> &[RuleIndex] {
         let view = self.view(sources);
+        self.run(&view, event)
+    }
+
+    fn run(&mut self, view: &View, event: &dyn Event) -> &[RuleIndex] {
         self.scratch.begin(view.index.literal_count());
         self.scratch.candidates(&view.index, &self.engine.fields, event);
         let mut candidates = std::mem::take(&mut self.scratch.candidates);
@@ -256,6 +287,12 @@ impl Matcher {
         self.ask(&candidates, event);
         self.scratch.candidates = candidates;
         &self.found
+    }
+
+    /// The rules that match an event, whatever its log source.
+    pub(crate) fn matches_any_source(&mut self, event: &dyn Event) -> &[RuleIndex] {
+        let view = self.engine.view_of_all();
+        self.run(&view, event)
     }
 
     /// The same without the prefilter: what [`Matcher::matches`] is measured against.
@@ -287,7 +324,7 @@ impl Matcher {
             self.views.clear();
             self.counters.view_resets += 1;
         }
-        let view = Arc::new(self.engine.view(sources));
+        let view = self.engine.view(sources);
         self.views.insert(sources.to_vec(), Arc::clone(&view));
         view
     }
@@ -548,7 +585,7 @@ fn one(check: &Check, value: &Stored, arena: &str) -> bool {
     let folded = || &arena[value.folded.clone()];
     match check {
         Check::Text { set, cased } => set.matches(if *cased { raw() } else { folded() }),
-        Check::Regex(regex) => regex.matches(raw()),
+        Check::Regex(regex) => regex.matches(raw(), folded()),
         Check::Cidr(network) => value.kind == Kind::Text && network.holds(raw()),
         Check::Bool(yes) => match value.kind {
             Kind::Bool(found) => found == *yes,

@@ -3,6 +3,7 @@
 //!
 //! - [`collection`]: files of rules; [`rule`]: one as written; [`correlation`]: rules about several events
 //! - [`pipeline`]: from Sigma's field names to those of the events, as data
+//! - [`router`]: which log sources an event is of
 //! - [`event`]: what a rule sees of an event; [`engine`]: rules ready to run
 //! - [`correlator`]: correlations over event time, with bounded state
 //! - [`batch()`]: events as JSON lines in, ids of matching rules out
@@ -21,6 +22,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod pipeline;
+pub mod router;
 pub mod rule;
 
 mod batch;
@@ -45,4 +47,5 @@ pub use error::LoadError;
 pub use event::{Event, Value};
 pub use modifiers::Placeholders;
 pub use pipeline::Pipeline;
+pub use router::Router;
 pub use rule::{Level, LogSource, Metadata, Rule, Status};

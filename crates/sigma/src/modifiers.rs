@@ -193,7 +193,6 @@ fn first(item: &Item, scalar: Scalar) -> Result<Want, Fault> {
     })
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm a modifier")]
 fn step(want: Want, modifier: Modifier, out: &mut Vec<Want>) -> Result<(), Fault> {
     use Modifier as M;
     let done = match (modifier, want) {

@@ -194,11 +194,11 @@ impl Rule {
     }
 }
 
+/// Named detections, and conditions over them.
+pub(crate) type Section = (Vec<(String, Detection)>, Vec<Condition>);
+
 /// The named detections of a section and its conditions; `skip` names keys that are something else.
-pub(crate) fn read_detections(
-    section: &Mapping,
-    skip: &[&str],
-) -> Result<(Vec<(String, Detection)>, Vec<Condition>), Fault> {
+pub(crate) fn read_detections(section: &Mapping, skip: &[&str]) -> Result<Section, Fault> {
     let mut detections = Vec::new();
     let mut conditions = Vec::new();
     for (key, value) in section {

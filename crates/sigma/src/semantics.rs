@@ -1,5 +1,7 @@
 //! What rules mean, seen from outside: detection in, verdict out; and that the prefilter changes nothing.
 
+#![allow(clippy::cloned_ref_to_slice_refs, reason = "lists of events, some of one")]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -443,6 +445,25 @@ proptest! {
             let fast = matcher.matches(&source(), event).to_vec();
             let slow = matcher.matches_naively(&source(), event).to_vec();
             prop_assert_eq!(fast, slow, "{}", event);
+        }
+    }
+
+    /// Whatever a file holds, it is read or refused, and what is read can be asked.
+    #[test]
+    fn hostile_files_are_refused_not_fatal(
+        text in "(title|id|detection|condition|[|]re|[|]all|[|]windash|s: |[*?%(){}\\[\\]&:'\"|\\\\-]|[ \n]|ß|not |1 of ){0,60}",
+        value in "(\\PC|[(){}\\[\\]\\\\^$*+?.|-]){0,20}",
+        modifiers in "([|](re|i|contains|all|base64|base64offset|wide|utf16|windash|cidr|expand|fieldref|exists|gt|hour|neq|cased|startswith)){0,4}",
+    ) {
+        drop(engine(&text));
+        let rule = json!({"title": "t", "logsource": {"product": "p"},
+            "detection": {"s": {format!("a{modifiers}"): value}, "condition": "s"}});
+        for text in [rule.to_string(), rule.to_string().replace("a|", "|")] {
+            let mut matcher = Matcher::new(Arc::new(engine(&text)));
+            for event in [json!({"a": value}), json!({"a": 7}), json!({"a": "2026-01-01", "b": "x"})] {
+                let fast = matcher.matches(&source(), &event).to_vec();
+                prop_assert_eq!(fast, matcher.matches_naively(&source(), &event).to_vec());
+            }
         }
     }
 }
