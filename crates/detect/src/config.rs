@@ -6,6 +6,7 @@
 use std::fmt;
 
 use heimdall_model::time::{format_duration, parse_duration};
+use heimdall_sigma::Level as SigmaLevel;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -100,6 +101,8 @@ pub struct DetectConfig {
     pub error_rate: ErrorRateConfig,
     /// Rules from the `rules/` folder.
     pub signature: SignatureConfig,
+    /// Sigma rules from the same folder.
+    pub sigma: SigmaConfig,
 }
 
 impl Default for DetectConfig {
@@ -114,6 +117,7 @@ impl Default for DetectConfig {
             auth: AuthConfig::default(),
             error_rate: ErrorRateConfig::default(),
             signature: SignatureConfig::default(),
+            sigma: SigmaConfig::default(),
         }
     }
 }
@@ -389,6 +393,25 @@ impl Default for SignatureConfig {
     }
 }
 
+/// Sigma rules; without any in the rules folder this costs nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SigmaConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// Least level of a rule that raises an alert: `informational`, `low`, `medium`, `high` or `critical`. Rules below still feed
+    /// correlations. Default `medium`: by their authors' word, what is lower is for hunting, not for waking people.
+    pub min_level: SigmaLevel,
+    /// Bounds; a key is a rule and its entity. The groups of each correlation have the same bound.
+    pub limits: KeyLimits,
+}
+
+impl Default for SigmaConfig {
+    fn default() -> Self {
+        SigmaConfig { enabled: true, min_level: SigmaLevel::Medium, limits: KeyLimits::default() }
+    }
+}
+
 fn names(list: &[&str]) -> Vec<String> {
     list.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -460,6 +483,7 @@ impl DetectConfig {
             ("auth", &self.auth.limits),
             ("error_rate", &self.error_rate.limits),
             ("signature", &self.signature.limits),
+            ("sigma", &self.sigma.limits),
         ] {
             let key = |leaf: &str| format!("{name}.limits.{leaf}");
             let fits = (1..=crate::keyed::KEYS_MAX).contains(&limits.keys_max);

@@ -6,11 +6,14 @@ use std::sync::LazyLock;
 use heimdall_model::attributes::{self, Attribute};
 use heimdall_model::batch::Row;
 use heimdall_model::schema::{logs, metrics};
-use heimdall_model::{Dataset, FieldType, Target};
+use heimdall_model::{Dataset, FieldId, FieldType, Target};
 use memchr::memmem;
 
 /// Stands for a missing service.
 pub(crate) const NO_SERVICE: &str = "unknown";
+
+/// Fields tried in turn for whom a log record is about.
+pub(crate) const LOG_ENTITIES: &[FieldId] = &[logs::SOURCE_IP, logs::USER_ID, logs::SERVICE, logs::HOST];
 
 const STATUS_PATHS: &[&str] =
     &["status", "status_code", "http.status_code", "http.response.status_code", "http.status"];

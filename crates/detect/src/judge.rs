@@ -5,6 +5,8 @@
 //! - a detector or rule in rehearsal (`dry_run`) learns and judges as ever, but its verdicts raise nothing;
 //! - a snapshot holds every detector by name; restoring leaves detectors that are not in it empty.
 
+use std::sync::Arc;
+
 use heimdall_model::{Batch, Tenant, Verdict};
 
 use crate::auth::Auth;
@@ -13,6 +15,7 @@ use crate::detector::{Counters, Detector, Findings, Observed, SnapshotError};
 use crate::error_rate::ErrorRate;
 use crate::flood::Flood;
 use crate::rules::RuleSet;
+use crate::sigma::Sigma;
 use crate::signature::Signature;
 use crate::threshold::Threshold;
 use crate::zscore::Zscore;
@@ -23,8 +26,9 @@ const MAGIC: &[u8; 4] = b"HDJ1";
 /// The detectors with their configuration and rules.
 pub struct Judge {
     config: DetectConfig,
-    /// Apart from the others, because rules reach it alone.
+    /// Apart from the others, because rules reach these alone.
     signature: Signature,
+    sigma: Sigma,
     others: Vec<Box<dyn Detector>>,
     /// In the order of [`Judge::each`].
     tallies: Vec<Tally>,
@@ -68,7 +72,8 @@ impl Judge {
             Box::new(Auth::new(&config)),
             Box::new(ErrorRate::new(&config)),
         ];
-        Judge { signature: Signature::new(&config, rules), others, tallies: Vec::new(), config }
+        let sigma = Sigma::new(&config, Arc::clone(rules.sigma()));
+        Judge { signature: Signature::new(&config, rules), sigma, others, tallies: Vec::new(), config }
     }
 
     /// Adds a detector from elsewhere. Its name must be its own: snapshots and `dry_run` go by it.
@@ -79,9 +84,9 @@ impl Judge {
     /// Judges a batch of one tenant; batches come in journal order.
     pub fn observe(&mut self, tenant: &Tenant, batch: &Batch, out: &mut Findings) {
         let observed = Observed { tenant, batch };
-        let Judge { config, signature, others, tallies } = self;
-        tallies.resize(1 + others.len(), Tally::default());
-        for (detector, tally) in all(signature, others).zip(tallies) {
+        let Judge { config, signature, sigma, others, tallies } = self;
+        tallies.resize(2 + others.len(), Tally::default());
+        for (detector, tally) in all(signature, sigma, others).zip(tallies) {
             if detector.is_enabled() {
                 let before = out.verdicts.len();
                 detector.observe(&observed, out);
@@ -94,12 +99,14 @@ impl Judge {
 
     /// Takes a new configuration, which has passed [`DetectConfig::check`]; what was learnt is kept.
     pub fn reconfigure(&mut self, config: DetectConfig) {
-        all(&mut self.signature, &mut self.others).for_each(|detector| detector.reconfigure(&config));
+        all(&mut self.signature, &mut self.sigma, &mut self.others)
+            .for_each(|detector| detector.reconfigure(&config));
         self.config = config;
     }
 
     /// Takes new rules; what was counted for rules that stay is kept.
     pub fn set_rules(&mut self, rules: RuleSet) {
+        self.sigma.set_engine(Arc::clone(rules.sigma()));
         self.signature.set_rules(rules);
     }
 
@@ -135,7 +142,7 @@ impl Judge {
     /// theirs: start a new judge and replay instead.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let mut parts = parts_of(bytes)?;
-        for detector in all(&mut self.signature, &mut self.others) {
+        for detector in all(&mut self.signature, &mut self.sigma, &mut self.others) {
             let part = parts.iter().position(|(name, _)| *name == detector.name().as_bytes());
             if let Some(part) = part {
                 detector.restore(parts.swap_remove(part).1)?;
@@ -164,17 +171,18 @@ impl Judge {
 
     fn each(&self) -> impl Iterator<Item = &dyn Detector> {
         let others = self.others.iter().map(|detector| detector.as_ref() as &dyn Detector);
-        others.chain([&self.signature as &dyn Detector])
+        others.chain([&self.signature as &dyn Detector, &self.sigma])
     }
 }
 
 /// Every detector, in the order of [`Judge::each`].
 fn all<'j>(
     signature: &'j mut Signature,
+    sigma: &'j mut Sigma,
     others: &'j mut [Box<dyn Detector>],
 ) -> impl Iterator<Item = &'j mut dyn Detector> {
     let others = others.iter_mut().map(|detector| detector.as_mut() as &mut dyn Detector);
-    others.chain([signature as &mut dyn Detector])
+    others.chain([signature as &mut dyn Detector, sigma])
 }
 
 /// Puts the verdicts from `start` on that `dry_run` names aside. Returns how many.

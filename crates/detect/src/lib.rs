@@ -5,7 +5,7 @@
 //! - [`zscore`], [`threshold`]: values that leave their baseline, or a fixed bound
 //! - [`flood`], [`error_rate`]: too many records, too many failed ones
 //! - [`auth`]: failed-login bursts, password spraying, success after brute force
-//! - [`signature`]: rules as data (see [`rules`]), read from the `rules/` folder
+//! - [`signature`], [`sigma`]: rules as data (see [`rules`]), read from the `rules/` folder
 //! - [`console`]: the audit line of one assessment
 //!
 //! Invariants:
@@ -23,6 +23,7 @@ pub mod error_rate;
 pub mod flood;
 pub mod judge;
 pub mod rules;
+pub mod sigma;
 pub mod signature;
 pub mod threshold;
 pub mod zscore;

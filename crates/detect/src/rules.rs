@@ -18,16 +18,22 @@
 //! tests: {match: [Multiple failed logins detected], no_match: [login ok]}
 //! ```
 //!
+//! A document that names a `logsource`, a `correlation` or a `filter` is a Sigma rule, and one with `transformations` a pipeline that
+//! maps the fields of Sigma rules; they go to `heimdall-sigma`, with all the others of their kind.
+//!
 //! Invariant: the prefilter passes every record a rule matches; it may pass others. It alone judges `needs`, so a
 //! rule is asked only about its candidates.
 
 use std::collections::BTreeMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
+use std::sync::Arc;
+
 use heimdall_model::schema::logs;
 use heimdall_model::{
     Batch, BatchBuilder, Dataset, FieldType, Filter, Level, Matcher, Severity, Target, Test, Timestamp,
 };
+use heimdall_sigma::{Collection, Engine, Pipeline};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Period;
@@ -153,6 +159,7 @@ pub struct RuleSet {
     needing: Vec<Vec<usize>>,
     /// Rules that need no literal, or read metrics.
     always: Vec<usize>,
+    sigma: Arc<Engine>,
 }
 
 /// A rule as written.
@@ -189,6 +196,39 @@ fn logs_dataset() -> Dataset {
 
 fn yes() -> bool {
     true
+}
+
+impl From<heimdall_sigma::LoadError> for RuleError {
+    fn from(error: heimdall_sigma::LoadError) -> RuleError {
+        let rule = error.rule.map(|rule| format!("rule `{rule}`: ")).unwrap_or_default();
+        RuleError { file: error.file, line: Some(error.line), reason: format!("{rule}{}", error.reason) }
+    }
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Own,
+    Sigma,
+    Pipeline,
+}
+
+impl Kind {
+    /// By the keys at the left edge; a file that is neither is ours, and its errors are told so.
+    fn of(text: &str) -> Kind {
+        let has = |keys: &[&str]| {
+            text.lines().any(|line| {
+                keys.iter().any(|key| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))
+            })
+        };
+        if has(&["transformations"]) {
+            Kind::Pipeline
+        } else if has(&["logsource", "detection", "correlation", "filter"]) {
+            Kind::Sigma
+        } else {
+            Kind::Own
+        }
+    }
 }
 
 /// One YAML document of a file.
@@ -237,7 +277,21 @@ impl RuleSet {
     #[must_use]
     pub fn parse(files: &[(String, String)], parse_filter: &ParseFilter<'_>) -> (RuleSet, Vec<RuleError>) {
         let (mut rules, mut errors) = (Vec::<Rule>::new(), Vec::new());
-        for document in files.iter().flat_map(|(name, text)| documents(name, text)) {
+        let (mut sigma, mut pipelines) = (Collection::default(), Vec::new());
+        for (name, text) in files {
+            match Kind::of(text) {
+                Kind::Sigma => sigma.add_file(name, text),
+                Kind::Pipeline => match Pipeline::parse(name, text) {
+                    Ok(pipeline) => pipelines.push(pipeline),
+                    Err(error) => errors.push(error.into()),
+                },
+                Kind::Own => {}
+            }
+        }
+        let sigma = Engine::new(sigma, &pipelines);
+        errors.extend(sigma.failures().iter().cloned().map(RuleError::from));
+        let own = files.iter().filter(|(_, text)| Kind::of(text) == Kind::Own);
+        for document in own.flat_map(|(name, text)| documents(name, text)) {
             match read(&document, parse_filter) {
                 Ok(rule) if rules.iter().any(|known| known.id == rule.id) => {
                     errors.push(document.error_at("id", format!("rule `{}` exists already", rule.id)));
@@ -249,7 +303,13 @@ impl RuleSet {
                 Err(error) => errors.push(error),
             }
         }
-        (RuleSet::new(rules), errors)
+        (RuleSet { sigma: Arc::new(sigma), ..RuleSet::new(rules) }, errors)
+    }
+
+    /// The Sigma rules.
+    #[must_use]
+    pub fn sigma(&self) -> &Arc<Engine> {
+        &self.sigma
     }
 
     fn new(rules: Vec<Rule>) -> RuleSet {
@@ -276,7 +336,7 @@ impl RuleSet {
             always =
                 rules.iter().enumerate().filter(|(_, rule)| rule.enabled).map(|(index, _)| index).collect();
         }
-        RuleSet { rules, prefilter, needing, always }
+        RuleSet { rules, prefilter, needing, always, sigma: Arc::default() }
     }
 
     /// Every rule, disabled ones too.

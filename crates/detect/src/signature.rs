@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::arrival::{self, Reported};
 use crate::config::{DetectConfig, Period, SignatureConfig};
 use crate::detector::{Counters, Detector, Findings, Observed, SnapshotError};
-use crate::fields;
+use crate::fields::{self, LOG_ENTITIES};
 use crate::hits::{Hit, Hits, Window};
 use crate::keyed::{self, Keyed, Saved};
 use crate::rules::{Rule, RuleSet};
@@ -23,9 +23,7 @@ use crate::snapshot;
 
 /// Characters of the message quoted in a summary.
 const QUOTE_CHARS_MAX: usize = 160;
-/// Fields tried in turn for the entity of a rule that names none.
-const LOG_ENTITIES: &[FieldId] = &[logs::SOURCE_IP, logs::USER_ID, logs::SERVICE, logs::HOST];
-/// The same where a rule names one that the record lacks: who spoke, not whose request it was.
+/// Fields tried in turn where a rule names one that the record lacks: who spoke, not whose request it was.
 const LOG_SPEAKERS: &[FieldId] = &[logs::SERVICE, logs::HOST];
 const METRIC_ENTITIES: &[FieldId] = &[metrics::SERVICE, metrics::HOST];
 

@@ -36,7 +36,7 @@ pub const VIEWS_MAX: usize = 1_024;
 pub type RuleIndex = u32;
 
 /// Rules ready to run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Engine {
     rules: Vec<Ready>,
     fields: Fields,

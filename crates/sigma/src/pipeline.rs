@@ -128,6 +128,15 @@ impl Pipeline {
         })
     }
 
+    /// Field names it changes, for whatever log source, each with what it becomes.
+    pub fn renames(&self) -> impl Iterator<Item = (&str, &[String])> {
+        let renames = self.transformations.iter().filter_map(|transformation| match &transformation.change {
+            Change::Rename(names) => Some(names),
+            _ => None,
+        });
+        renames.flatten().map(|(name, others)| (name.as_str(), others.as_slice()))
+    }
+
     /// Adds values for a placeholder: what a rule writes as `%name%` under `expand`.
     pub fn set_placeholder(&mut self, name: &str, values: Vec<String>) {
         self.placeholders.insert(name.to_owned(), values);
