@@ -103,6 +103,10 @@ pub struct DetectConfig {
     pub signature: SignatureConfig,
     /// Sigma rules from the same folder.
     pub sigma: SigmaConfig,
+    /// Attacks in requests.
+    pub web: WebConfig,
+    /// Scans of paths and ports.
+    pub scan: ScanConfig,
 }
 
 impl Default for DetectConfig {
@@ -118,6 +122,8 @@ impl Default for DetectConfig {
             error_rate: ErrorRateConfig::default(),
             signature: SignatureConfig::default(),
             sigma: SigmaConfig::default(),
+            web: WebConfig::default(),
+            scan: ScanConfig::default(),
         }
     }
 }
@@ -409,6 +415,63 @@ pub struct SigmaConfig {
 impl Default for SigmaConfig {
     fn default() -> Self {
         SigmaConfig { enabled: true, min_level: SigmaLevel::Medium, limits: KeyLimits::default() }
+/// Attacks in requests of access logs and in messages of applications.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// Weight of the clues of one family in one request that is a finding. Default 5: one clue that has no innocent
+    /// reading, or several that rarely meet, as in the Core Rule Set. 10 keeps only what is beyond doubt.
+    pub score_min: u32,
+    /// Whether messages of records without a request are judged too. Default `true`: only by what applications do not
+    /// write themselves.
+    pub messages: bool,
+    /// Bounds; a key is a source and a family of attacks.
+    pub limits: KeyLimits,
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        WebConfig { enabled: true, score_min: 5, messages: true, limits: KeyLimits::default() }
+    }
+}
+
+/// Many refused requests or connections of one source that map a site or a host together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScanConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// Distinct paths answered 403, 404, 405 or 410 to one source within `within` that are a path scan. Default 12: a
+    /// page of a moved site has a handful of dead links; crawlers follow more, but over hours.
+    pub paths: u32,
+    /// Share of a source's requests within `within` that must be such. Default 0.5: a person who reads dead links gets
+    /// most pages.
+    pub refused_share: f64,
+    /// Distinct ports of one destination that one source tries within `within` that are a port scan. Default 10: a
+    /// client that talks to a host uses one to three.
+    pub ports: u32,
+    /// Distinct destinations that one source tries on one port within `within` that are a sweep. Default 20: what
+    /// monitoring does from known sources.
+    pub hosts: u32,
+    /// Length of the sliding window, both ends included. Default `5m`: scanners go through their list in minutes.
+    pub within: Period,
+    /// Bounds; a key is a source, or a source and a destination.
+    pub limits: KeyLimits,
+}
+
+impl Default for ScanConfig {
+    fn default() -> Self {
+        ScanConfig {
+            enabled: true,
+            paths: 12,
+            refused_share: 0.5,
+            ports: 10,
+            hosts: 20,
+            within: Period::minutes(5),
+            limits: KeyLimits::default(),
+        }
     }
 }
 
@@ -447,9 +510,15 @@ impl DetectConfig {
             ("auth.spray_within", auth.spray_within),
             ("auth.success_within", auth.success_within),
             ("error_rate.within", rate.within),
+            ("scan.within", self.scan.within),
         ] {
             require(key, window.0 > 0 && window <= Period::hours(24), "above 0s and at most 1d")?;
         }
+        require("web.score_min", self.web.score_min >= 1, "at least 1")?;
+        require("scan.paths", counts(self.scan.paths), "between 1 and 128")?;
+        require("scan.ports", counts(self.scan.ports), "between 1 and 128")?;
+        require("scan.hosts", counts(self.scan.hosts), "between 1 and 128")?;
+        require("scan.refused_share", (0.0..=1.0).contains(&self.scan.refused_share), "between 0 and 1")?;
         require("error_rate.records_min", rate.records_min >= 1, "at least 1")?;
         require("error_rate.warning", (0.0..=1.0).contains(&rate.warning), "between 0 and 1")?;
         let critical = (rate.warning..=1.0).contains(&rate.critical);
@@ -484,6 +553,8 @@ impl DetectConfig {
             ("error_rate", &self.error_rate.limits),
             ("signature", &self.signature.limits),
             ("sigma", &self.sigma.limits),
+            ("web", &self.web.limits),
+            ("scan", &self.scan.limits),
         ] {
             let key = |leaf: &str| format!("{name}.limits.{leaf}");
             let fits = (1..=crate::keyed::KEYS_MAX).contains(&limits.keys_max);

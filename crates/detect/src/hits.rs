@@ -107,6 +107,11 @@ impl<'a> Window<'a> {
         counts.into_iter().max().unwrap_or(0)
     }
 
+    /// Records of one reporter.
+    pub(crate) fn count_of(self, reporter: u8) -> usize {
+        self.iter().filter(|hit| hit.reporter == reporter).count()
+    }
+
     /// Distinct known values of `who`.
     pub(crate) fn distinct(self) -> usize {
         let mut known: Vec<u32> = self.iter().map(|hit| hit.who).filter(|who| *who != 0).collect();

@@ -6,6 +6,8 @@
 //! - [`flood`], [`error_rate`]: too many records, too many failed ones
 //! - [`auth`]: failed-login bursts, password spraying, success after brute force
 //! - [`signature`], [`sigma`]: rules as data (see [`rules`]), read from the `rules/` folder
+//! - [`signature`]: rules as data (see [`rules`]), read from the `rules/` folder
+//! - [`web`]: attacks in requests; [`scan`]: many paths, ports or hosts tried by one source
 //! - [`console`]: the audit line of one assessment
 //!
 //! Invariants:
@@ -24,8 +26,10 @@ pub mod flood;
 pub mod judge;
 pub mod rules;
 pub mod sigma;
+pub mod scan;
 pub mod signature;
 pub mod threshold;
+pub mod web;
 pub mod zscore;
 
 mod arrival;

@@ -1,0 +1,196 @@
+//! Measures the request scorer on labelled data read from standard input.
+//!
+//! - `web requests < crs_requests.jsonl`: recall of visible attacks by family, share flagged of `not_this_attack`; then
+//!   the same for requests whose payload a log shows only with headers and body, as a check on unseen material.
+//!   `web requests missed` lists what was missed, `web requests flagged` the flagged `not_this_attack`.
+//! - `web access labels.json < access.log`: flags per 1,000 lines outside the labelled ones, and time per request.
+#![expect(clippy::print_stdout, reason = "a measuring program reports on standard output")]
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, Read};
+use std::time::Instant;
+
+use heimdall_detect::web::request::Request;
+use heimdall_detect::web::score::{Finding, Scorer};
+use serde_json::Value;
+
+/// Rounds over the log when time is measured.
+const ROUNDS: u32 = 20;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["requests"] => requests(""),
+        ["requests", list] => requests(list),
+        ["access", labels] => access(labels),
+        _ => Err("usage: web requests [missed|flagged] | web access LABELS".into()),
+    }
+}
+
+#[derive(Default)]
+struct Count {
+    found: u32,
+    same_family: u32,
+    all: u32,
+}
+
+fn requests(list: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let mut scorer = Scorer::default();
+    let mut counts: BTreeMap<(bool, String, String), Count> = BTreeMap::new();
+    for line in std::io::stdin().lock().lines() {
+        let case: Value = serde_json::from_str(&line?)?;
+        let text = |key: &str| case[key].as_str().unwrap_or_default();
+        let visible = case["visible_in_access_log"].as_bool().unwrap_or_default();
+        let request = if visible { Request::from_text(text("access_log_line")) } else { Some(whole(&case)) };
+        let Some(request) = request else { continue };
+        let findings = scorer.score(&request);
+        let count = counts.entry((visible, text("label").to_owned(), text("family").to_owned())).or_default();
+        count.all += 1;
+        count.found += u32::from(!findings.is_empty());
+        count.same_family += u32::from(findings.iter().any(|finding| fits(finding, text("family"))));
+        let attack = text("label") == "attack";
+        let wanted = match list {
+            "missed" => visible && attack && findings.is_empty(),
+            "unseen" => !visible && attack && findings.is_empty(),
+            "flagged" => visible && !attack && !findings.is_empty(),
+            _ => false,
+        };
+        if wanted {
+            println!("{} {} {} {}", text("id"), text("family"), show(&request), clues(&findings));
+        }
+    }
+    for visible in [true, false] {
+        for label in ["attack", "not_this_attack"] {
+            report(visible, label, &counts);
+        }
+    }
+    Ok(())
+}
+
+fn report(visible: bool, label: &str, counts: &BTreeMap<(bool, String, String), Count>) {
+    println!("{} {label}", if visible { "visible" } else { "in headers or bodies" });
+    let mut total = Count::default();
+    for ((_, _, family), count) in counts.iter().filter(|((v, l, _), _)| *v == visible && l == label) {
+        println!("  {family:8} {}", share(count));
+        total.found += count.found;
+        total.same_family += count.same_family;
+        total.all += count.all;
+    }
+    println!("  all      {}", share(&total));
+}
+
+fn share(count: &Count) -> String {
+    let of = |n: u32| f64::from(n) / f64::from(count.all.max(1));
+    format!(
+        "{:4} of {:4} flagged = {:.3}; as its own family {:.3}",
+        count.found,
+        count.all,
+        of(count.found),
+        of(count.same_family)
+    )
+}
+
+fn fits(finding: &Finding, family: &str) -> bool {
+    let rules: &[&str] = match family {
+        "SQLI" => &["web.sqli", "web.nosql"],
+        "XSS" => &["web.xss"],
+        "LFI" => &["web.traversal"],
+        "RFI" => &["web.rfi", "web.ssrf"],
+        "RCE" => &["web.rce", "web.log4shell"],
+        "PHP" => &["web.php"],
+        "JAVA" => &["web.java", "web.log4shell"],
+        _ => &["web.code", "web.ssrf", "web.template", "web.nosql", "web.php"],
+    };
+    rules.contains(&finding.family.rule())
+}
+
+/// A case as a log with headers and bodies would show it.
+fn whole(case: &Value) -> Request<'_> {
+    let uri = case["uri"].as_str().unwrap_or("/");
+    let (path, query) = uri.split_once('?').map_or((uri, None), |(path, query)| (path, Some(query)));
+    let header = |name: &str| case["headers"][name].as_str();
+    let others = case["headers"].as_object().into_iter().flatten().filter(|(name, _)| {
+        !["User-Agent", "Referer", "Cookie", "Accept", "Accept-Encoding", "Accept-Language", "Content-Type"]
+            .contains(&name.as_str())
+    });
+    let others: Vec<String> =
+        others.filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?))).collect();
+    let cookie = header("Cookie").map(str::to_owned).into_iter().chain(others).collect::<Vec<_>>().join("; ");
+    Request {
+        method: case["method"].as_str().map(Cow::Borrowed),
+        path: Cow::Borrowed(path),
+        query: query.map(Cow::Borrowed),
+        user_agent: header("User-Agent").map(Cow::Borrowed),
+        referer: header("Referer").map(Cow::Borrowed),
+        cookie: (!cookie.is_empty()).then_some(Cow::Owned(cookie)),
+        body: case["data"].as_str().map(Cow::Borrowed),
+        ..Request::default()
+    }
+}
+
+fn show(request: &Request<'_>) -> String {
+    let part = |text: &Option<Cow<'_, str>>| text.as_deref().unwrap_or("-").to_owned();
+    format!(
+        "{}?{} ua={} ref={} body={}",
+        request.path,
+        part(&request.query),
+        part(&request.user_agent),
+        part(&request.referer),
+        part(&request.body)
+    )
+}
+
+fn clues(findings: &[Finding]) -> String {
+    let hits = findings.iter().flat_map(|finding| &finding.hits);
+    hits.map(|hit| format!("[{} {} {} {:?}]", hit.family.rule(), hit.name, hit.weight, hit.fragment))
+        .collect()
+}
+
+fn access(labels: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let labels: Value = serde_json::from_str(&std::fs::read_to_string(labels)?)?;
+    let probes: BTreeSet<u64> = labels["probe_lines"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|probe| probe["line"].as_u64())
+        .collect();
+    let mut log = String::new();
+    std::io::stdin().lock().read_to_string(&mut log)?;
+    let mut scorer = Scorer::default();
+    let (mut other, mut flagged, mut probes_flagged) = (0_u32, 0_u32, 0_u32);
+    for (number, line) in (1_u64..).zip(log.lines()) {
+        let findings = Request::from_text(line).map(|request| scorer.score(&request)).unwrap_or_default();
+        if probes.contains(&number) {
+            probes_flagged += u32::from(!findings.is_empty());
+            continue;
+        }
+        other += 1;
+        if !findings.is_empty() {
+            flagged += 1;
+            println!("{number} {line}\n    {}", clues(&findings));
+        }
+    }
+    println!("probes flagged: {probes_flagged} of {}", probes.len());
+    println!(
+        "other lines flagged: {flagged} of {other} = {:.2} per 1,000",
+        1_000.0 * f64::from(flagged) / f64::from(other)
+    );
+    let requests: Vec<Request<'_>> = log.lines().filter_map(Request::from_text).collect();
+    let started = Instant::now();
+    let mut found = 0;
+    for _ in 0..ROUNDS {
+        found += requests.iter().filter(|request| !scorer.score(request).is_empty()).count();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    let each = started.elapsed().as_secs_f64() * 1e9 / (requests.len() as f64 * f64::from(ROUNDS));
+    println!("scoring: {each:.0} ns a request, found {found} times in {ROUNDS} rounds");
+    let started = Instant::now();
+    let parsed: usize =
+        (0..ROUNDS).map(|_| log.lines().filter(|line| Request::from_text(line).is_some()).count()).sum();
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    let each = started.elapsed().as_secs_f64() * 1e9 / parsed.max(1) as f64;
+    println!("finding the request in its line: {each:.0} ns");
+    Ok(())
+}

