@@ -2,7 +2,8 @@
 //!
 //! - `web requests < crs_requests.jsonl`: recall of visible attacks by family, share flagged of `not_this_attack`; then
 //!   the same for requests whose payload a log shows only with headers and body, as a check on unseen material.
-//!   `web requests missed` lists what was missed, `web requests flagged` the flagged `not_this_attack`.
+//!   `missed`, `flagged` (`not_this_attack` that is), `unseen` and `unseen-flagged` behind it list such requests.
+//! - `web messages < any.log`: lines of other logs that are flagged.
 //! - `web access labels.json < access.log`: flags per 1,000 lines outside the labelled ones, and time per request.
 #![expect(clippy::print_stdout, reason = "a measuring program reports on standard output")]
 
@@ -16,7 +17,7 @@ use heimdall_detect::web::score::{Finding, Scorer};
 use serde_json::Value;
 
 /// Rounds over the log when time is measured.
-const ROUNDS: u32 = 20;
+const ROUNDS: usize = 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,7 +26,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["requests"] => requests(""),
         ["requests", list] => requests(list),
         ["access", labels] => access(labels),
-        _ => Err("usage: web requests [missed|flagged] | web access LABELS".into()),
+        ["messages"] => messages(),
+        _ => Err(
+            "usage: web requests [missed|flagged|unseen|unseen-flagged] | web access LABELS | web messages"
+                .into(),
+        ),
     }
 }
 
@@ -55,6 +60,7 @@ fn requests(list: &str) -> Result<(), Box<dyn std::error::Error>> {
             "missed" => visible && attack && findings.is_empty(),
             "unseen" => !visible && attack && findings.is_empty(),
             "flagged" => visible && !attack && !findings.is_empty(),
+            "unseen-flagged" => !visible && !attack && !findings.is_empty(),
             _ => false,
         };
         if wanted {
@@ -178,19 +184,50 @@ fn access(labels: &str) -> Result<(), Box<dyn std::error::Error>> {
         1_000.0 * f64::from(flagged) / f64::from(other)
     );
     let requests: Vec<Request<'_>> = log.lines().filter_map(Request::from_text).collect();
-    let started = Instant::now();
-    let mut found = 0;
-    for _ in 0..ROUNDS {
-        found += requests.iter().filter(|request| !scorer.score(request).is_empty()).count();
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-    let each = started.elapsed().as_secs_f64() * 1e9 / (requests.len() as f64 * f64::from(ROUNDS));
-    println!("scoring: {each:.0} ns a request, found {found} times in {ROUNDS} rounds");
-    let started = Instant::now();
-    let parsed: usize =
-        (0..ROUNDS).map(|_| log.lines().filter(|line| Request::from_text(line).is_some()).count()).sum();
-    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-    let each = started.elapsed().as_secs_f64() * 1e9 / parsed.max(1) as f64;
-    println!("finding the request in its line: {each:.0} ns");
+    time("scoring", &requests, |request| {
+        scorer.score(request);
+    });
+    time("finding the request in its line", &log.lines().collect::<Vec<_>>(), |line| {
+        std::hint::black_box(Request::from_text(line));
+    });
     Ok(())
+}
+
+fn messages() -> Result<(), Box<dyn std::error::Error>> {
+    let mut scorer = Scorer::default();
+    let (mut lines, mut flagged) = (0_u32, 0_u32);
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        let findings = scorer.score_line(line);
+        lines += 1;
+        if !findings.is_empty() {
+            flagged += 1;
+            println!("{line}\n    {}", clues(&findings));
+        }
+    }
+    println!("lines flagged: {flagged} of {lines}");
+    Ok(())
+}
+
+/// Prints how long one takes: the quickest of some rounds each, so that other work of the machine does not count.
+fn time<T>(what: &str, all: &[T], mut work: impl FnMut(&T)) {
+    let mut each: Vec<u128> = Vec::with_capacity(all.len());
+    for one in all {
+        let round = |()| {
+            let started = Instant::now();
+            work(one);
+            started.elapsed().as_nanos()
+        };
+        each.extend(std::iter::repeat_n((), ROUNDS).map(round).min());
+    }
+    each.sort_unstable();
+    let at = |share: usize| each.get(each.len() * share / 100).copied().unwrap_or_default();
+    let mean = each.iter().sum::<u128>() / each.len().max(1) as u128;
+    println!(
+        "{what}: median {} ns, 90 % within {} ns, 99 % within {} ns, mean {mean} ns",
+        at(50),
+        at(90),
+        at(99)
+    );
 }

@@ -101,11 +101,11 @@ impl Web {
 
     fn judge(&mut self, observed: &Observed<'_>, row: &Row<'_>, out: &mut Findings) {
         let request = Request::of(row);
-        let found = match (&request, row.text(logs::MESSAGE)) {
-            (Some(request), _) => self.scorer.score(request),
-            (None, Some(message)) if self.config.messages => self.scorer.score_message(message),
-            (None, _) => return,
-        };
+        let mut found = request.as_ref().map(|request| self.scorer.score(request)).unwrap_or_default();
+        let is_whole = request.as_ref().is_some_and(|request| request.status.is_some());
+        if found.is_empty() && !is_whole && self.config.messages {
+            found = row.text(logs::MESSAGE).map(|text| self.scorer.score_message(text)).unwrap_or_default();
+        }
         if found.is_empty() {
             return;
         }

@@ -264,6 +264,15 @@ impl Scorer {
         self.findings()
     }
 
+    /// The families found in a line of any log: in the request it holds, and in what else it says unless it is a whole
+    /// line of an access log.
+    pub fn score_line(&mut self, line: &str) -> Vec<Finding> {
+        let request = Request::from_text(line);
+        let found = request.as_ref().map(|request| self.score(request)).unwrap_or_default();
+        let is_whole = request.is_some_and(|request| request.status.is_some());
+        if found.is_empty() && !is_whole { self.score_message(line) } else { found }
+    }
+
     /// The families found in a text of an application, which only signatures made for it and quotes that end a string
     /// of SQL show: applications write commands, paths and queries of their own.
     pub fn score_message(&mut self, message: &str) -> Vec<Finding> {
@@ -382,9 +391,10 @@ impl Scorer {
 
     /// A form is read as a query, anything else as one value.
     fn body(&mut self, body: &str) {
-        let is_form = body.split_once('=').is_some_and(|(name, _)| {
-            name.len() <= PARAMETER_BYTES_MAX && !name.contains([' ', '{', '<', '"', '\n', '-'])
-        });
+        let body = body.trim_end();
+        let is_form = !body.starts_with(['{', '[', '<', '-', '"'])
+            && !body.contains('\n')
+            && body.contains(['=', '%', '+']);
         if is_form {
             self.query(body, Place::Body, 1);
         } else {
@@ -479,7 +489,9 @@ impl Scorer {
         candidates.sort_unstable();
         for index in candidates.iter().map(|index| usize::from(*index)) {
             let signature = &SIGNATURES[index];
-            if signature.parts & place.mask() == 0 || self.seen.has(index) {
+            let is_document =
+                place == Place::Body && signature.family == Family::Xss && text.starts_with("<?xml");
+            if signature.parts & place.mask() == 0 || self.seen.has(index) || is_document {
                 continue;
             }
             if let Some(found) = compiled.patterns[index].find(text.as_bytes()) {

@@ -38,7 +38,7 @@ const WORDS: &str = "at cat cut date echo eval expand expect export fetch file f
     install join jobs kill last less link links locate login look mail make man mesg more mount mv open paste patch \
     ping pr print printf read reboot reset rev screen script service set shred shutdown sleep sort source split start \
     stop strings sum sync tail talk tar tee test top touch tree true type unset update users view wait wall \
-    watch which who w write yes zip route arp dir copy del move ren net reg assoc attrib cls ver vol query dot node \
+    watch which who w write yes zip route arp dir copy del move ren net reg assoc attrib cls ver vol query dot node ip ss \
     go rust swift cargo gem snap perf env base64 history alias pip npm yarn composer php perl python ruby bash java irb awk \
     sed ed ex vi id ls ll rc su ps df du";
 const SURE: &str = "alpine apk apt apt-get aptitude aa-disable aa-exec ansible-playbook ash aspell aws basename bconsole blkid \
@@ -62,7 +62,7 @@ const SURE: &str = "alpine apk apt apt-get aptitude aa-disable aa-exec ansible-p
     wmic wscript cscript schtasks taskkill netsh icacls cacls takeown vssadmin wevtutil msiexec installutil odbcconf \
     psexec procdump nltest dsquery adfind ntdsutil tracert nbtstat getmac whoami.exe findstr xcopy robocopy diskpart bcdedit \
     msbuild.exe cmstp forfiles pcalua rasdial sc.exe net.exe net1 mimikatz chcp runas dcdiag gpresult diskshadow esentutl \
-    useradd adduser addgroup add-apt-repository arj batch busctl byobu bsdtar busybox-ash cpan5 chroot \
+    useradd adduser addgroup add-apt-repository ansible ansible-config ansible-console ansible-doc ansible-galaxy ansible-inventory ansible-pull ansible-vault arj base32 chef-client chef-run chef-shell chef-solo chef-vault cscli knife pip3 pipx ssh-copy-id ssh-keygen uconv batch busctl byobu bsdtar busybox-ash cpan5 chroot \
     lscpu lsblk printenv readlink stat insmod modprobe depmod killall lastlog lastlogin lastcomm mailx mkpasswd newgrp \
     ip6tables iptables-save iwconfig mii-tool ncftp nmcli nsenter rpcinfo showmount unshare vmstat vgcreate \
     uptime tac trap expr umask";
@@ -325,8 +325,7 @@ fn weigh(place: Place, command: &Command<'_>) -> u8 {
         return 5;
     }
     if command.hidden {
-        let told = arguments != Arguments::Prose || command.name != Name::Word;
-        return if command.word.len() >= 4 && told { 5 } else { 3 };
+        return if command.word.len() >= 4 { 5 } else { 3 };
     }
     let sure = matches!(command.name, Name::Sure | Name::SureWrapper);
     let probe = PROBES.contains(&command.word);

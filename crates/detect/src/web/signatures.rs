@@ -59,6 +59,13 @@ const fn sig(
     Signature { family, name, weight, parts, needs, pattern }
 }
 
+/// Names and addresses of the host itself; a bare one is a value like any other, an address or one with a path is not.
+macro_rules! own_host {
+    () => {
+        r"(?:localhost(?:[46](?:\.localdomain[46])?|\.localdomain)?|127(?:\.\d{1,3}){0,3}|0\.0\.0\.0|\[::1?\]|\[::ffff:(?:127|7f)[^\]]*\]|0x7f[0-9a-f.]*|2130706433|017700000001|(?:ip6|ipv6)-(?:localhost|loopback)|(?:[a-z0-9\-]+\.)*(?:localtest\.me|lvh\.me|vcap\.me|lacolhost\.com|nip\.io|sslip\.io|xip\.io)|(?:host|gateway|kubernetes)\.(?:docker|containers)\.internal|[a-z0-9.\-]*\.svc(?:\.cluster\.local)?)"
+    };
+}
+
 /// Every signature.
 pub(super) const SIGNATURES: &[Signature] = &[
     // SQL: what shape alone (see `sql`) does not show.
@@ -143,18 +150,43 @@ pub(super) const SIGNATURES: &[Signature] = &[
         &["__"],
         r"(?:passw|token|secret|email|user|hash|key|salt|code|session|pin\b|ssn|card|phone|login)[a-z0-9_]*__i?(?:startswith|endswith|contains|regex|exact|gte?|lte?|in|range|isnull|search|has_key)$",
     ),
-    sig(Nosql, "probing lookup", 4, NAME, &["__"], r"[a-z]__i?(?:startswith|endswith|regex)$"),
+    sig(
+        Nosql,
+        "probing lookup",
+        4,
+        NAME,
+        &[
+            "__startswith",
+            "__istartswith",
+            "__endswith",
+            "__iendswith",
+            "__contains",
+            "__icontains",
+            "__regex",
+            "__iregex",
+            "__exact",
+            "__iexact",
+            "__gt",
+            "__lt",
+            "__in",
+            "__range",
+            "__isnull",
+            "__search",
+            "__has_",
+        ],
+        r"[a-z]__i?(?:startswith|endswith|regex)$",
+    ),
     sig(Nosql, "lookup by key", 3, NAME, &["__has_"], r"[a-z]__has_(?:any_)?keys?$"),
     sig(Nosql, "connector in a name", ENOUGH, NAME, &["_connector", "_negated"], r"^_(?:connector|negated)$"),
     // Script in browsers.
-    sig(Xss, "script tag", ENOUGH, EVERYWHERE, &["<"], r"<\s*/?\s*(?:[a-z][a-z0-9]*:)?script\b"),
+    sig(Xss, "script tag", ENOUGH, EVERYWHERE, &["script"], r"<\s*/?\s*(?:[a-z][a-z0-9]*:)?script\b"),
     sig(
         Xss,
         "active tag",
         ENOUGH,
         ANY,
         &["<"],
-        r#"<\s*/?\s*(?:iframe|object|embed|applet|svg|math|meta|base|form|frameset|frame|ilayer|layer|bgsound|marquee|isindex|portal|animate|animatemotion|animatetransform|foreignobject|xml|template|noscript|keygen|link|xss|listing|plaintext|basefont)(?:[\s/>"'=]|$)"#,
+        r#"<\s*/?\s*(?:iframe|object|embed|applet|svg|math|meta|base|form|frameset|frame|ilayer|layer|bgsound|marquee|isindex|portal|animate|animatemotion|animatetransform|foreignobject|xml|noscript|keygen|link|xss|listing|plaintext|basefont)(?:[\s/>"'=]|$)"#,
     ),
     sig(
         Xss,
@@ -163,6 +195,14 @@ pub(super) const SIGNATURES: &[Signature] = &[
         ANY,
         &["<"],
         r#"<\s*(?:img|image|video|audio|source|input|body|style|textarea|select|button|details|dialog|a|div|p|x|table|td|br|b|custom|html)[\s/]+[^>]{0,300}?(?:\bon[a-z]{3,25}\s*=|\bstyle\s*=|\b(?:src|href|action|formaction|background|poster|data|lowsrc|dynsrc|srcdoc|srcset|xlink:href)\s*=\s*['"]?\s*(?:javascript|vbscript|data)\s*:|src\s*=\s*['"]?[x/])"#,
+    ),
+    sig(
+        Xss,
+        "event handler in a message",
+        ENOUGH,
+        MESSAGE,
+        &["onerror", "onload", "onfocus", "onmouseover", "ontoggle", "onstart"],
+        r"<(?:img|body|input|video|audio|details|svg|iframe|marquee)[\s/][^>]{0,200}\bon(?:error|load|focus|mouseover|toggle|start)\s*=",
     ),
     sig(Xss, "style tag", ENOUGH, ANY, &["<style"], r"<style[\s>/]"),
     sig(
@@ -283,7 +323,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
         "assignment in a string",
         4,
         VALUE,
-        &["=", "("],
+        &["tostring", "valueof", "onerror", "name", "location", "cookie", "innerhtml", "outerhtml"],
         r#"['"]\s*(?:in\b|;|\+|-|,)?\s*(?:tostring|valueof|onerror|name|location|cookie|innerhtml|outerhtml)\s*[=:]"#,
     ),
     sig(
@@ -332,7 +372,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
         Traversal,
         "steps up twice",
         ENOUGH,
-        EVERYWHERE,
+        ANY,
         &["../", "..\\", "..;/"],
         r"(?:\.{2,3};?[/\\]+[^/\\\s]{0,1}){2,}",
     ),
@@ -395,7 +435,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
         ENOUGH,
         PATH,
         &["/."],
-        r"^(?:/[^/.][^/]*){0,6}/\.[a-z_][a-z0-9_.\-]*(?:$|/)",
+        r"^(?:/[^/.][^/]*){0,6}/\.(?:[a-vx-z_]|w(?:[^e]|$|e(?:[^l]|$)|el(?:[^l]|$)|ell(?:[^-]|$)))[a-z0-9_.\-]*(?:$|/)",
     ),
     sig(
         Traversal,
@@ -488,7 +528,15 @@ pub(super) const SIGNATURES: &[Signature] = &[
         ENOUGH,
         ARGS,
         &["]"],
-        r"(?:^|[\s=;|&'\x22+])(?:/[a-z0-9_.*?\-]*)+\[[^\[\]]{1,24}\][a-z]",
+        r"(?:^|[\s=;|&'\x22+])(?:/[a-z0-9_.*?\-]*)+\[[^\[\]]{1,24}\](?:[a-z]|/[a-z])",
+    ),
+    sig(
+        Rce,
+        "command in a variable",
+        ENOUGH,
+        ANY,
+        &["$"],
+        r"(?:^|[;&|\s])[a-z_][a-z0-9_]*=[^\s;&|]+\s*(?:;|&&|\|\|?)\s*[^\s]{0,20}\$\{?[a-z_]",
     ),
     sig(
         Rce,
@@ -568,7 +616,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
         ENOUGH,
         TARGET,
         &[".sh", ".sy", ".da", ".im", ".op", ".ta", ".du", ".ex", ".lo", ".re", ".ou", ".ba", ".\""],
-        r#"(?:;|\n|\\n)\s*(?:\\n|\n)?\.\s?['"]?(?:shell|system|sh\s|databases|import|open|tables|dump|excel|load|read|once|output|backup|restore|archive|auth|clone|log)\b"#,
+        r#"(?:;|\n|\\+n)\s*(?:\\+n|\n)?\.\s?['"]?(?:shell|system|sh\s|databases|import|open|tables|dump|excel|load|read|once|output|backup|restore|archive|auth|clone|log)\b"#,
     ),
     sig(
         Rce,
@@ -576,15 +624,23 @@ pub(super) const SIGNATURES: &[Signature] = &[
         ENOUGH,
         TARGET,
         &["\n"],
-        r"\n\s*(?:[a-z0-9]{1,8}\s+)?(?:examine|select\s+inbox|fetch\s|store\s|lsub|list\s|append\s|authenticate|capability|starttls|ehlo|helo|mail\s+from|rcpt\s+to|vrfy|expn|data\s*\n|quit|rset|noop|top\s+\d|retr\s+\d|dele\s+\d|uidl|stat\b|apop)\b",
+        r"\n\s*(?:[a-z]{1,3}\d{1,5}\s+(?:examine|select|fetch|store|lsub|list|append|authenticate|login|logout|capability|starttls|status|uid|copy|move|search|create|delete|rename|subscribe|unsubscribe|expunge|close|noop|namespace|idle)\b|(?:ehlo|helo)\s+\S|mail\s+from\s*:|rcpt\s+to\s*:|(?:vrfy|expn)\s+\S|(?:retr|dele|top|uidl|list)\s+\d|(?:quit|rset|noop|capa|stat|starttls|data)\s*(?:\n|$)|apop\s|auth\s+(?:login|plain|cram|digest|ntlm))",
     ),
     sig(
         Rce,
         "command with its download",
         ENOUGH,
-        EVERYWHERE,
+        ANY,
         &["wget ", "curl ", "fetch "],
         r"[;|&`(\n]\s*(?:wget|curl|fetch)\s+(?:-\S+\s+)*(?:https?|ftp)://",
+    ),
+    sig(
+        Rce,
+        "command with its download in a message",
+        ENOUGH,
+        MESSAGE,
+        &["wget ", "curl "],
+        r"[;|`]\s*(?:wget|curl)\s+(?:-\S+\s+)*(?:https?|ftp)://",
     ),
     sig(
         Rce,
@@ -650,10 +706,11 @@ pub(super) const SIGNATURES: &[Signature] = &[
         Php,
         "opening tag",
         ENOUGH,
-        EVERYWHERE,
+        ANY,
         &["<?"],
         r"<\?(?:php\b|=|\s*(?:system|eval|echo|exec|passthru|\$|@|`|include|require|print))|<\?$",
     ),
+    sig(Php, "opening tag in a message", ENOUGH, MESSAGE, &["<?php"], r"<\?php\s"),
     sig(
         Php,
         "opening tag of another kind",
@@ -972,7 +1029,13 @@ pub(super) const SIGNATURES: &[Signature] = &[
             "localdomain",
             "lacolhost",
         ],
-        r"^(?:(?:[a-z][a-z0-9+.\-]*:)?/{0,3}(?:[^/@\s]*@)?)(?:localhost(?:[46](?:\.localdomain[46])?|\.localdomain)?|127(?:\.\d{1,3}){0,3}|0\.0\.0\.0|\[::1?\]|\[::ffff:(?:127|7f)[^\]]*\]|0x7f[0-9a-f.]*|2130706433|017700000001|(?:ip6|ipv6)-(?:localhost|loopback)|(?:[a-z0-9\-]+\.)*(?:localtest\.me|lvh\.me|vcap\.me|lacolhost\.com|nip\.io|sslip\.io|xip\.io)|(?:host|gateway|kubernetes)\.(?:docker|containers)\.internal|[a-z0-9.\-]*\.svc(?:\.cluster\.local)?)(?:[:/?#]|$)",
+        concat!(
+            r"^(?:[a-z][a-z0-9+.\-]*:/{0,3}(?:[^/@\s]*@)?|//)",
+            own_host!(),
+            r"(?:[:/?#]|$)|^",
+            own_host!(),
+            "[:/]"
+        ),
     ),
     sig(
         Ssrf,

