@@ -284,6 +284,30 @@ impl Column {
     }
 }
 
+/// What the template miner knows of the rows of a batch beside their template ids.
+///
+/// It lives between the miner and the detectors: it is neither stored nor sent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mined {
+    /// Cluster of each row's template when the row was mined: templates that turned out to be one share it.
+    pub clusters: Vec<u32>,
+    /// Rows that showed a template something new, such as a value its slots had not had; ascending.
+    pub grown: Vec<u32>,
+    /// Clusters that became one, in the order in which they did.
+    pub joined: Vec<Joined>,
+}
+
+/// Two clusters that a row showed to be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    /// The row that showed it; it carries the common cluster already.
+    pub row: u32,
+    /// The cluster that is no more.
+    pub from: u32,
+    /// The cluster it became part of.
+    pub into: u32,
+}
+
 /// Records of one dataset and one tenant that arrived together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
@@ -293,6 +317,8 @@ pub struct Batch {
     pub observed: Timestamp,
     /// Journal position of row 0; zero before the journal has taken the batch.
     pub base: Position,
+    /// What the miner knows beside the template ids, from the miner until the store takes the batch.
+    pub mined: Option<Box<Mined>>,
     rows: usize,
     columns: Vec<Option<Column>>,
 }
@@ -311,7 +337,7 @@ impl Batch {
     ) -> Batch {
         debug_assert!(columns.iter().flatten().all(|column| column.len() == rows));
         debug_assert_eq!(columns.len(), dataset.fields().len());
-        Batch { dataset, observed, base: Position::default(), rows, columns }
+        Batch { dataset, observed, base: Position::default(), mined: None, rows, columns }
     }
 
     /// Number of records.
@@ -387,9 +413,11 @@ impl Batch {
         self.columns.iter().flatten().map(Column::byte_size).sum()
     }
 
-    /// Adds the rows of another batch of the same dataset. Positions and arrival times are the caller's to keep.
+    /// Adds the rows of another batch of the same dataset. Positions and arrival times are the caller's to keep; what
+    /// the miner knew is dropped.
     pub fn append(&mut self, other: &Batch) {
         debug_assert_eq!(self.dataset, other.dataset);
+        self.mined = None;
         let rows = self.rows + other.rows;
         for (index, (to, from)) in self.columns.iter_mut().zip(&other.columns).enumerate() {
             match (to.as_mut(), from) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heimdall_journal::disk::Disk;
-use heimdall_model::batch::{Column, Primitive, Validity};
+use heimdall_model::batch::{Column, Joined, Mined, Primitive, Validity};
 use heimdall_model::matcher::Node;
 use heimdall_model::schema::logs;
 use heimdall_model::{Batch, Dataset, Target, Tenant};
@@ -302,7 +302,8 @@ impl Store {
         file.map(|file| read_named(disk.as_ref(), root, &file)).transpose()
     }
 
-    /// Assigns each log record its template. Call it for every batch, in journal order, before [`Store::append`].
+    /// Assigns each log record its template, and notes beside the batch what detectors ask of it ([`Batch::mined`]). Call
+    /// it for every batch, in journal order, before [`Store::append`].
     pub fn assign_templates(&self, tenant: &Tenant, batch: &mut Batch) {
         if batch.dataset != Dataset::Logs {
             return;
@@ -311,13 +312,11 @@ impl Store {
         let fresh = || Catalog { miner: Miner::new(MinerConfig::default()), changed: true };
         let Catalog { miner, changed } = catalogs.entry(tenant.clone()).or_insert_with(fresh);
         *changed = true;
-        let ids: Vec<i64> = batch
-            .iter()
-            .map(|row| row.text(logs::MESSAGE).map_or(0, |message| i64::from(miner.assign(message).0)))
-            .collect();
+        let (ids, mined) = mine(miner, batch);
         drop(catalogs);
         let validity = Validity::from_bits(None, ids.len());
         batch.set_column(logs::TEMPLATE_ID, Column::Int(Primitive { values: ids, validity }));
+        batch.mined = Some(Box::new(mined));
     }
 
     /// Text of a template; 0 and unknown ids have none.
@@ -341,10 +340,11 @@ impl Store {
     }
 
     /// Adds a batch whose base position is set. It is searchable on return.
-    pub fn append(&self, tenant: &Tenant, batch: Batch) {
+    pub fn append(&self, tenant: &Tenant, mut batch: Batch) {
         if batch.is_empty() {
             return;
         }
+        batch.mined = None;
         let table = TableKey { tenant: tenant.clone(), dataset: batch.dataset };
         let (rows, (min, max)) = (batch.rows() as u64, version::bounds(&batch));
         let mut state = self.state.write();
@@ -656,6 +656,27 @@ fn cut(chunk: &Arc<Chunk>) -> Vec<Arc<Chunk>> {
         .chunks(SEGMENT_ROWS_MAX)
         .map(|part| Arc::new(Chunk::new(crate::block::RowBlock::interleave(&[&chunk.block], part))))
         .collect()
+}
+
+/// Template ids of the rows of a batch, and what the miner knows beside them.
+fn mine(miner: &mut Miner, batch: &Batch) -> (Vec<i64>, Mined) {
+    let mut ids = Vec::with_capacity(batch.rows());
+    let mut mined = Mined { clusters: Vec::with_capacity(batch.rows()), ..Mined::default() };
+    for (row, message) in (0..).zip(batch.iter().map(|row| row.text(logs::MESSAGE))) {
+        let changes = miner.changes();
+        let id = message.map_or(TemplateId::CATCH_ALL, |message| miner.assign(message));
+        if miner.changes() != changes {
+            mined.grown.push(row);
+        }
+        mined.joined.extend(miner.take_joined().map(|(from, into)| Joined {
+            row,
+            from: from.0,
+            into: into.0,
+        }));
+        mined.clusters.push(miner.canonical(id).0);
+        ids.push(i64::from(id.0));
+    }
+    (ids, mined)
 }
 
 fn named(file: String, bytes: &[u8]) -> NamedFile {

@@ -163,6 +163,9 @@ pub struct Miner {
     pub(super) value_bytes: usize,
     /// Raw tokens of the message at hand.
     pub(super) raw: Aside<Vec<RawToken>>,
+    /// Clusters that became part of another (first of the pair) and were not asked for yet; at most one entry for each
+    /// cluster ever made.
+    pub(super) joined: Aside<Vec<(TemplateId, TemplateId)>>,
 }
 
 impl Miner {
@@ -180,6 +183,7 @@ impl Miner {
             changes: 0,
             value_bytes: 0,
             raw: Aside::default(),
+            joined: Aside::default(),
         }
     }
 
@@ -272,6 +276,11 @@ impl Miner {
     /// Returns how often the description of the messages of some id has grown; see [`Template::changed_at`].
     pub fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// Takes the clusters that became part of another (first of the pair) since this was last called.
+    pub fn take_joined(&mut self) -> std::vec::Drain<'_, (TemplateId, TemplateId)> {
+        self.joined.0.drain(..)
     }
 
     /// Returns about how many bytes of memory the miner holds.
@@ -413,6 +422,7 @@ impl Miner {
         let (older, newer) = self.templates.split_at_mut(index(child));
         older[index(root)].generalise(newer[0].tokens(), &mut self.value_bytes);
         newer[0].parent = root;
+        self.joined.0.push((child, root));
         let shapes = self.shapes_of[index(child)].saturating_add(1);
         self.shapes_of[index(root)] = self.shapes_of[index(root)].saturating_add(shapes);
         root
