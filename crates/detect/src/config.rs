@@ -107,6 +107,8 @@ pub struct DetectConfig {
     pub web: WebConfig,
     /// Scans of paths and ports.
     pub scan: ScanConfig,
+    /// What log messages are: new, vanished and shifted templates, values, levels, and who sends them.
+    pub templates: TemplatesConfig,
 }
 
 impl Default for DetectConfig {
@@ -124,6 +126,7 @@ impl Default for DetectConfig {
             sigma: SigmaConfig::default(),
             web: WebConfig::default(),
             scan: ScanConfig::default(),
+            templates: TemplatesConfig::default(),
         }
     }
 }
@@ -471,6 +474,111 @@ impl Default for ScanConfig {
             hosts: 20,
             within: Period::minutes(5),
             limits: KeyLimits::default(),
+/// What log messages are: templates that are new, vanish or change their rate, values never seen in their place, bursts
+/// of one error, the mix of levels, and users that act faster than people can. Counts are per five minutes ("a block").
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TemplatesConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// Event time a service is listened to before a new template of level warn or more, a burst of errors or a fast user
+    /// is news. Default `1h`: what a service says all the time it has said by then.
+    pub warm_up: Period,
+    /// Records of a service before anything of it is news. Default 500: with fewer, every second template is new.
+    pub records_min: u64,
+    /// Event time a service and a template are listened to before a new template of lower level, a shift, a template that
+    /// stops, a new value or another mix of levels is news. Default `1d`: every hour of the day was heard once.
+    pub settle: Period,
+    /// After a deployment (an event with `event.kind` `deploy` or with `heimdall.annotation`) new templates, values,
+    /// shifts and mixes of its service are learnt and not reported for so long, and rates are learnt anew. Default
+    /// `30m`: a rolling restart and the warming of caches take that.
+    pub quiet_after_deploy: Period,
+    /// Chance of a count, by the negative binomial distribution of its baseline, below which it is a shift, a burst or a
+    /// stop. Default 1e-7: 500 templates make 50 million comparisons a year, of which chance alone passes five.
+    pub tail_probability: f64,
+    /// Times the baseline, or fraction of it, that a rate must reach to be a shift. Default 3: smaller changes are the
+    /// business of the day.
+    pub shift_ratio: f64,
+    /// Records per block that a rate must differ from its baseline to be a shift. Default 20: one every 15 s.
+    pub shift_records_min: u32,
+    /// Blocks in a row that a shift must last. Default 2: a job that logs for five minutes is no new rate.
+    pub shift_blocks: u32,
+    /// Times the baseline that the records of one error must reach to be a burst, at once. Default 5.
+    pub burst_ratio: f64,
+    /// Records of one error in a block below which nothing is a burst. Default 20.
+    pub burst_records_min: u32,
+    /// Records in a block and share of the service's records at which a new template of any level is a WARNING. Default
+    /// 100 and 0.2: it floods what the service said before.
+    pub new_records_min: u32,
+    /// See `new_records_min`.
+    pub new_share_min: f64,
+    /// New templates below warn that a service may report a day; more are counted in the next report. Default 1: they are
+    /// for reading, not for waking people.
+    pub quiet_reports_per_day: f64,
+    /// A rate or mix that stays away from its baseline for so long is the new one and is learnt anew. Default `1h`: an
+    /// incident was reported by then.
+    pub relearn_after: Period,
+    /// Messages of a template looked at before a new value in one of its places is news. Default 1,000.
+    pub value_samples_min: u32,
+    /// Event time without a new value in a place before one is news; three times the longest time between new values, if
+    /// that is more. Default `2d`: a date that changes every night is then known to do so.
+    pub value_stable_for: Period,
+    /// Records of a service in a block before its mix of levels is judged. Default 100: a share is then known to 5 %.
+    pub mix_records_min: u32,
+    /// Distance (Jensen-Shannon divergence, 0 to 1 bit) from the usual mix of levels that is news; six deviations of the
+    /// usual distance, if that is more. Default 0.05: errors rise from 1 % to 17 %, say.
+    pub mix_divergence_min: f64,
+    /// Records of one user (or address, without user) of a service in one minute below which nobody is too fast. Default
+    /// 120: two a second, which no person keeps up.
+    pub user_per_minute_min: u32,
+    /// Times the 99.9th percentile of the service's users, and times the user's own usual rate, that is too fast.
+    /// Default 5.
+    pub user_multiple: f64,
+    /// Users followed per service and minute; further ones are not counted. Default 1,000 (24 bytes each).
+    pub users_max: usize,
+    /// Templates whose rate is followed per service; beyond, those not heard for longest are forgotten (they do not
+    /// become new by that). Default 512 (about 600 bytes each, 2 KB with values).
+    pub templates_max: usize,
+    /// Templates followed in all; beyond, every service makes room among its own, down to 16 each. Default 50,000: 30 MB,
+    /// 100 MB with values everywhere.
+    pub templates_total_max: usize,
+    /// Bounds; a key is a service. Default 2,000 services, `idle` `7d` so that weekly services keep their baseline, and
+    /// `repeat_every` `1h`: what goes on need not be told every minute.
+    pub limits: KeyLimits,
+}
+
+impl Default for TemplatesConfig {
+    fn default() -> Self {
+        TemplatesConfig {
+            enabled: true,
+            warm_up: Period::hours(1),
+            records_min: 500,
+            settle: Period::hours(24),
+            quiet_after_deploy: Period::minutes(30),
+            tail_probability: 1e-7,
+            shift_ratio: 3.0,
+            shift_records_min: 20,
+            shift_blocks: 2,
+            burst_ratio: 5.0,
+            burst_records_min: 20,
+            new_records_min: 100,
+            new_share_min: 0.2,
+            quiet_reports_per_day: 1.0,
+            relearn_after: Period::hours(1),
+            value_samples_min: 1_000,
+            value_stable_for: Period::hours(48),
+            mix_records_min: 100,
+            mix_divergence_min: 0.05,
+            user_per_minute_min: 120,
+            user_multiple: 5.0,
+            users_max: 1_000,
+            templates_max: 512,
+            templates_total_max: 50_000,
+            limits: KeyLimits {
+                keys_max: 2_000,
+                idle: Period::hours(7 * 24),
+                repeat_every: Period::hours(1),
+            },
         }
     }
 }
@@ -525,7 +633,57 @@ impl DetectConfig {
         require("error_rate.critical", critical, "between `warning` and 1")?;
         require("error_rate.baseline_multiple", rate.baseline_multiple >= 0.0, "0 or more")?;
         self.check_resources()?;
+        self.check_templates()?;
         self.check_limits()
+    }
+
+    fn check_templates(&self) -> Result<(), ConfigError> {
+        let templates = &self.templates;
+        let chance = templates.tail_probability;
+        require("templates.tail_probability", chance > 0.0 && chance <= 0.01, "above 0 and at most 0.01")?;
+        for (key, ratio) in [
+            ("templates.shift_ratio", templates.shift_ratio),
+            ("templates.burst_ratio", templates.burst_ratio),
+            ("templates.user_multiple", templates.user_multiple),
+        ] {
+            require(key, ratio.is_finite() && ratio >= 1.0, "1 or more")?;
+        }
+        for (key, count) in [
+            ("templates.shift_records_min", templates.shift_records_min),
+            ("templates.shift_blocks", templates.shift_blocks),
+            ("templates.burst_records_min", templates.burst_records_min),
+            ("templates.new_records_min", templates.new_records_min),
+            ("templates.value_samples_min", templates.value_samples_min),
+            ("templates.mix_records_min", templates.mix_records_min),
+            ("templates.user_per_minute_min", templates.user_per_minute_min),
+        ] {
+            require(key, count >= 1, "at least 1")?;
+        }
+        for (key, share) in [
+            ("templates.new_share_min", templates.new_share_min),
+            ("templates.mix_divergence_min", templates.mix_divergence_min),
+        ] {
+            require(key, (0.0..=1.0).contains(&share), "between 0 and 1")?;
+        }
+        let per_day = templates.quiet_reports_per_day;
+        require("templates.quiet_reports_per_day", per_day.is_finite() && per_day >= 0.0, "0 or more")?;
+        for (key, count) in [
+            ("templates.users_max", templates.users_max),
+            ("templates.templates_max", templates.templates_max),
+            ("templates.templates_total_max", templates.templates_total_max),
+        ] {
+            require(key, (1..=crate::keyed::KEYS_MAX).contains(&count), "between 1 and 10 million")?;
+        }
+        for (key, period) in [
+            ("templates.warm_up", templates.warm_up),
+            ("templates.settle", templates.settle),
+            ("templates.quiet_after_deploy", templates.quiet_after_deploy),
+            ("templates.relearn_after", templates.relearn_after),
+            ("templates.value_stable_for", templates.value_stable_for),
+        ] {
+            require(key, period.0 >= 0, "0s or more")?;
+        }
+        Ok(())
     }
 
     fn check_resources(&self) -> Result<(), ConfigError> {
@@ -555,6 +713,7 @@ impl DetectConfig {
             ("sigma", &self.sigma.limits),
             ("web", &self.web.limits),
             ("scan", &self.scan.limits),
+            ("templates", &self.templates.limits),
         ] {
             let key = |leaf: &str| format!("{name}.limits.{leaf}");
             let fits = (1..=crate::keyed::KEYS_MAX).contains(&limits.keys_max);

@@ -40,6 +40,11 @@ pub(crate) fn key<'a>(buffer: &'a mut String, parts: &[&str]) -> &'a str {
     buffer
 }
 
+/// A part of a key; empty when there is none.
+pub(crate) fn part(key: &str, index: usize) -> &str {
+    key.split(SEPARATOR).nth(index).unwrap_or_default()
+}
+
 /// The tenant of a key: its first part.
 fn tenant_of(key: &str) -> &str {
     key.split_once(SEPARATOR).map_or("", |(tenant, _)| tenant)
@@ -189,6 +194,18 @@ impl<V> Keyed<V> {
         limits: &KeyLimits,
         make: impl FnOnce() -> V,
     ) -> &mut V {
+        let at = self.place(key, now, limits, make);
+        &mut self.slots[at as usize].value
+    }
+
+    /// As [`Keyed::entry`], but gives the place of the value, for [`Keyed::at`]. Places are good until a key is evicted.
+    pub(crate) fn place(
+        &mut self,
+        key: &str,
+        now: Timestamp,
+        limits: &KeyLimits,
+        make: impl FnOnce() -> V,
+    ) -> u32 {
         let at = match self.find(key) {
             Some(at) => {
                 self.touch(at);
@@ -199,9 +216,33 @@ impl<V> Keyed<V> {
                 self.insert(Arc::from(key), make())
             }
         };
-        let slot = &mut self.slots[at as usize];
+        self.slots[at as usize].seen = now;
+        at
+    }
+
+    /// The value at a place, which counts as use at `now`.
+    pub(crate) fn at(&mut self, place: u32, now: Timestamp) -> &mut V {
+        self.touch(place);
+        let slot = &mut self.slots[place as usize];
         slot.seen = now;
         &mut slot.value
+    }
+
+    /// Keys and values of one tenant, in no order that means anything; looking does not count as use.
+    pub(crate) fn of_tenant(&mut self, tenant: &str) -> impl Iterator<Item = (&str, &mut V)> {
+        let tenant = self.tenants.index.get(tenant).copied();
+        let own = self.slots.iter_mut().filter(move |slot| Some(slot.tenant) == tenant);
+        own.map(|slot| (&*slot.key, &mut slot.value))
+    }
+
+    /// All values, in no order that means anything.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.slots.iter().map(|slot| &slot.value)
+    }
+
+    /// All values, to be changed, in no order that means anything.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.slots.iter_mut().map(|slot| &mut slot.value)
     }
 
     /// The value of a known key, which counts as use.

@@ -8,6 +8,7 @@
 //! - [`signature`], [`sigma`]: rules as data (see [`rules`]), read from the `rules/` folder
 //! - [`signature`]: rules as data (see [`rules`]), read from the `rules/` folder
 //! - [`web`]: attacks in requests; [`scan`]: many paths, ports or hosts tried by one source
+//! - [`templates`]: what log messages are: new, vanished and shifted templates, values, levels, and fast users
 //! - [`console`]: the audit line of one assessment
 //!
 //! Invariants:
@@ -28,6 +29,7 @@ pub mod rules;
 pub mod sigma;
 pub mod scan;
 pub mod signature;
+pub mod templates;
 pub mod threshold;
 pub mod web;
 pub mod zscore;
