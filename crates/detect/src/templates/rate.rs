@@ -1,12 +1,12 @@
 //! The usual rate of one template: what a block of five minutes holds, by recent level and by hour of the day.
 //!
-//! Two references are kept: the recent level (an exponential average over three hours) and the mean of every hour of
-//! the day (over a week). A count is unusual only when it is so against both, and against the hours before and after:
-//! a ramp in the morning or a job that starts ten minutes late is neither.
+//! Two references are kept: the recent level (an exponential average over three hours) and, for every hour of the day,
+//! the mean (over a week) and the fullest block. A count is unusual only when it is so against both, and against the
+//! hours before and after: a ramp in the morning or a job that starts ten minutes late is neither.
 //!
 //! Invariants:
 //! - all numbers stay finite and not negative;
-//! - only [`Rate::learn`] changes the baseline: the caller keeps incidents out.
+//! - only [`Rate::learn`] changes levels and means: the caller keeps incidents out.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +31,12 @@ const DISPERSION_PRIOR_BLOCKS: f64 = 12.0;
 /// Bounds of the dispersion: even the steadiest rate drifts by 14 %, and beyond 4 a rate says nothing.
 const DISPERSION_MIN: f64 = 0.02;
 const DISPERSION_MAX: f64 = 4.0;
-/// Times the usual peak that is unusual for a template which peaks.
+/// Smallest mean computed with: one record in a month.
+const MEAN_MIN: f64 = 1e-4;
+/// Times the usual peak, or the fullest block of the hour, that is unusual.
 const PEAK_MARGIN: f64 = 1.5;
+/// Share of the fullest block of an hour forgotten per block of it: half of it in eight days.
+const FULLEST_DECAY: f64 = 0.007;
 /// Share of the peak forgotten per block: half of it in five days.
 const PEAK_DECAY: f64 = 0.0005;
 
@@ -52,25 +56,36 @@ pub(super) struct Rate {
     /// Largest multiple of the baseline that was usual.
     #[serde(with = "snapshot::bits")]
     peak: f64,
-    hours: [HourMean; HOURS],
+    hours: [Hour; HOURS],
 }
 
-/// Mean of an hour of the day: the bits of a float and the blocks it was learnt from.
+/// An hour of the day: the bits of the mean and of the fullest block, and the blocks they were learnt from.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-struct HourMean(u32, u8);
+struct Hour(u32, u32, u8);
 
-impl HourMean {
-    fn known(self) -> Option<f64> {
-        (self.1 >= HOUR_BLOCKS_MIN).then(|| f64::from(f32::from_bits(self.0)))
+impl Hour {
+    fn mean(self) -> Option<f64> {
+        (self.2 >= HOUR_BLOCKS_MIN).then(|| f64::from(f32::from_bits(self.0)))
+    }
+
+    fn fullest(self) -> f64 {
+        f64::from(f32::from_bits(self.1))
+    }
+
+    fn see_full(&mut self, count: f64) {
+        #[expect(clippy::cast_possible_truncation, reason = "a count needs no more digits")]
+        let fullest = (self.fullest() * (1.0 - FULLEST_DECAY)).max(count) as f32;
+        self.1 = fullest.to_bits();
     }
 
     fn learn(&mut self, count: f64) {
-        self.1 = self.1.saturating_add(1);
+        self.2 = self.2.saturating_add(1);
         let mean = f64::from(f32::from_bits(self.0));
-        let gain = (1.0 / f64::from(self.1)).max(1.0 / HOUR_MEMORY);
+        let gain = (1.0 / f64::from(self.2)).max(1.0 / HOUR_MEMORY);
         #[expect(clippy::cast_possible_truncation, reason = "a mean of counts needs no more digits")]
         let learnt = (mean + gain * (count - mean)) as f32;
         self.0 = learnt.to_bits();
+        self.see_full(count);
     }
 }
 
@@ -110,7 +125,7 @@ impl Default for Rate {
             excess: 0.0,
             squares: 0.0,
             peak: 1.0,
-            hours: [HourMean::default(); HOURS],
+            hours: [Hour::default(); HOURS],
         }
     }
 }
@@ -124,9 +139,9 @@ impl Rate {
     /// Lowest and highest mean that is usual in a block of this hour.
     pub(super) fn band(&self, hour: usize) -> (f64, f64) {
         let mut band = (self.level, self.level);
-        if self.hours[hour].known().is_some() {
+        if self.hours[hour].mean().is_some() {
             for at in [hour + HOURS - 1, hour, hour + 1] {
-                if let Some(mean) = self.hours[at % HOURS].known() {
+                if let Some(mean) = self.hours[at % HOURS].mean() {
                     band = (band.0.min(mean), band.1.max(mean));
                 }
             }
@@ -145,11 +160,20 @@ impl Rate {
     pub(super) fn upper(&self, hour: usize, bounds: &Bounds) -> f64 {
         let mean = self.band(hour).1;
         let ratio = bounds.ratio.max(PEAK_MARGIN * self.peak);
-        (ratio * mean.max(1.0)).max(mean + bounds.records_min).max(tail::bound(
-            mean,
-            self.dispersion(),
-            bounds.chance,
-        ))
+        let by_chance = tail::bound(mean.max(MEAN_MIN), self.dispersion(), bounds.chance);
+        let by_hour = PEAK_MARGIN * self.fullest(hour);
+        (ratio * mean.max(1.0)).max(mean + bounds.records_min).max(by_hour).max(by_chance)
+    }
+
+    /// Records of the fullest block of this hour and the hours beside it.
+    fn fullest(&self, hour: usize) -> f64 {
+        let near = [hour + HOURS - 1, hour, hour + 1];
+        near.iter().map(|at| self.hours[at % HOURS].fullest()).fold(0.0, f64::max)
+    }
+
+    /// Notes how full a block of this hour may be, without learning it: it is so every day.
+    pub(super) fn recurred(&mut self, count: u32, hour: usize) {
+        self.hours[hour].see_full(f64::from(count));
     }
 
     /// Whether a count is unusually high; the chance is exact.
@@ -163,7 +187,7 @@ impl Rate {
         if f64::from(count) <= bound {
             return None;
         }
-        let mean = mean.max(f64::MIN_POSITIVE);
+        let mean = mean.max(MEAN_MIN);
         let chance = tail::at_least(count, mean, self.dispersion());
         (chance <= bounds.chance).then(|| self.deviation(count, mean, bound, chance))
     }
@@ -205,7 +229,7 @@ impl Rate {
         let gain = (1.0 / f64::from(self.blocks)).max(1.0 / LEVEL_MEMORY);
         self.level += gain * (count - self.level);
         self.hours[hour].learn(count);
-        if self.hours[hour].1 == HOUR_BLOCKS_MIN && self.hours.iter().all(|hour| hour.known().is_some()) {
+        if self.hours[hour].2 == HOUR_BLOCKS_MIN && self.hours.iter().all(|hour| hour.mean().is_some()) {
             // Until now the ramps of the day were taken for bursts.
             (self.dispersed, self.peak) = (0, 1.0);
         }
@@ -246,8 +270,8 @@ impl Rate {
         self.squares += other.squares;
         self.peak = self.peak.max(other.peak);
         for (hour, theirs) in self.hours.iter_mut().zip(&other.hours) {
-            let sum = f32::from_bits(hour.0) + f32::from_bits(theirs.0);
-            *hour = HourMean(sum.to_bits(), hour.1.max(theirs.1));
+            let add = |a: u32, b: u32| (f32::from_bits(a) + f32::from_bits(b)).to_bits();
+            *hour = Hour(add(hour.0, theirs.0), add(hour.1, theirs.1), hour.2.max(theirs.2));
         }
     }
 }

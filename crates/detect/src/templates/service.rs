@@ -8,7 +8,8 @@
 //! Invariants:
 //! - a closed block never changes: a record for it is late and counts nowhere, but its template becomes known;
 //! - a template that was ever known is known for ever, even when its rate was forgotten to make room;
-//! - nothing is learnt from blocks that were unusual or fell into the quiet after a deployment.
+//! - nothing is learnt from blocks that were unusual or fell into the quiet after a deployment, unless they last
+//!   (`relearn_after`) or, below error, come back at the same hour.
 
 use std::collections::HashMap;
 
@@ -137,6 +138,9 @@ pub(super) struct Template {
     /// Unusual blocks in a row: ended ones that were too full, closed ones of either kind.
     full_run: u32,
     low_run: u32,
+    /// Hours of the day (a bit each) in which a fuller rate was told, and whether the present one was before.
+    told_hours: u32,
+    recurs: bool,
     held: u32,
     /// Count of the first of the blocks held back, when it was too full.
     spike: u32,
@@ -489,11 +493,12 @@ impl Service {
             let count = template.open[place(block)];
             let found = template.rate.above(count, hour_of(block), &bounds);
             let Some(deviation) = found.filter(|_| !quiet && template.is_settled(start, config)) else {
-                template.full_run = 0;
+                (template.full_run, template.recurs) = (0, false);
                 continue;
             };
             template.full_run += 1;
             if template.full_run == config.shift_blocks {
+                template.tell_hour(hour_of(block));
                 changed.push(template.changed(deviation));
             }
         }
@@ -614,6 +619,8 @@ impl Template {
             is_gone: false,
             full_run: 0,
             low_run: 0,
+            told_hours: 0,
+            recurs: false,
             held: 0,
             spike: 0,
             missing: 0.0,
@@ -659,8 +666,17 @@ impl Template {
         self.forget_runs();
     }
 
+    /// Notes that a fuller rate is told in this hour; told near this hour before, it is a job that comes every day, and
+    /// need not be told a third time.
+    fn tell_hour(&mut self, hour: usize) {
+        let bit = |hour: usize| 1_u32 << (hour % HOURS);
+        let near = bit(hour + HOURS - 1) | bit(hour) | bit(hour + 1);
+        self.recurs = self.told_hours & near != 0;
+        self.told_hours |= bit(hour);
+    }
+
     fn forget_runs(&mut self) {
-        (self.full_run, self.low_run, self.held) = (0, 0, 0);
+        (self.full_run, self.low_run, self.held, self.spike, self.recurs) = (0, 0, 0, 0, false);
         self.heard_again();
     }
 
@@ -744,6 +760,9 @@ impl Template {
         // Before a template has settled, whatever it does is how it is.
         let may_hold = self.is_settled(start, config) || is_error;
         let full = self.rate.above(count, hour, &bounds).filter(|_| may_hold);
+        if self.recurs && full.is_some() {
+            self.rate.recurred(count, hour);
+        }
         let mut low = None;
         let mut is_held = full.is_some();
         if is_awaited {
