@@ -32,6 +32,7 @@ pub mod signature;
 pub mod templates;
 pub mod threshold;
 pub mod web;
+pub mod univariate;
 pub mod zscore;
 
 mod arrival;
