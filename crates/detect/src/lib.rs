@@ -3,6 +3,7 @@
 //! - [`judge`]: all detectors together, as the stream runs them; [`detector`]: the trait each of them is
 //! - [`config`]: every threshold with its unit, default and reason
 //! - [`zscore`], [`threshold`]: values that leave their baseline, or a fixed bound
+//! - [`baseline`]: values rarer than the history of their series; [`univariate`]: the score it is made of
 //! - [`flood`], [`error_rate`]: too many records, too many failed ones
 //! - [`auth`]: failed-login bursts, password spraying, success after brute force
 //! - [`signature`], [`sigma`]: rules as data (see [`rules`]), read from the `rules/` folder
@@ -19,6 +20,7 @@
 //! Not here: what happens to a verdict (see `heimdall-alert`), where snapshots and rule files are kept.
 
 pub mod auth;
+pub mod baseline;
 pub mod config;
 pub mod console;
 pub mod detector;

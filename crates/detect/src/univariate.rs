@@ -33,13 +33,13 @@ mod pieces;
 use heimdall_model::Severity;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::ConfigError;
+use crate::config::{CalendarConfig, ConfigError};
 use crate::snapshot;
 use novelty::Novelty;
 use pieces::Piece;
 
 pub use batch::{BatchError, batch_anomaly};
-pub use calendar::{Calendar, CalendarConfig};
+pub use calendar::Calendar;
 pub use pieces::{Changepoint, Ewma, Mad, Method, Reading, Seasonal};
 
 /// Values before a baseline is believed.
@@ -273,6 +273,20 @@ impl Scorer {
         self.samples += 1;
         let gain = (1.0 / self.samples as f64).max(1.0 / SIZE_MEMORY);
         self.size += gain * (value.abs() - self.size);
+    }
+
+    /// The value nearest to `scored.expected` on the side of `value` that would alarm by the first baseline alone.
+    ///
+    /// It is for people: the alarm itself asks all baselines. `value` when the first baseline does not know.
+    #[must_use]
+    pub fn bound(&self, settings: &Settings, scored: &Scored, value: f64) -> f64 {
+        let Some(part) = self.parts.iter().find(|part| scored.bits_of(part.piece.method()).is_some()) else {
+            return value;
+        };
+        let offset = if part.piece.is_distance() { scored.expected } else { 0.0 };
+        let (from, to) = (scored.expected - offset, value - offset);
+        let bound = offset + part.novelty.bound(from, to, settings.alarm_bits);
+        if value >= scored.expected { bound.min(value) } else { bound.max(value) }
     }
 
     fn conclude(&mut self, settings: &Settings, bits: f64, scored: &mut Scored) {

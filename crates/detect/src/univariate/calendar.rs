@@ -2,9 +2,8 @@
 
 use heimdall_model::Timestamp;
 use heimdall_model::time::{NS_PER_DAY, NS_PER_MINUTE};
-use serde::{Deserialize, Serialize};
 
-use crate::config::{ConfigError, Period};
+use crate::config::{CalendarConfig, ConfigError};
 
 /// Length of a slot. Half an hour: fine enough for the edges of office hours, coarse enough that a slot holds several
 /// samples at any usual interval.
@@ -18,33 +17,7 @@ const HOLIDAYS_MAX: usize = 512;
 
 const _: () = assert!(SLOT_NS * SLOTS_PER_DAY as i64 == NS_PER_DAY);
 
-/// What days and hours mean to the series.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CalendarConfig {
-    /// Local time ahead of UTC; negative to the west. Default `0s`. It moves the edges of days, and with them holidays.
-    pub ahead_of_utc: Period,
-    /// Whether every day of the week has a baseline of its own; a weekday not met yet is compared with all days.
-    /// Default `false`: it takes weeks to learn and eight times the memory.
-    pub day_of_week: bool,
-    /// Whether `holidays` are taken as Sundays. Default `true`; without `day_of_week` they have a baseline of their own.
-    pub use_holidays: bool,
-    /// Dates like `2026-12-25` in local time. Default none: they differ by country and company.
-    pub holidays: Vec<String>,
-}
-
-impl Default for CalendarConfig {
-    fn default() -> Self {
-        CalendarConfig {
-            ahead_of_utc: Period(0),
-            day_of_week: false,
-            use_holidays: true,
-            holidays: Vec::new(),
-        }
-    }
-}
-
-/// The same, ready for use.
+/// A [`CalendarConfig`] ready for use.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Calendar {
     ahead_ns: i64,
@@ -105,6 +78,7 @@ fn day_of(date: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Period;
 
     #[track_caller]
     fn check(config: &CalendarConfig, time: &str, slot: usize) {

@@ -84,6 +84,18 @@ impl Novelty {
         bits
     }
 
+    /// The first value on the way from `from` to `to` as rare as `bits`, to the nearest bin; `to` when none is.
+    pub(crate) fn bound(&self, from: f64, to: f64, bits: f64) -> f64 {
+        if self.seen == 0 {
+            return to;
+        }
+        let step = if to >= from { self.width() } else { -self.width() };
+        let start = from.clamp(self.low, self.high);
+        let on_the_way = (1..=BINS).map(|at| start + at as f64 * step);
+        let short_of_it = |value: &f64| (to - value) * step.signum() > 0.0;
+        on_the_way.take_while(short_of_it).find(|value| self.bits(*value) >= bits).unwrap_or(to)
+    }
+
     fn keep_bins_wide(&mut self, value: f64, finest: f64) {
         let least = finest.max(f64::MIN_POSITIVE) * BINS as f64;
         if self.seen == 0 {

@@ -296,6 +296,11 @@ impl Piece {
         }
     }
 
+    /// Whether its statistic is a distance from the expected value rather than a value.
+    pub(crate) fn is_distance(&self) -> bool {
+        matches!(self, Piece::Mad(_) | Piece::Seasonal(_))
+    }
+
     /// Bytes on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         let numbers = match self {
