@@ -27,6 +27,7 @@ pub mod detector;
 pub mod error_rate;
 pub mod flood;
 pub mod judge;
+pub mod models;
 pub mod rules;
 pub mod sigma;
 pub mod scan;
