@@ -112,6 +112,8 @@ pub struct DetectConfig {
     pub scan: ScanConfig,
     /// What log messages are: new, vanished and shifted templates, values, levels, and who sends them.
     pub templates: TemplatesConfig,
+    /// Learnt models over windows of each service, which speak when they agree.
+    pub ensemble: EnsembleConfig,
 }
 
 impl Default for DetectConfig {
@@ -131,6 +133,7 @@ impl Default for DetectConfig {
             web: WebConfig::default(),
             scan: ScanConfig::default(),
             templates: TemplatesConfig::default(),
+            ensemble: EnsembleConfig::default(),
         }
     }
 }
@@ -657,6 +660,132 @@ impl Default for TemplatesConfig {
                 idle: Period::hours(7 * 24),
                 repeat_every: Period::hours(1),
             },
+/// Learnt models over windows of each service: a finding when at least two of three agree for long enough.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EnsembleConfig {
+    /// Whether the detector runs. Default `true`: none of 343,200 quiet windows of twenty synthetic services became a finding.
+    pub enabled: bool,
+    /// Length of a window of event time. Default `10s`: a fault of half a minute is three windows; longer ones are
+    /// steadier and let the temporal model see days.
+    pub window: Period,
+    /// What judges a window by itself: `isolation-forest` or `one-class-svm`. Default `isolation-forest`: it needs no
+    /// scale and says which numbers stand out.
+    pub statistical: StatisticalModel,
+    /// What judges a window by those before it: `hidden-markov` or `markov-chain`. Default `hidden-markov`: it sees how
+    /// far a number is off, where the chain sees low, usual and high.
+    pub behavioural: BehaviouralModel,
+    /// What says how the next window should be: `prophet` (trend and seasons), `lstm` or `gru` (both our gated
+    /// recurrent network). Default `prophet`: it is learnt in a quarter of the time, and load depends more on
+    /// the hour than on the windows just before.
+    pub temporal: TemporalModel,
+    /// Share of quiet windows (0.5 to 0.999) that each model must find usual; a window beyond it counts as unusual for
+    /// the model. Default 0.95: one model alone errs in 5 % of windows, so two have to agree and go on agreeing.
+    pub threshold: f64,
+    /// Evidence that makes a WARNING, in nats: the sum over windows of how improbable the second most convinced model
+    /// finds each, beyond the threshold; twice as much is CRITICAL. Default 15: chance alone needs about a million
+    /// windows (e^14), which at 10 s are four months; the clearest fault needs three windows.
+    pub evidence: f64,
+    /// Windows before models are learnt; until then nothing is said. Default 120: twenty minutes, of which the second half
+    /// shows how often quiet windows cross the threshold.
+    pub min_windows: usize,
+    /// Newest windows that models learn from, at most 512. Default 512: 85 minutes; more costs time and memory.
+    pub train_windows: usize,
+    /// Models are learnt anew after so much event time, and earlier while the windows known have doubled. Default `1h`:
+    /// about 20 ms of work an hour for each service.
+    pub retrain_every: Period,
+    /// What stays unusual for so long (event time) is the new usual: everything is learnt anew. Default `30m`: longer
+    /// than incidents take to be noticed, short enough for a deploy.
+    pub relearn_after: Period,
+    /// Bounds. Default `keys_max` 200 services: a service takes about 350 KB once learnt.
+    pub limits: KeyLimits,
+}
+
+impl Default for EnsembleConfig {
+    fn default() -> Self {
+        EnsembleConfig {
+            enabled: true,
+            window: Period::seconds(10),
+            statistical: StatisticalModel::IsolationForest,
+            behavioural: BehaviouralModel::HiddenMarkov,
+            temporal: TemporalModel::Prophet,
+            threshold: 0.95,
+            evidence: 15.0,
+            min_windows: 120,
+            train_windows: TRAIN_WINDOWS_MAX,
+            retrain_every: Period::hours(1),
+            relearn_after: Period::minutes(30),
+            limits: KeyLimits { keys_max: 200, ..KeyLimits::default() },
+        }
+    }
+}
+
+/// Most windows that models learn from.
+pub const TRAIN_WINDOWS_MAX: usize = 512;
+/// Fewest windows before models are learnt: half of them has to do for every model.
+pub const TRAIN_WINDOWS_MIN: usize = 2 * crate::models::gru::ROWS_MIN;
+
+/// What judges a window by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StatisticalModel {
+    /// [`crate::models::forest`].
+    IsolationForest,
+    /// [`crate::models::svm`].
+    OneClassSvm,
+}
+
+/// What judges a window by those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BehaviouralModel {
+    /// [`crate::models::hmm`].
+    HiddenMarkov,
+    /// [`crate::models::markov`].
+    MarkovChain,
+}
+
+/// What says how the next window should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TemporalModel {
+    /// [`crate::models::temporal`].
+    Prophet,
+    /// [`crate::models::gru`], under the name people look for.
+    Lstm,
+    /// [`crate::models::gru`].
+    Gru,
+}
+
+impl StatisticalModel {
+    /// The name in configuration and verdicts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StatisticalModel::IsolationForest => "isolation-forest",
+            StatisticalModel::OneClassSvm => "one-class-svm",
+        }
+    }
+}
+
+impl BehaviouralModel {
+    /// The name in configuration and verdicts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            BehaviouralModel::HiddenMarkov => "hidden-markov",
+            BehaviouralModel::MarkovChain => "markov-chain",
+        }
+    }
+}
+
+impl TemporalModel {
+    /// The name in verdicts: `gru` for both names of the network.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TemporalModel::Prophet => "prophet",
+            TemporalModel::Lstm | TemporalModel::Gru => "gru",
         }
     }
 }
@@ -766,6 +895,22 @@ impl DetectConfig {
             require(key, period.0 >= 0, "0s or more")?;
         }
         Ok(())
+        self.check_ensemble()?;
+        self.check_limits()
+    }
+
+    fn check_ensemble(&self) -> Result<(), ConfigError> {
+        let ensemble = &self.ensemble;
+        let window = Period::seconds(1) <= ensemble.window && ensemble.window <= Period::hours(1);
+        require("ensemble.window", window, "between 1s and 1h")?;
+        require("ensemble.threshold", (0.5..=0.999).contains(&ensemble.threshold), "between 0.5 and 0.999")?;
+        require("ensemble.evidence", positive(ensemble.evidence), "above 0")?;
+        let min = (TRAIN_WINDOWS_MIN..=TRAIN_WINDOWS_MAX).contains(&ensemble.min_windows);
+        require("ensemble.min_windows", min, "between 120 and 512")?;
+        let train = (ensemble.min_windows..=TRAIN_WINDOWS_MAX).contains(&ensemble.train_windows);
+        require("ensemble.train_windows", train, "between `min_windows` and 512")?;
+        require("ensemble.retrain_every", ensemble.retrain_every >= ensemble.window, "at least `window`")?;
+        require("ensemble.relearn_after", ensemble.relearn_after > ensemble.window, "above `window`")
     }
 
     fn check_resources(&self) -> Result<(), ConfigError> {
@@ -797,6 +942,7 @@ impl DetectConfig {
             ("web", &self.web.limits),
             ("scan", &self.scan.limits),
             ("templates", &self.templates.limits),
+            ("ensemble", &self.ensemble.limits),
         ] {
             let key = |leaf: &str| format!("{name}.limits.{leaf}");
             let fits = (1..=crate::keyed::KEYS_MAX).contains(&limits.keys_max);
@@ -857,5 +1003,7 @@ mod tests {
         let date = r#"{"baseline":{"calendar":{"holidays":["25.12."]}}}"#;
         check(date, "`baseline.calendar.holidays` must be dates like `2026-12-25`");
         check(r#"{"flood":{"limits":{"keys_max":0}}}"#, "`flood.limits.keys_max`");
+        check(r#"{"ensemble":{"min_windows":10}}"#, "`ensemble.min_windows` must be between 120 and 512");
+        check(r#"{"ensemble":{"temporal":"oracle"}}"#, "unknown variant `oracle`");
     }
 }

@@ -101,7 +101,7 @@ impl ErrorRate {
 }
 
 /// Whether a log record tells of a failed operation.
-fn is_error(row: &Row<'_>) -> bool {
+pub(crate) fn is_error(row: &Row<'_>) -> bool {
     row.level().is_some_and(|level| level >= Level::Error) || fields::http_status(row, b'5').is_some()
 }
 

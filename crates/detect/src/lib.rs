@@ -10,6 +10,7 @@
 //! - [`signature`]: rules as data (see [`rules`]), read from the `rules/` folder
 //! - [`web`]: attacks in requests; [`scan`]: many paths, ports or hosts tried by one source
 //! - [`templates`]: what log messages are: new, vanished and shifted templates, values, levels, and fast users
+//! - [`ensemble`]: learnt models over windows of each service (see [`models`]), which speak when they agree
 //! - [`console`]: the audit line of one assessment
 //!
 //! Invariants:
@@ -24,6 +25,7 @@ pub mod baseline;
 pub mod config;
 pub mod console;
 pub mod detector;
+pub mod ensemble;
 pub mod error_rate;
 pub mod flood;
 pub mod judge;

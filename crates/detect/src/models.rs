@@ -10,7 +10,7 @@
 //! - memory and time are bounded by the rows given; nothing here reads a clock, keeps a thread or does IO;
 //! - rows are finite; what is missing has been filled in by the caller.
 //!
-//! Not here: which rows to learn from and when (see the detector that uses them).
+//! Not here: which rows to learn from and when (see [`crate::ensemble`]).
 
 pub mod calibration;
 pub mod forest;

@@ -208,16 +208,16 @@ impl Gru {
     }
 
     /// Steps over the rows of a range, each predicting the row after it.
-    fn forward(&self, rows: &Rows, range: std::ops::Range<usize>, memory: &mut Vec<f64>) -> Vec<Step> {
+    fn forward(&self, rows: &Rows, range: std::ops::Range<usize>, memory: &mut [f64]) -> Vec<Step> {
         let step = |at: usize| {
-            let (input, before) = (rows.row(at).to_vec(), memory.clone());
+            let (input, before) = (rows.row(at).to_vec(), memory.to_vec());
             let gates = self.gates(&input, &before);
             for ((h, z), c) in memory.iter_mut().zip(&gates[UPDATE]).zip(&gates[CANDIDATE]) {
                 *h = (1.0 - z) * *h + z * c;
             }
-            let expected = self.expected(&Memory(memory.clone()));
+            let expected = self.expected(&Memory(memory.to_vec()));
             let error = expected.iter().zip(rows.row(at + 1)).map(|(e, x)| e - x).collect();
-            Step { input, before, gates, after: memory.clone(), error }
+            Step { input, before, gates, after: memory.to_vec(), error }
         };
         range.map(step).collect()
     }
@@ -322,18 +322,18 @@ mod tests {
         let rows = wave(12, 0.3);
         let mut gru = Gru::random(2, &GruConfig { hidden: 4, ..GruConfig::default() });
         let loss = |gru: &Gru| {
-            let steps = gru.forward(&rows, 0..11, &mut vec![0.1; 4]);
+            let steps = gru.forward(&rows, 0..11, &mut [0.1; 4]);
             steps.iter().flat_map(|step| &step.error).map(|e| e * e).sum::<f64>() / 22.0
         };
-        let gradient = gru.backward(&gru.forward(&rows, 0..11, &mut vec![0.1; 4]));
-        for at in 0..gru.weights.len() {
+        let gradient = gru.backward(&gru.forward(&rows, 0..11, &mut [0.1; 4]));
+        for (at, gradient) in gradient.into_iter().enumerate() {
             let kept = gru.weights[at];
             gru.weights[at] = kept + 1e-5;
             let above = loss(&gru);
             gru.weights[at] = kept - 1e-5;
             let slope = (above - loss(&gru)) / 2e-5;
             gru.weights[at] = kept;
-            assert!((slope - gradient[at]).abs() < 1e-7, "weight {at}: {slope} {}", gradient[at]);
+            assert!((slope - gradient).abs() < 1e-7, "weight {at}: {slope} {gradient}");
         }
     }
 
