@@ -78,13 +78,6 @@ impl Baseline {
         made
     }
 
-    /// Takes new thresholds and keeps what was learnt; a series whose methods changed is learnt anew.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        self.config = config.baseline.clone();
-        self.ahead = config.ahead;
-        self.settings = self.config.scorer().check().unwrap_or_default();
-    }
-
     fn judge(
         &mut self,
         observed: &Observed<'_>,
@@ -197,6 +190,17 @@ fn features(scored: &Scored) -> Vec<Feature> {
 impl Detector for Baseline {
     fn name(&self) -> &'static str {
         "baseline"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    /// Takes new thresholds and keeps what was learnt; a series whose methods changed is learnt anew.
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        self.config = config.baseline.clone();
+        self.ahead = config.ahead;
+        self.settings = self.config.scorer().check().unwrap_or_default();
     }
 
     fn observe(&mut self, observed: &Observed<'_>, out: &mut Findings) {

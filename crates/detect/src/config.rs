@@ -499,6 +499,9 @@ pub struct SigmaConfig {
 impl Default for SigmaConfig {
     fn default() -> Self {
         SigmaConfig { enabled: true, min_level: SigmaLevel::Medium, limits: KeyLimits::default() }
+    }
+}
+
 /// Attacks in requests of access logs and in messages of applications.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -555,6 +558,10 @@ impl Default for ScanConfig {
             hosts: 20,
             within: Period::minutes(5),
             limits: KeyLimits::default(),
+        }
+    }
+}
+
 /// What log messages are: templates that are new, vanish or change their rate, values never seen in their place, bursts
 /// of one error, the mix of levels, and users that act faster than people can. Counts are per five minutes ("a block").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -660,6 +667,10 @@ impl Default for TemplatesConfig {
                 idle: Period::hours(7 * 24),
                 repeat_every: Period::hours(1),
             },
+        }
+    }
+}
+
 /// Learnt models over windows of each service: a finding when at least two of three agree for long enough.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -845,6 +856,7 @@ impl DetectConfig {
         })?;
         self.check_resources()?;
         self.check_templates()?;
+        self.check_ensemble()?;
         self.check_limits()
     }
 
@@ -895,8 +907,6 @@ impl DetectConfig {
             require(key, period.0 >= 0, "0s or more")?;
         }
         Ok(())
-        self.check_ensemble()?;
-        self.check_limits()
     }
 
     fn check_ensemble(&self) -> Result<(), ConfigError> {

@@ -186,19 +186,6 @@ impl Ensemble {
         made
     }
 
-    /// Takes new settings. Windows known are kept, and other models are made from them; another length of the windows
-    /// starts anew.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        if self.config.window != config.ensemble.window {
-            self.keys = Keyed::default();
-        }
-        self.config = config.ensemble.clone();
-        self.ahead = config.ahead;
-        self.cpu_names.clone_from(&config.threshold.cpu.metrics);
-        self.memory_names.clone_from(&config.threshold.memory.metrics);
-        self.meanings.clear();
-    }
-
     fn observe_logs(&mut self, observed: &Observed<'_>, out: &mut Findings) {
         let has = |id| observed.batch.column(id).is_some();
         let (timed, cpu, memory) = (has(logs::DURATION_MS), has(logs::CPU_USAGE), has(logs::MEMORY_USAGE));
@@ -618,6 +605,23 @@ fn mitigation(feature: Option<usize>) -> Vec<String> {
 impl Detector for Ensemble {
     fn name(&self) -> &'static str {
         "ensemble"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    /// Takes new settings. Windows known are kept, and other models are made from them; another length of the windows
+    /// starts anew.
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        if self.config.window != config.ensemble.window {
+            self.keys = Keyed::default();
+        }
+        self.config = config.ensemble.clone();
+        self.ahead = config.ahead;
+        self.cpu_names.clone_from(&config.threshold.cpu.metrics);
+        self.memory_names.clone_from(&config.threshold.memory.metrics);
+        self.meanings.clear();
     }
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {

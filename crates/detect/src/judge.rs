@@ -10,14 +10,19 @@ use std::sync::Arc;
 use heimdall_model::{Batch, Tenant, Verdict};
 
 use crate::auth::Auth;
+use crate::baseline::Baseline;
 use crate::config::DetectConfig;
 use crate::detector::{Counters, Detector, Findings, Observed, SnapshotError};
+use crate::ensemble::Ensemble;
 use crate::error_rate::ErrorRate;
 use crate::flood::Flood;
 use crate::rules::RuleSet;
+use crate::scan::Scan;
 use crate::sigma::Sigma;
 use crate::signature::Signature;
+use crate::templates::Templates;
 use crate::threshold::Threshold;
+use crate::web::Web;
 use crate::zscore::Zscore;
 
 /// First bytes of a snapshot: name and version of its framing.
@@ -71,6 +76,11 @@ impl Judge {
             Box::new(Threshold::new(&config)),
             Box::new(Auth::new(&config)),
             Box::new(ErrorRate::new(&config)),
+            Box::new(Web::new(&config)),
+            Box::new(Scan::new(&config)),
+            Box::new(Templates::new(&config)),
+            Box::new(Ensemble::new(&config)),
+            Box::new(Baseline::new(&config)),
         ];
         let sigma = Sigma::new(&config, Arc::clone(rules.sigma()));
         Judge { signature: Signature::new(&config, rules), sigma, others, tallies: Vec::new(), config }

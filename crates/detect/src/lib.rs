@@ -7,7 +7,6 @@
 //! - [`flood`], [`error_rate`]: too many records, too many failed ones
 //! - [`auth`]: failed-login bursts, password spraying, success after brute force
 //! - [`signature`], [`sigma`]: rules as data (see [`rules`]), read from the `rules/` folder
-//! - [`signature`]: rules as data (see [`rules`]), read from the `rules/` folder
 //! - [`web`]: attacks in requests; [`scan`]: many paths, ports or hosts tried by one source
 //! - [`templates`]: what log messages are: new, vanished and shifted templates, values, levels, and fast users
 //! - [`ensemble`]: learnt models over windows of each service (see [`models`]), which speak when they agree
@@ -31,13 +30,13 @@ pub mod flood;
 pub mod judge;
 pub mod models;
 pub mod rules;
-pub mod sigma;
 pub mod scan;
+pub mod sigma;
 pub mod signature;
 pub mod templates;
 pub mod threshold;
-pub mod web;
 pub mod univariate;
+pub mod web;
 pub mod zscore;
 
 mod arrival;

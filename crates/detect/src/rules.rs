@@ -312,6 +312,18 @@ impl RuleSet {
         &self.sigma
     }
 
+    /// This rule and no other.
+    #[must_use]
+    pub fn alone(rule: &Rule) -> RuleSet {
+        RuleSet::new(vec![rule.clone()])
+    }
+
+    /// The Sigma rules and no others.
+    #[must_use]
+    pub fn sigma_alone(&self) -> RuleSet {
+        RuleSet { sigma: Arc::clone(&self.sigma), ..RuleSet::new(Vec::new()) }
+    }
+
     fn new(rules: Vec<Rule>) -> RuleSet {
         let mut literals: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut always = Vec::new();

@@ -137,11 +137,6 @@ impl Scan {
         }
     }
 
-    /// Takes new bounds and keeps what was seen.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        (self.config, self.lateness, self.ahead) = (config.scan.clone(), config.lateness, config.ahead);
-    }
-
     fn judge(&mut self, observed: &Observed<'_>, row: &Row<'_>, out: &mut Findings) {
         if let Some(request) = Request::of(row) {
             self.request(observed, row, &request, out);
@@ -317,6 +312,14 @@ fn number(count: usize) -> f64 {
 impl Detector for Scan {
     fn name(&self) -> &'static str {
         "scan"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        (self.config, self.lateness, self.ahead) = (config.scan.clone(), config.lateness, config.ahead);
     }
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {

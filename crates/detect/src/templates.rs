@@ -111,11 +111,6 @@ impl Templates {
         }
     }
 
-    /// Takes new thresholds and keeps what was learnt.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        (self.config, self.lateness, self.ahead) = (config.templates.clone(), config.lateness, config.ahead);
-    }
-
     fn observe_logs(&mut self, observed: &Observed<'_>, out: &mut Findings) {
         let batch = observed.batch;
         let mut deployments = annotate::deployments(batch).into_iter().peekable();
@@ -290,6 +285,14 @@ fn user<'a>(row: &Row<'a>) -> Option<(&'static str, &'a str)> {
 impl Detector for Templates {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        (self.config, self.lateness, self.ahead) = (config.templates.clone(), config.lateness, config.ahead);
     }
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {

@@ -94,11 +94,6 @@ impl Web {
         }
     }
 
-    /// Takes new bounds and keeps what was seen.
-    pub fn reconfigure(&mut self, config: &DetectConfig) {
-        (self.config, self.lateness, self.ahead) = (config.web.clone(), config.lateness, config.ahead);
-    }
-
     fn judge(&mut self, observed: &Observed<'_>, row: &Row<'_>, out: &mut Findings) {
         let request = Request::of(row);
         let mut found = request.as_ref().map(|request| self.scorer.score(request)).unwrap_or_default();
@@ -273,6 +268,14 @@ fn clean(text: &str) -> String {
 impl Detector for Web {
     fn name(&self) -> &'static str {
         "web"
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.enabled
+    }
+
+    fn reconfigure(&mut self, config: &DetectConfig) {
+        (self.config, self.lateness, self.ahead) = (config.web.clone(), config.lateness, config.ahead);
     }
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {

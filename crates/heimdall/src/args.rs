@@ -372,6 +372,28 @@ pub(crate) enum RulesCommand {
         /// Files or folders; the built-in rules when left out
         paths: Vec<PathBuf>,
     },
+    /// Run rules over what a server keeps: how often would they have fired, and about whom
+    Backtest(BacktestArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BacktestArgs {
+    /// Files or folders; the built-in rules when left out
+    pub paths: Vec<PathBuf>,
+    /// Only the rule with this id; may be given several times
+    #[arg(long = "rule")]
+    pub rules: Vec<String>,
+    /// Start: RFC 3339, epoch, or like now-7d
+    #[arg(long, default_value = "now-7d")]
+    pub from: String,
+    /// End
+    #[arg(long, default_value = "now")]
+    pub to: String,
+    /// One JSON object a rule
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 #[derive(Debug, Subcommand)]
@@ -386,6 +408,17 @@ pub(crate) enum BatchTask {
         /// Format of the lines
         #[arg(long, value_enum)]
         source: DetectSource,
+    },
+    /// Score points of series: {"series","timestamp","value"} in, {"series","timestamp","anomaly_score","is_anomaly","severity"} out, each before the next is read
+    Anomaly,
+    /// Match Sigma rules: {"event_id","logsource","event"} in, {"event_id","rule_ids"} out; exit code 1 when a rule does not load
+    Sigma {
+        /// Folder of rules, searched with the folders in it
+        #[arg(long)]
+        rules: PathBuf,
+        /// Pipeline that maps field names: ecs, otel, auditd, web, or a file; may be given several times
+        #[arg(long)]
+        pipeline: Vec<String>,
     },
 }
 

@@ -45,7 +45,6 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Batch(task) => return commands::batch::run(task),
-        Command::Rules(command) => return commands::rules::run(&command),
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "heimdall", &mut out);
@@ -86,9 +85,10 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Alerts(args) => commands::alerts::run(args).await,
         Command::Token(command) => commands::token::run(command).await,
         Command::Bench(command) => commands::bench::run(command).await,
+        Command::Rules(command) => commands::rules::run(command).await,
         Command::Storage(command) => commands::storage::run(command).await,
         Command::Status(remote) => commands::status::run(remote).await,
-        Command::Batch(_) | Command::Rules(_) | Command::Completions { .. } | Command::ConfigReference => {
+        Command::Batch(_) | Command::Completions { .. } | Command::ConfigReference => {
             unreachable!("handled without a runtime")
         }
     }

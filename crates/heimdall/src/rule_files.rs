@@ -16,8 +16,10 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("service.yaml", include_str!("../../../rules/service.yaml")),
     ("web.yaml", include_str!("../../../rules/web.yaml")),
 ];
-/// Most rule files read from a folder.
-const FILES_MAX: usize = 1_000;
+/// Most rule files read from a folder and the folders in it: three times what the Sigma community has.
+const FILES_MAX: usize = 10_000;
+/// Folders within folders that are searched.
+const DEPTH_MAX: usize = 16;
 
 /// Rule files as they were read.
 pub(crate) type Files = Vec<(String, String)>;
@@ -37,7 +39,7 @@ pub(crate) fn parse(files: &Files) -> (RuleSet, Vec<RuleError>) {
     })
 }
 
-/// Reads the given files, and the `.yaml` and `.yml` files of the given folders.
+/// Reads the given files, and the `.yaml` and `.yml` files of the given folders and the folders in them.
 pub(crate) fn read(paths: &[PathBuf]) -> std::io::Result<Files> {
     let mut files = Files::new();
     for path in paths.iter().flat_map(|path| expand(path)) {
@@ -50,12 +52,21 @@ fn expand(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() {
         return vec![path.to_owned()];
     }
-    let is_rule = |path: &PathBuf| path.extension().is_some_and(|end| end == "yaml" || end == "yml");
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_rule).collect();
+    let mut paths = Vec::new();
+    list(path, 0, &mut paths);
     paths.sort();
     paths.truncate(FILES_MAX);
     paths
+}
+
+fn list(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if path.is_dir() && depth < DEPTH_MAX && found.len() < FILES_MAX {
+            list(&path, depth + 1, found);
+        } else if path.extension().is_some_and(|end| end == "yaml" || end == "yml") {
+            found.push(path);
+        }
+    }
 }
 
 /// The state of a folder's rule files.

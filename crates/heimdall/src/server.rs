@@ -30,7 +30,7 @@ use heimdall_ingest::{DecodeLimits, Intake, IntakeLimits};
 use heimdall_journal::Journal;
 use heimdall_journal::disk::{Disk, DiskLock, OsDisk};
 use heimdall_metastore::Metastore;
-use heimdall_model::{Clock, SystemClock};
+use heimdall_model::{Clock, Dataset, Severity, SystemClock};
 use heimdall_query::{Engine, RunLimits};
 use heimdall_sql::{SqlConfig, SqlEngine};
 use heimdall_store::{Cold, RetentionPolicy, Store, StoreError};
@@ -497,9 +497,26 @@ impl Rules {
                 file: rule.file.clone(),
             })
             .collect();
+        views.extend(rules.sigma().metas().map(|(meta, source)| sigma_view(meta, source)));
         views.sort_by(|a, b| a.id.cmp(&b.id));
         let fault = |error: RuleError| RuleFault { file: error.file, line: error.line, reason: error.reason };
         Rules { views, faults: faults.into_iter().map(fault).collect() }
+    }
+}
+
+/// A Sigma rule as the API shows it.
+fn sigma_view(meta: &heimdall_sigma::Metadata, source: &heimdall_sigma::LogSource) -> RuleView {
+    let critical = meta.level >= Some(heimdall_sigma::Level::High);
+    RuleView {
+        id: meta.id.clone(),
+        title: meta.title.clone(),
+        description: meta.description.clone(),
+        severity: if critical { Severity::Critical } else { Severity::Warning },
+        dataset: Dataset::Logs,
+        when: format!("Sigma: {source}"),
+        mitigation: meta.falsepositives.iter().map(|other| format!("Rule out: {other}")).collect(),
+        enabled: true,
+        file: meta.file.clone(),
     }
 }
 

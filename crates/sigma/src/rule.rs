@@ -89,6 +89,14 @@ pub struct LogSource {
     pub service: Option<String>,
 }
 
+impl std::fmt::Display for LogSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts = [("product", &self.product), ("category", &self.category), ("service", &self.service)];
+        let named = parts.iter().filter_map(|(name, part)| Some(format!("{name} {}", part.as_ref()?)));
+        f.write_str(&named.collect::<Vec<_>>().join(", "))
+    }
+}
+
 impl LogSource {
     /// A log source; empty texts are parts that are not named.
     #[must_use]

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use heimdall_detect::univariate::batch_anomaly;
 use heimdall_detect::{DetectConfig, Findings, Judge};
 use heimdall_ingest::format::Format;
 use heimdall_ingest::{DecodeLimits, json, text};
 use heimdall_model::{Batch, Dataset, Position, Tenant, Timestamp, Verdict};
+use heimdall_sigma::{Collection, Engine, Pipeline};
 use heimdall_store::template::{Miner, MinerConfig, TemplateId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +28,41 @@ pub(crate) fn run(task: BatchTask) -> Result<()> {
     match task {
         BatchTask::Templates => templates(input, output),
         BatchTask::Detect { config, source } => detect(input, output, config.as_deref(), source),
+        BatchTask::Anomaly => {
+            let settings = DetectConfig::default().baseline.scorer().check()?;
+            batch_anomaly(&settings, input, output)?;
+            Ok(())
+        }
+        BatchTask::Sigma { rules, pipeline } => sigma(input, output, &rules, &pipeline),
     }
+}
+
+/// Matches every event; what does not load or is no event is named at the end of the run, and then the command fails.
+fn sigma(input: impl BufRead, output: impl Write, rules: &Path, pipelines: &[String]) -> Result<()> {
+    let mut collection = Collection::default();
+    collection.add_folder(rules);
+    let pipelines = pipelines.iter().map(|name| pipeline(name)).collect::<Result<Vec<_>>>()?;
+    let engine = Arc::new(Engine::new(collection, &pipelines));
+    let summary = heimdall_sigma::batch(&engine, input, output)?;
+    engine.failures().iter().for_each(|failure| eprintln!("{failure}"));
+    summary.rejected.iter().for_each(|(line, reason)| eprintln!("line {line} is no event: {reason}"));
+    let (failed, rejected) = (engine.failures().len(), summary.rejected.len());
+    anyhow::ensure!(
+        failed == 0 && rejected == 0,
+        "{failed} rules do not load, {rejected} lines are no events"
+    );
+    Ok(())
+}
+
+/// A pipeline of the product, or one from a file.
+fn pipeline(name: &str) -> Result<Pipeline> {
+    if let Some(known) = Pipeline::builtin(name) {
+        return Ok(known);
+    }
+    let known = Pipeline::builtin_names().collect::<Vec<_>>().join(", ");
+    let text = std::fs::read_to_string(name)
+        .with_context(|| format!("`{name}` is no pipeline of the product ({known}) and no file to read"))?;
+    Ok(Pipeline::parse(name, &text)?)
 }
 
 #[derive(Deserialize)]

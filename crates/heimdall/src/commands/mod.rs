@@ -1,6 +1,7 @@
 //! One module per command of the program.
 
 pub(crate) mod alerts;
+pub(crate) mod backtest;
 pub(crate) mod batch;
 pub(crate) mod bench;
 pub(crate) mod demo;

@@ -1,23 +1,23 @@
-//! `heimdall rules`: check rule files and run the samples they carry.
+//! `heimdall rules`: check rule files, run the samples they carry, and run rules over what a server keeps.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use heimdall_detect::RuleSet;
 
-use super::say;
+use super::{backtest, say};
 use crate::args::RulesCommand;
 use crate::rule_files;
 
-pub(crate) fn run(command: &RulesCommand) -> Result<()> {
+pub(crate) async fn run(command: RulesCommand) -> Result<()> {
     match command {
         RulesCommand::Check { paths } => {
-            let rules = load(paths)?;
-            say(&format!("{} rules load", rules.rules().len()));
+            let rules = load(&paths)?;
+            say(&format!("{} rules load{}", rules.rules().len(), sigma_too(&rules)));
             Ok(())
         }
         RulesCommand::Test { paths } => {
-            let rules = load(paths)?;
+            let rules = load(&paths)?;
             let failures = rules.check_samples();
             for failure in &failures {
                 say(&failure.to_string());
@@ -28,6 +28,16 @@ pub(crate) fn run(command: &RulesCommand) -> Result<()> {
             say(&format!("the samples of {} rules pass", rules.rules().len()));
             Ok(())
         }
+        RulesCommand::Backtest(args) => backtest::run(&args, load(&args.paths)?).await,
+    }
+}
+
+fn sigma_too(rules: &RuleSet) -> String {
+    let (sigma, correlations) = (rules.sigma().len(), rules.sigma().correlations().len());
+    match (sigma, correlations) {
+        (0, 0) => String::new(),
+        (sigma, 0) => format!(", and {sigma} Sigma rules"),
+        (sigma, correlations) => format!(", and {sigma} Sigma rules with {correlations} correlations"),
     }
 }
 
@@ -38,7 +48,8 @@ fn load(paths: &[PathBuf]) -> Result<RuleSet> {
         say(&error.to_string());
     }
     if !errors.is_empty() {
-        bail!("{} rules do not load; {} do", errors.len(), rules.rules().len());
+        let loaded = rules.rules().len() + rules.sigma().len();
+        bail!("{} rules do not load; {loaded} do", errors.len());
     }
     Ok(rules)
 }
