@@ -4,6 +4,7 @@
 //! - [`config`]: every threshold with its unit, default and reason
 //! - [`zscore`], [`threshold`]: values that leave their baseline, or a fixed bound
 //! - [`baseline`]: values rarer than the history of their series; [`univariate`]: the score it is made of
+//! - [`multivariate`]: ranges of rows unlike a training table
 //! - [`flood`], [`error_rate`]: too many records, too many failed ones
 //! - [`auth`]: failed-login bursts, password spraying, success after brute force
 //! - [`signature`], [`sigma`]: rules as data (see [`rules`]), read from the `rules/` folder
@@ -29,6 +30,7 @@ pub mod error_rate;
 pub mod flood;
 pub mod judge;
 pub mod models;
+pub mod multivariate;
 pub mod rules;
 pub mod scan;
 pub mod sigma;
