@@ -81,7 +81,8 @@ impl Collection {
         }
     }
 
-    /// Reads every `.yml` and `.yaml` file below a folder, in the order of their names.
+    /// Reads every `.yml` and `.yaml` file below a folder, in the order of their names; hidden files and linked folders
+    /// are left out.
     ///
     /// The only IO of this crate. A file or folder that cannot be read is one more failure.
     pub fn add_folder(&mut self, folder: &Path) {
@@ -109,11 +110,15 @@ impl Collection {
             Err(error) => return fail(format!("could not read the folder: {error}")),
         };
         let mut folders = Vec::new();
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let is_rule = path.extension().is_some_and(|end| end == "yml" || end == "yaml");
-            if path.is_dir() {
+        for entry in entries.flatten() {
+            // Hidden entries hold what tools keep for themselves; a linked folder may lead back here.
+            let (path, is_hidden) = (entry.path(), entry.file_name().as_encoded_bytes().starts_with(b"."));
+            if is_hidden {
+                continue;
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);
-            } else if is_rule {
+            } else if path.extension().is_some_and(|end| end == "yml" || end == "yaml") {
                 files.push(path);
             }
         }
@@ -367,5 +372,29 @@ mod tests {
                 ("c", "Own", LogSource::new("", "linux", "")),
             ]
         );
+    }
+
+    #[test]
+    fn folders_are_read_in_order_and_what_is_unreadable_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        };
+        let rule = |id: &str| format!("{}  s: {{a: 1}}\n  condition: s\n", HEAD.replace("r1", id));
+        write("b/two.yaml", &rule("two"));
+        write("a/one.yml", &rule("one"));
+        write("a/.hidden.yml", &rule("hidden"));
+        write("readme.md", "text");
+        std::fs::write(folder.path().join("bad.yml"), b"title: \xFF").unwrap();
+        let mut loaded = Collection::default();
+        loaded.add_folder(folder.path());
+        loaded.add_folder(&folder.path().join("absent"));
+        let ids: Vec<_> = loaded.rules.iter().map(|rule| rule.meta.id.as_str()).collect();
+        assert_eq!(ids, ["one", "two"]);
+        let reasons: Vec<_> = loaded.failures.iter().map(|failure| failure.reason.as_str()).collect();
+        assert!(reasons[0].starts_with("could not read the file"), "{reasons:?}");
+        assert!(reasons[1].starts_with("could not read the folder"), "{reasons:?}");
     }
 }

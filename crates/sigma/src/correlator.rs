@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
+use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::{Condition, Quantifier, selects};
@@ -125,7 +125,7 @@ pub struct Correlator {
 /// The state of one correlation.
 #[derive(Debug, Default)]
 struct State {
-    groups: HashMap<Arc<[String]>, Group, FixedState>,
+    groups: HashMap<Arc<[String]>, Group, RandomState>,
     /// Groups by when they were last used.
     by_use: BTreeMap<u64, Arc<[String]>>,
     uses: u64,
@@ -141,7 +141,7 @@ struct Group {
     /// First occurrence of the window that ends with the newest.
     live: usize,
     /// How often each value is in that window, when values are counted.
-    distinct: HashMap<Box<str>, u32, FixedState>,
+    distinct: HashMap<Box<str>, u32, RandomState>,
     /// It held at the last match.
     holds: bool,
     fired: Option<i64>,

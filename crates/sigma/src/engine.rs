@@ -8,12 +8,13 @@
 //! - a rule is asked only about events of its log source;
 //! - with and without the prefilter the same rules match, in the order of the engine.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use foldhash::fast::FixedState;
+use foldhash::quality::RandomState;
 
 use crate::collection::{self, Collection, Filter};
 use crate::correlation::CorrelationSet;
@@ -30,7 +31,10 @@ use crate::time;
 /// Most rules of one engine.
 pub const RULES_MAX: usize = 100_000;
 /// Most sets of log sources for which views are kept; at the limit they are made anew.
-pub const VIEWS_MAX: usize = 1_024;
+pub const VIEWS_MAX: usize = 4_096;
+
+/// Most different views; at the limit they are made anew.
+pub const INDEXES_MAX: usize = 256;
 
 /// Index of a rule in its engine.
 pub type RuleIndex = u32;
@@ -48,7 +52,27 @@ pub struct Engine {
     all: OnceLock<Arc<View>>,
 }
 
-type Views = HashMap<Vec<LogSource>, Arc<View>, FixedState>;
+type ViewBySources = HashMap<Vec<LogSource>, Arc<View>, RandomState>;
+
+/// Views made so far. Many sets of log sources have the same rules, and then the same view: names that senders make up
+/// cost an entry, not an index.
+#[derive(Debug)]
+struct Views {
+    by_sources: ViewBySources,
+    by_rules: HashMap<Vec<RuleIndex>, Arc<View>, RandomState>,
+    /// Literal bytes for which automata may still be dense.
+    dense_bytes: usize,
+}
+
+impl Default for Views {
+    fn default() -> Views {
+        Views {
+            by_sources: HashMap::default(),
+            by_rules: HashMap::default(),
+            dense_bytes: prefilter::DENSE_LITERAL_BYTES_MAX,
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Ready {
@@ -182,27 +206,38 @@ impl Engine {
     /// The view for a set of log sources, made when it is first asked for.
     fn view(&self, sources: &[LogSource]) -> Arc<View> {
         // A view is put in whole or not at all, so what a panicking thread leaves is sound.
-        if let Some(view) = self.views.read().unwrap_or_else(PoisonError::into_inner).get(sources) {
+        if let Some(view) = self.views.read().unwrap_or_else(PoisonError::into_inner).by_sources.get(sources)
+        {
             return Arc::clone(view);
         }
         let is_for = |rule: &Ready| sources.iter().any(|source| rule.logsource.covers(source));
-        let view = Arc::new(self.make_view(is_for));
-        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
-        if views.len() >= VIEWS_MAX {
-            views.clear();
-        }
-        Arc::clone(views.entry(sources.to_vec()).or_insert(view))
-    }
-
-    fn view_of_all(&self) -> Arc<View> {
-        Arc::clone(self.all.get_or_init(|| Arc::new(self.make_view(|_| true))))
-    }
-
-    fn make_view(&self, is_for: impl Fn(&Ready) -> bool) -> View {
         let rules: Vec<RuleIndex> =
             (0..).zip(&self.rules).filter(|(_, rule)| is_for(rule)).map(|(index, _)| index).collect();
-        let index = Index::new(rules.iter().map(|rule| (*rule, self.rules[*rule as usize].cover.as_ref())));
-        View { rules, index }
+        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        if views.by_sources.len() >= VIEWS_MAX || views.by_rules.len() >= INDEXES_MAX {
+            *views = Views::default();
+        }
+        let view = self.intern(rules, &mut views);
+        views.by_sources.insert(sources.to_vec(), Arc::clone(&view));
+        view
+    }
+
+    /// The view of every rule.
+    fn view_of_all(&self) -> Arc<View> {
+        let make = || {
+            let rules = (0..).zip(&self.rules).map(|(index, _)| index).collect();
+            self.intern(rules, &mut self.views.write().unwrap_or_else(PoisonError::into_inner))
+        };
+        Arc::clone(self.all.get_or_init(make))
+    }
+
+    fn intern(&self, rules: Vec<RuleIndex>, views: &mut Views) -> Arc<View> {
+        let Views { by_rules, dense_bytes, .. } = views;
+        let make = |rules: &Vec<RuleIndex>| {
+            let covers = rules.iter().map(|rule| (*rule, self.rules[*rule as usize].cover.as_ref()));
+            Arc::new(View { rules: rules.clone(), index: Index::new(covers, dense_bytes) })
+        };
+        Arc::clone(by_rules.entry(rules).or_insert_with_key(make))
     }
 }
 
@@ -235,13 +270,15 @@ pub struct MatcherCounters {
     pub matches: u64,
     /// Times all views were dropped because there were [`VIEWS_MAX`].
     pub view_resets: u64,
+    /// Texts on which a backtracking regular expression reached its step limit and was taken not to match.
+    pub gave_up: u64,
 }
 
 /// Runs the rules of an engine; one for each thread.
 #[derive(Debug)]
 pub struct Matcher {
     engine: Arc<Engine>,
-    views: Views,
+    views: ViewBySources,
     scratch: Scratch,
     found: Vec<RuleIndex>,
     counters: MatcherCounters,
@@ -314,6 +351,7 @@ impl Matcher {
             }
         }
         self.counters.matches += self.found.len() as u64;
+        self.counters.gave_up += self.scratch.gave_up.take();
     }
 
     fn view(&mut self, sources: &[LogSource]) -> Arc<View> {
@@ -346,6 +384,8 @@ struct Scratch {
     literal_seen: Vec<u32>,
     rule_seen: Vec<u32>,
     candidates: Vec<RuleIndex>,
+    /// Regular expressions that reached their step limit on this event.
+    gave_up: Cell<u64>,
 }
 
 /// A value with its text, raw and folded, in the arena.
@@ -378,6 +418,7 @@ impl Scratch {
             literal_seen: Vec::new(),
             rule_seen: vec![0; rules],
             candidates: Vec::new(),
+            gave_up: Cell::new(0),
         }
     }
 
@@ -541,8 +582,8 @@ impl Asked<'_> {
     fn test(&mut self, test: &Test) -> bool {
         let Some(field) = test.field else {
             self.scratch.texts(self.event);
-            let Scratch { texts, arena, .. } = &*self.scratch;
-            return texts.iter().any(|value| one(&test.check, value, arena));
+            let Scratch { texts, arena, gave_up, .. } = &*self.scratch;
+            return texts.iter().any(|value| one(&test.check, value, arena, gave_up));
         };
         let range = self.scratch.field(field, self.names, self.event);
         match test.check {
@@ -569,15 +610,15 @@ impl Asked<'_> {
                 })
             }
             _ => {
-                let Scratch { values, arena, .. } = &*self.scratch;
-                values[range].iter().any(|value| one(&test.check, value, arena))
+                let Scratch { values, arena, gave_up, .. } = &*self.scratch;
+                values[range].iter().any(|value| one(&test.check, value, arena, gave_up))
             }
         }
     }
 }
 
 /// Whether one value meets a check that looks at values one by one.
-fn one(check: &Check, value: &Stored, arena: &str) -> bool {
+fn one(check: &Check, value: &Stored, arena: &str, gave_up: &Cell<u64>) -> bool {
     if matches!(value.kind, Kind::Null | Kind::Other) {
         return false;
     }
@@ -585,7 +626,10 @@ fn one(check: &Check, value: &Stored, arena: &str) -> bool {
     let folded = || &arena[value.folded.clone()];
     match check {
         Check::Text { set, cased } => set.matches(if *cased { raw() } else { folded() }),
-        Check::Regex(regex) => regex.matches(raw(), folded()),
+        Check::Regex(regex) => regex.matches(raw(), folded()).unwrap_or_else(|_| {
+            gave_up.set(gave_up.get() + 1);
+            false
+        }),
         Check::Cidr(network) => value.kind == Kind::Text && network.holds(raw()),
         Check::Bool(yes) => match value.kind {
             Kind::Bool(found) => found == *yes,

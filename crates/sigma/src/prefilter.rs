@@ -13,9 +13,9 @@ use foldhash::fast::FixedState;
 
 use crate::program::{Expr, FieldId};
 
-/// Literal bytes of an index up to which the automaton is dense: at most 0.25 KB a byte, 32 MB, for half the time of a
-/// compact one. The public corpus needs about a third of it for its largest log source.
-const DENSE_LITERAL_BYTES_MAX: usize = 128 << 10;
+/// Literal bytes of all indexes up to which automata are dense: at most 0.25 KB a byte, 128 MB, for half the time of
+/// compact ones. The public corpus needs about a tenth of it for its largest log source.
+pub(crate) const DENSE_LITERAL_BYTES_MAX: usize = 512 << 10;
 /// Shorter literals are in nearly every event: asking the rule costs less than counting their occurrences.
 const LITERAL_BYTES_MIN: usize = 3;
 /// Most needs of a cover; a longer one costs more to index than it saves.
@@ -113,8 +113,12 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// `rules` with the covers of each.
-    pub(crate) fn new<'a>(rules: impl Iterator<Item = (u32, Option<&'a Cover>)>) -> Index {
+    /// `rules` with the covers of each; takes from `dense_bytes` what a dense automaton needs, and is compact when that
+    /// is not enough.
+    pub(crate) fn new<'a>(
+        rules: impl Iterator<Item = (u32, Option<&'a Cover>)>,
+        dense_bytes: &mut usize,
+    ) -> Index {
         let mut always = Vec::new();
         let mut covered = Vec::new();
         for (rule, cover) in rules {
@@ -142,7 +146,7 @@ impl Index {
             }
         }
         always.sort_unstable();
-        let automaton = automaton(literals.keys().copied().collect());
+        let automaton = automaton(literals.keys().copied().collect(), dense_bytes);
         let by_literal: Vec<Vec<u32>> = literals.into_values().collect();
         if automaton.is_none() {
             always.extend(by_literal.iter().flatten());
@@ -188,13 +192,18 @@ fn busiest_fields(covered: &[(u32, &Cover)]) -> BTreeSet<FieldId> {
     counts.into_iter().take(VALUE_FIELDS_MAX).map(|(field, _)| field).collect()
 }
 
-fn automaton(literals: Vec<&str>) -> Option<AhoCorasick> {
+fn automaton(literals: Vec<&str>, dense_bytes: &mut usize) -> Option<AhoCorasick> {
     if literals.is_empty() {
         return None;
     }
     let bytes: usize = literals.iter().map(|text| text.len()).sum();
-    let kind =
-        if bytes <= DENSE_LITERAL_BYTES_MAX { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
+    let kind = match dense_bytes.checked_sub(bytes) {
+        Some(left) => {
+            *dense_bytes = left;
+            AhoCorasickKind::DFA
+        }
+        None => AhoCorasickKind::ContiguousNFA,
+    };
     AhoCorasick::builder().match_kind(MatchKind::Standard).kind(Some(kind)).build(literals).ok()
 }
 

@@ -285,6 +285,15 @@ fn rules_see_events_of_their_log_source_only() {
 }
 
 #[test]
+fn made_up_log_sources_share_views() {
+    let mut matcher = Matcher::new(Arc::new(engine(&rule("{s: {a: 1}, condition: s}"))));
+    for service in 0..5_000 {
+        assert_eq!(matcher.matches(&[LogSource::new("", "p", &service.to_string())], &a(1)), [0]);
+    }
+    assert_eq!(matcher.counters().view_resets, 1);
+}
+
+#[test]
 fn filters_tune_other_rules() {
     let rules = "title: t\nid: r1\nname: named\nlogsource: {category: c, product: p}\ndetection: {s: {a: 1}, condition: s}\n---\n\
         title: t\nid: r2\nlogsource: {category: c, product: p}\ndetection: {s: {a: 1}, condition: s}\n---\n\
