@@ -324,4 +324,5 @@ impl Detector for Templates {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of a made-up company")]
 mod tests;

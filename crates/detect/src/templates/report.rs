@@ -426,8 +426,7 @@ fn level_name(code: u8) -> &'static str {
 }
 
 fn quoted(examples: &[Box<str>]) -> String {
-    let quote = |example: &Box<str>| format!("“{example}”");
-    examples.iter().take(EXAMPLES_MAX).map(quote).collect::<Vec<_>>().join(", ")
+    examples.iter().take(EXAMPLES_MAX).map(|example| format!("“{example}”")).collect::<Vec<_>>().join(", ")
 }
 
 fn list(values: &[String]) -> String {

@@ -151,7 +151,8 @@ pub(super) struct Template {
     /// Blocks without a record that were held back, the newest ones.
     absent: u32,
     recent: [At; EVIDENCE_KEPT],
-    recent_next: u8,
+    // INVARIANT: below `EVIDENCE_KEPT`.
+    recent_next: usize,
     pub(super) example: Box<str>,
     values: Option<Box<Values>>,
     reported: Reported,
@@ -639,8 +640,8 @@ impl Template {
         let count = &mut self.open[place(block)];
         *count = count.saturating_add(1);
         self.last = self.last.max(heard.time);
-        self.recent[usize::from(self.recent_next) % EVIDENCE_KEPT] = (heard.time, heard.position.0);
-        self.recent_next = (self.recent_next + 1) % EVIDENCE_KEPT as u8;
+        self.recent[self.recent_next] = (heard.time, heard.position.0);
+        self.recent_next = (self.recent_next + 1) % EVIDENCE_KEPT;
         if heard.level > self.level {
             self.worsen(heard.level);
         }
@@ -850,7 +851,7 @@ impl Template {
 
     /// Its newest records, oldest first.
     fn evidence(&self) -> Vec<At> {
-        let (newer, older) = self.recent.split_at(usize::from(self.recent_next));
+        let (newer, older) = self.recent.split_at(self.recent_next);
         older.iter().chain(newer).copied().filter(|(time, _)| *time != i64::MIN).collect()
     }
 

@@ -10,7 +10,7 @@ const HOUR: i64 = 3_600;
 /// Monday 2026-02-02, 00:00:00 UTC.
 const START: i64 = 1_769_990_400;
 
-const SEEDS: [u64; 3] = [1, 2, 3];
+const SEEDS: [u64; 2] = [1, 2];
 
 /// A deterministic source of chance (SplitMix64; Steele, Lea, Flood 2014).
 struct Dice(u64);

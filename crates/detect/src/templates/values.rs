@@ -31,7 +31,7 @@ const SEEN_MIN: u32 = 3;
 /// Times the longest time between new values that must have passed.
 const GAP_MULTIPLE: i64 = 3;
 /// Messages looked at in every block, however many there are; beyond, one of [`SAMPLE_EVERY`].
-const PER_BLOCK: u32 = 32;
+const PER_BLOCK: u32 = 16;
 const SAMPLE_EVERY: u64 = 16;
 /// Messages looked at in a block before one value can have taken over.
 const VOTES_MIN: u32 = 64;
@@ -133,18 +133,25 @@ impl Values {
     ) -> Option<Unusual> {
         let block = time.div_euclid(BLOCK_NS);
         let takeover = if block > self.block { self.count_votes(block, config) } else { None };
+        let mut cut = [("", 0); WORDS_MAX];
+        let mut count = 0;
+        for word in words(message) {
+            cut[count] = word;
+            count += 1;
+        }
+        let words = &cut[..count];
         if self.samples == 0 {
-            self.first = words(message).map(|(_, hash)| hash).collect();
+            self.first = words.iter().map(|(_, hash)| *hash).collect();
             (self.began, self.samples) = (time, 1);
             return None;
         }
-        if words(message).count() != self.first.len() {
+        if count != self.first.len() {
             return None;
         }
         self.samples = self.samples.saturating_add(1);
         self.looked = self.looked.saturating_add(1);
         let mut unseen = None;
-        for (at, (word, hash)) in words(message).enumerate() {
+        for (at, (word, hash)) in words.iter().copied().enumerate() {
             let slot = match self.slots.iter().position(|slot| slot.at >= at) {
                 Some(slot) if self.slots[slot].at == at => slot,
                 _ if self.first[at] == hash || self.slots.len() == SLOTS_MAX => continue,
