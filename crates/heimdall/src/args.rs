@@ -411,6 +411,15 @@ pub(crate) enum BatchTask {
     },
     /// Score points of series: {"series","timestamp","value"} in, {"series","timestamp","anomaly_score","is_anomaly","severity"} out, each before the next is read
     Anomaly,
+    /// Find unusual ranges of rows in a table: {"start","end","score"} out, rows counted from 0
+    AnomalyMv {
+        /// Table of what is usual, as CSV with a header
+        #[arg(long)]
+        train: PathBuf,
+        /// Table to judge, with the same columns
+        #[arg(long)]
+        test: PathBuf,
+    },
     /// Match Sigma rules: {"event_id","logsource","event"} in, {"event_id","rule_ids"} out; exit code 1 when a rule does not load
     Sigma {
         /// Folder of rules, searched with the folders in it

@@ -1,11 +1,13 @@
 //! `heimdall batch TASK`: parts of the engine over lines on standard input; no server, no network, no clock.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufWriter, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use heimdall_detect::multivariate::batch_multivariate;
 use heimdall_detect::univariate::batch_anomaly;
 use heimdall_detect::{DetectConfig, Findings, Judge};
 use heimdall_ingest::format::Format;
@@ -31,6 +33,15 @@ pub(crate) fn run(task: BatchTask) -> Result<()> {
         BatchTask::Anomaly => {
             let settings = DetectConfig::default().baseline.scorer().check()?;
             batch_anomaly(&settings, input, output)?;
+            Ok(())
+        }
+        BatchTask::AnomalyMv { train, test } => {
+            let open = |path: &Path| -> Result<BufReader<File>> {
+                let file =
+                    File::open(path).with_context(|| format!("could not open `{}`", path.display()))?;
+                Ok(BufReader::new(file))
+            };
+            batch_multivariate(open(&train)?, open(&test)?, output)?;
             Ok(())
         }
         BatchTask::Sigma { rules, pipeline } => sigma(input, output, &rules, &pipeline),
