@@ -4,6 +4,7 @@
 //!   the same for requests whose payload a log shows only with headers and body, as a check on unseen material.
 //!   `missed`, `flagged` (`not_this_attack` that is), `unseen` and `unseen-flagged` behind it list such requests.
 //! - `web messages < any.log`: lines of other logs that are flagged.
+//! - `web verdicts < access.log`: what the detectors `web` and `scan` say of the log, and how fast.
 //! - `web access labels.json < access.log`: flags per 1,000 lines outside the labelled ones, and time per request.
 #![expect(clippy::print_stdout, reason = "a measuring program reports on standard output")]
 
@@ -12,8 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Read};
 use std::time::Instant;
 
+use heimdall_detect::scan::Scan;
+use heimdall_detect::web::Web;
 use heimdall_detect::web::request::Request;
 use heimdall_detect::web::score::{Finding, Scorer};
+use heimdall_detect::{DetectConfig, Detector, Findings, Observed};
+use heimdall_model::schema::logs;
+use heimdall_model::{BatchBuilder, Dataset, Position, Tenant, Timestamp};
 use serde_json::Value;
 
 /// Rounds over the log when time is measured.
@@ -27,8 +33,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["requests", list] => requests(list),
         ["access", labels] => access(labels),
         ["messages"] => messages(),
+        ["verdicts"] => verdicts(),
         _ => Err(
-            "usage: web requests [missed|flagged|unseen|unseen-flagged] | web access LABELS | web messages"
+            "usage: web requests [missed|flagged|unseen|unseen-flagged] | web access LABELS | web messages | web verdicts"
                 .into(),
         ),
     }
@@ -230,4 +237,36 @@ fn time<T>(what: &str, all: &[T], mut work: impl FnMut(&T)) {
         at(90),
         at(99)
     );
+}
+
+fn verdicts() -> Result<(), Box<dyn std::error::Error>> {
+    let mut log = String::new();
+    std::io::stdin().lock().read_to_string(&mut log)?;
+    let time = |line: &str| {
+        let (_, rest) = line.split_once(" [")?;
+        Timestamp::parse_prefix(rest, Timestamp::default()).map(|time| time.timestamp)
+    };
+    let newest = log.lines().filter_map(time).max().unwrap_or_default();
+    let mut builder = BatchBuilder::new(Dataset::Logs, newest);
+    for line in log.lines() {
+        builder.set_int(logs::TIMESTAMP, time(line).unwrap_or(newest).0);
+        builder.set_text(logs::MESSAGE, line);
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(1, 0);
+    let tenant = Tenant::default();
+    let config = DetectConfig::default();
+    let detectors: [Box<dyn Detector>; 2] = [Box::new(Web::new(&config)), Box::new(Scan::new(&config))];
+    for mut detector in detectors {
+        let mut out = Findings::default();
+        let started = Instant::now();
+        detector.observe(&Observed { tenant: &tenant, batch: &batch }, &mut out);
+        let nanoseconds = started.elapsed().as_nanos() / batch.rows().max(1) as u128;
+        for v in &out.verdicts {
+            println!("{} {} {} {}", v.severity, v.rule, v.entity.value, v.summary);
+        }
+        println!("{}: {} verdicts, {nanoseconds} ns a record", detector.name(), out.verdicts.len());
+    }
+    Ok(())
 }

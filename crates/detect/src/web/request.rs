@@ -144,10 +144,10 @@ impl<'a> Request<'a> {
                     *found |= self.set(*part, text);
                 }
             }
-            Attribute::Number(raw) => {
-                if NAMES.iter().any(|(name, part)| *part == Part::Status && *name == key) {
-                    self.status = self.status.or(raw.parse().ok());
-                }
+            Attribute::Number(raw)
+                if NAMES.iter().any(|(name, part)| *part == Part::Status && *name == key) =>
+            {
+                self.status = self.status.or(raw.parse().ok());
             }
             _ => {}
         }

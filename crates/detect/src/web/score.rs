@@ -10,7 +10,7 @@
 //!
 //! Source: anomaly scoring of the OWASP Core Rule Set ("collaborative detection"), with its weights.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::{Regex, RegexBuilder};
@@ -153,12 +153,13 @@ impl Seen {
     }
 }
 
-/// The signatures, compiled once for the process.
+/// The signatures, prepared once for the process.
 struct Compiled {
     /// Literals of all signatures; `owners` says whose each is.
     literals: AhoCorasick,
     owners: Vec<Vec<u16>>,
-    patterns: Vec<Regex>,
+    /// Patterns, compiled when one is first needed: most never are.
+    patterns: Vec<OnceLock<Regex>>,
     /// Literals, long enough that ordinary requests have none, of the signatures for paths, for parameters and for
     /// headers.
     path_gate: AhoCorasick,
@@ -184,7 +185,7 @@ static HEADER_TABLE: LazyLock<[bool; 256]> = LazyLock::new(|| table(SPECIAL_IN_H
 fn table(bytes: &[u8]) -> [bool; 256] {
     std::array::from_fn(|byte| {
         let byte = u8::try_from(byte).unwrap_or(u8::MAX);
-        bytes.contains(&byte) || byte < 0x20 || byte >= 0x7f
+        bytes.contains(&byte) || !(0x20..0x7f).contains(&byte)
     })
 }
 
@@ -216,9 +217,15 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
         header_gate: gate(part::AGENT | part::REFERER, &HEADER_TABLE),
         messages: automaton(&messages, true),
         owners,
-        patterns: SIGNATURES.iter().map(|signature| compile(signature.pattern)).collect(),
+        patterns: SIGNATURES.iter().map(|_| OnceLock::new()).collect(),
     }
 });
+
+impl Compiled {
+    fn pattern(&self, index: usize) -> &Regex {
+        self.patterns[index].get_or_init(|| compile(SIGNATURES[index].pattern))
+    }
+}
 
 fn automaton<T: AsRef<[u8]>>(literals: &[T], any_case: bool) -> AhoCorasick {
     AhoCorasick::builder()
@@ -489,12 +496,13 @@ impl Scorer {
         candidates.sort_unstable();
         for index in candidates.iter().map(|index| usize::from(*index)) {
             let signature = &SIGNATURES[index];
+            let is_followed = follows(parameter) && is_address(signature.name);
             let is_document =
                 place == Place::Body && signature.family == Family::Xss && text.starts_with("<?xml");
-            if signature.parts & place.mask() == 0 || self.seen.has(index) || is_document {
+            if signature.parts & place.mask() == 0 || self.seen.has(index) || is_document || is_followed {
                 continue;
             }
-            if let Some(found) = compiled.patterns[index].find(text.as_bytes()) {
+            if let Some(found) = compiled.pattern(index).find(text.as_bytes()) {
                 self.seen.add(index);
                 // The match with the rest of its word.
                 let rest =
@@ -572,6 +580,27 @@ impl Scorer {
     }
 }
 
+/// Parameters whose address the browser goes to, not the server.
+fn follows(parameter: &str) -> bool {
+    const NAMES: [&str; 9] =
+        ["redirect", "callback", "return", "continue", "next", "origin", "referer", "referrer", "logout"];
+    let bytes = parameter.as_bytes();
+    NAMES.iter().any(|name| bytes.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name.as_bytes())))
+}
+
+/// Signatures of addresses that a redirect may rightly have.
+fn is_address(signature: &str) -> bool {
+    matches!(
+        signature,
+        "address of the host itself"
+            | "private address"
+            | "remote file for inclusion"
+            | "remote address by number"
+            | "remote address with credentials or port"
+            | "remote address as a value"
+    )
+}
+
 fn is_special(text: &str, table: &[bool; 256]) -> bool {
     text.bytes().any(|byte| table[usize::from(byte)])
 }
@@ -588,5 +617,7 @@ fn around(text: &str, from: usize, to: usize) -> String {
     text[from..end].trim().replace('\n', "\\n")
 }
 
+#[cfg(test)]
+mod ordinary;
 #[cfg(test)]
 mod tests;

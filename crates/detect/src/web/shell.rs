@@ -415,11 +415,10 @@ fn argument(word: &str, first: bool) -> Arguments {
         return Arguments::Names;
     }
     let dotted = word.trim_end_matches(['.', ',', '!', '?', '"', '\'']);
-    if dotted.parse::<std::net::IpAddr>().is_ok() {
-        return Arguments::Sure;
-    }
     let named = dotted.rsplit_once('.').is_some_and(|(name, end)| !name.is_empty() && letters(end));
-    if named
+    let is_address = dotted.parse::<std::net::IpAddr>().is_ok();
+    if is_address
+        || named
         || (dotted.contains('/') && !dotted.contains("//"))
         || dotted.contains(".conf")
         || dotted.contains('@')
