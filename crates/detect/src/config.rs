@@ -708,7 +708,7 @@ pub struct EnsembleConfig {
     /// What stays unusual for so long (event time) is the new usual: everything is learnt anew. Default `30m`: longer
     /// than incidents take to be noticed, short enough for a deploy.
     pub relearn_after: Period,
-    /// Bounds. Default `keys_max` 200 services: a service takes about 350 KB once learnt.
+    /// Bounds. Default `keys_max` 500 services: a service takes about 170 KB once learnt.
     pub limits: KeyLimits,
 }
 
@@ -726,7 +726,7 @@ impl Default for EnsembleConfig {
             train_windows: TRAIN_WINDOWS_MAX,
             retrain_every: Period::hours(1),
             relearn_after: Period::minutes(30),
-            limits: KeyLimits { keys_max: 200, ..KeyLimits::default() },
+            limits: KeyLimits { keys_max: 500, ..KeyLimits::default() },
         }
     }
 }

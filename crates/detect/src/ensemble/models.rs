@@ -347,6 +347,15 @@ impl Models {
         shares
     }
 
+    /// Nodes of the forest, if that is the model.
+    #[cfg(test)]
+    pub(super) fn nodes(&self) -> usize {
+        match &self.learnt.statistical {
+            Statistical::Forest(forest) => forest.nodes(),
+            Statistical::Svm(_) => 0,
+        }
+    }
+
     /// Probability of the critical hidden state after the windows so far, when that is the model.
     pub(super) fn critical(&self, online: &Online) -> Option<f64> {
         match self.learnt.behavioural {

@@ -42,10 +42,13 @@ pub(super) const SEVERITY: [f64; FEATURES] = [1.0, 0.0, 1.0, 1.0, 1.0, 1.0];
 
 /// Largest value taken into a sum, so that 2^32 of them stay finite.
 const VALUE_MAX: f64 = 1e15;
-/// Records remembered for each window beside the slowest.
-const EVIDENCE_KEPT: usize = 3;
-/// Windows the slow average remembers (ten minutes by default): short against the day, long against a fault.
-const MEMORY_WINDOWS: f64 = 60.0;
+/// Records remembered for each window beside the slowest: its first and three errors.
+const EVIDENCE_KEPT: usize = 4;
+/// Windows the slow average remembers (twenty minutes by default): short against the day, long against a fault.
+const MEMORY_WINDOWS: f64 = 120.0;
+/// Share of its usual pace at which the average follows while something is wrong: a fault does not become usual within
+/// minutes, and an average that was wrong itself does not stay so.
+const SLOWED: f64 = 0.25;
 /// Usual deviations beyond which a number moves its slow average no further: one burst must not make what follows it
 /// look unusual. A lasting change widens the usual deviation, and so is followed all the same.
 const CUT: f64 = 4.0;
@@ -53,6 +56,8 @@ const CUT: f64 = 4.0;
 const CUT_AFTER: u64 = 10;
 /// Mean absolute deviation of a normal distribution of deviation 1.
 const MEAN_ABSOLUTE: f64 = 0.8;
+/// Deviations below the usual that errors are taken to have at most: fewer of them are no reason for an alert.
+const FEWER_ERRORS: f64 = 2.0;
 /// Windows a gauge is taken to stay where it was: collectors that report each minute or two.
 const CARRIED_MAX: u32 = 12;
 /// Smallest latency told apart: 1 µs, in ms.
@@ -223,13 +228,14 @@ struct Carried {
 }
 
 impl Average {
-    /// Takes a number in, as one of at most [`CUT`] usual deviations, which are at least `scale_min`.
-    fn learn(&mut self, x: f64, scale_min: f64) {
+    /// Takes a number in at this share of the usual pace, as one of at most [`CUT`] usual deviations, which are at least
+    /// `scale_min`.
+    fn learn(&mut self, x: f64, scale_min: f64, pace: f64) {
         let room = CUT * (self.spread / MEAN_ABSOLUTE).max(scale_min);
         let is_known = self.count >= CUT_AFTER;
         let off = if is_known { (x - self.mean).clamp(-room, room) } else { x - self.mean };
         self.count += 1;
-        let gain = (1.0 / self.count as f64).max(2.0 / (MEMORY_WINDOWS + 1.0));
+        let gain = pace * (1.0 / self.count as f64).max(2.0 / (MEMORY_WINDOWS + 1.0));
         self.mean += gain * off;
         self.spread += gain * (off.abs() - self.spread);
     }
@@ -263,7 +269,8 @@ impl Usual {
         let records = f64::from(window.records);
         let mut levels = [f64::NAN; FEATURES];
         if window.records > 0 {
-            levels[ERRORS] = rooted(f64::from(window.errors)) - rooted(self.expected_errors(records));
+            let off = rooted(f64::from(window.errors)) - rooted(self.expected_errors(records));
+            levels[ERRORS] = off.max(-FEWER_ERRORS);
         }
         if self.has_logs {
             levels[VOLUME] = rooted(records);
@@ -281,19 +288,20 @@ impl Usual {
         Measured { at: window.at, levels, deviations }
     }
 
-    /// Takes a window into the averages.
-    pub(super) fn learn(&mut self, window: &Window, measured: &Measured) {
+    /// Takes a window into the averages, slowly while it is suspicious.
+    pub(super) fn learn(&mut self, window: &Window, measured: &Measured, is_suspicious: bool) {
+        let pace = if is_suspicious { SLOWED } else { 1.0 };
         let records = f64::from(window.records);
         if self.has_logs {
             let most = counted(rooted(self.expected_errors(records)) + CUT);
             let errors = f64::from(window.errors);
             let is_known = self.errors.count >= CUT_AFTER;
-            self.errors.learn(if is_known { errors.min(most) } else { errors }, f64::INFINITY);
-            self.records.learn(records, f64::INFINITY);
+            self.errors.learn(if is_known { errors.min(most) } else { errors }, f64::INFINITY, pace);
+            self.records.learn(records, f64::INFINITY, pace);
         }
         let averages = self.averages.iter_mut().zip(SCALE_MIN).zip(measured.levels);
         for ((average, scale_min), level) in averages.filter(|(_, level)| level.is_finite()) {
-            average.learn(level, scale_min);
+            average.learn(level, scale_min, pace);
         }
     }
 
@@ -357,7 +365,7 @@ mod tests {
         let mut close = |errors: u32| {
             let window = Window { records: 3_000, errors, ..Window::new(0) };
             let measured = usual.measure(&window);
-            usual.learn(&window, &measured);
+            usual.learn(&window, &measured, false);
             measured.deviations[ERRORS]
         };
         (0..200).for_each(|_| {
@@ -365,7 +373,7 @@ mod tests {
         });
         assert!(close(600) > 30.0, "the burst itself is far off");
         assert!(close(30).abs() < 1.0, "what follows is not");
-        (0..400).for_each(|_| {
+        (0..600).for_each(|_| {
             close(60);
         });
         assert!(close(60).abs() < 1.0, "a lasting change is followed");
@@ -382,7 +390,7 @@ mod tests {
                 let window =
                     Window { records, errors: rng.poisson(rate * 0.2).min(records), ..Window::new(at) };
                 let measured = usual.measure(&window);
-                usual.learn(&window, &measured);
+                usual.learn(&window, &measured, false);
                 found.push(measured.deviations.map(|d| if d.is_nan() { 0.0 } else { d }));
             }
             for feature in [ERRORS, VOLUME] {
