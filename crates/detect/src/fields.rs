@@ -57,10 +57,23 @@ pub(crate) fn http_status(row: &Row<'_>, class: u8) -> Option<u16> {
     (100.0..600.0).contains(&code).then_some(code as u16).filter(|code| code / 100 == u16::from(class - b'0'))
 }
 
+/// The first digit of the first status in the attributes of a row, if all of its statuses begin with it.
+pub(crate) fn http_status_class(row: &Row<'_>) -> Option<u8> {
+    let bytes = row.attributes()?.as_bytes();
+    let mut classes = STATUS.find_iter(bytes).map(|at| first_of_value(&bytes[at + "status".len()..]));
+    let first = classes.next()??;
+    (first.is_ascii_digit() && classes.all(|class| class == Some(first))).then_some(first)
+}
+
 /// Whether the value behind the rest of a key starts with this digit.
 fn value_starts_with(rest: &[u8], digit: u8) -> bool {
+    first_of_value(rest) == Some(digit)
+}
+
+/// The first byte of the value behind the rest of a key, quotes aside.
+fn first_of_value(rest: &[u8]) -> Option<u8> {
     let value = rest.iter().skip_while(|b| **b != b':').skip(1);
-    value.copied().find(|b| !matches!(b, b' ' | b'"')) == Some(digit)
+    value.copied().find(|b| !matches!(b, b' ' | b'"'))
 }
 
 /// The text of a target, as people would write it; `None` when absent or empty.

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::arrival::{self, Reported, steps};
 use crate::config::{DetectConfig, Period, ScanConfig};
 use crate::detector::{Counters, Detector, Findings, Observed, SnapshotError};
+use crate::fields;
 use crate::hits::{self, Hit, Hits, Window};
 use crate::keyed::{self, Keyed, Saved};
 use crate::snapshot;
@@ -138,6 +139,11 @@ impl Scan {
     }
 
     fn judge(&mut self, observed: &Observed<'_>, row: &Row<'_>, out: &mut Findings) {
+        // Most requests are answered well, by sources of which nothing is known: they need not be read.
+        let is_answered = fields::http_status_class(row).is_some_and(|class| class != b'4');
+        if is_answered && !self.knows(observed, row) {
+            return;
+        }
         if let Some(request) = Request::of(row) {
             self.request(observed, row, &request, out);
         } else if let Some(packet) = self.packets.read(row) {
@@ -158,6 +164,13 @@ impl Scan {
         } else if !refused && self.keys.len() > 0 {
             self.answered(observed, row, source);
         }
+    }
+
+    /// Whether the source of a record is known for refused requests.
+    fn knows(&mut self, observed: &Observed<'_>, row: &Row<'_>) -> bool {
+        let Some(source) = source_of(row).filter(|_| self.keys.len() > 0) else { return false };
+        let key = keyed::key(&mut self.key, &[observed.tenant.as_str(), Kind::Paths.rule(), source, ""]);
+        self.keys.get_mut(key).is_some()
     }
 
     /// Remembers a request that was not refused, for the share, if the source is known for refused ones.

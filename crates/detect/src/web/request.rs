@@ -5,6 +5,7 @@
 //! - a record without a request path or target has no request.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use heimdall_model::attributes::{self, Attribute};
 use heimdall_model::batch::Row;
@@ -113,6 +114,19 @@ const OBJECTS: &[&str] = &["http", "url", "request", "user_agent", "http.request
 /// Longest method looked for before a target in a message.
 const METHOD_BYTES_MAX: usize = 20;
 
+/// The names by their length, so that most keys are compared with a few.
+static BY_LENGTH: LazyLock<Vec<Vec<(&'static str, Part)>>> = LazyLock::new(|| {
+    let longest = NAMES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let of = |length: usize| NAMES.iter().filter(|(name, _)| name.len() == length).copied().collect();
+    (0..=longest).map(of).collect()
+});
+
+/// What an attribute with this name says of a request.
+fn part_of(key: &str) -> Option<Part> {
+    let names = BY_LENGTH.get(key.len())?;
+    names.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, part)| *part)
+}
+
 impl<'a> Request<'a> {
     /// The request a log record tells of.
     #[must_use]
@@ -135,18 +149,19 @@ impl<'a> Request<'a> {
     fn take(&mut self, key: &str, value: Attribute<'a>, found: &mut bool) {
         match value {
             Attribute::Object(members) if OBJECTS.contains(&key) => {
+                let mut name = format!("{key}.");
                 for (member, value) in attributes::entries(members) {
-                    self.take(&format!("{key}.{member}"), value, found);
+                    name.truncate(key.len() + 1);
+                    name.push_str(&member);
+                    self.take(&name, value, found);
                 }
             }
             Attribute::Text(text) => {
-                if let Some((_, part)) = NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)) {
-                    *found |= self.set(*part, text);
+                if let Some(part) = part_of(key) {
+                    *found |= self.set(part, text);
                 }
             }
-            Attribute::Number(raw)
-                if NAMES.iter().any(|(name, part)| *part == Part::Status && *name == key) =>
-            {
+            Attribute::Number(raw) if part_of(key) == Some(Part::Status) => {
                 self.status = self.status.or(raw.parse().ok());
             }
             _ => {}
