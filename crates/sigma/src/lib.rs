@@ -30,6 +30,7 @@ mod condition;
 mod fold;
 mod modifiers;
 mod network;
+mod pack;
 mod prefilter;
 mod program;
 mod regexes;
