@@ -14,7 +14,7 @@
 mod event;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use heimdall_model::attributes::{self, Attribute};
 use heimdall_model::batch::Row;
@@ -28,6 +28,7 @@ use heimdall_sigma::{
     Correlated, Correlator, CorrelatorLimits, Engine, Event, Level, LogSource, Matcher, Metadata, Router,
     RuleIndex, Seen,
 };
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use self::event::{Aliases, RecordEvent};
@@ -37,6 +38,9 @@ use crate::detector::{Counters, Detector, Findings, Observed, SnapshotError};
 use crate::fields::{self, LOG_ENTITIES};
 use crate::keyed::{self, Keyed, Saved};
 use crate::snapshot;
+
+static CHANNEL: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("hannel"));
+static LOG_SOURCE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("logsource"));
 
 /// Characters of a field shown with a match.
 const SHOWN_CHARS_MAX: usize = 120;
@@ -51,6 +55,8 @@ pub struct Sigma {
     matcher: Matcher,
     router: Router,
     aliases: Aliases,
+    /// Whether every rule is for Windows, so that a record that names no channel needs no look.
+    windows_only: bool,
     correlators: BTreeMap<Tenant, Correlator>,
     keys: Keyed<State>,
     key: String,
@@ -93,6 +99,7 @@ impl Sigma {
             lateness: config.lateness,
             ahead: config.ahead,
             aliases: Aliases::new(),
+            windows_only: is_windows_only(&engine),
             matcher: Matcher::new(engine),
             router: Router::new(None, &[]).expect("the routes of the product are read by a test"),
             correlators: BTreeMap::new(),
@@ -108,6 +115,7 @@ impl Sigma {
     pub fn set_engine(&mut self, engine: Arc<Engine>) {
         let states: Vec<_> =
             self.correlators.iter().map(|(tenant, known)| (tenant.clone(), known.snapshot())).collect();
+        self.windows_only = is_windows_only(&engine);
         self.matcher = Matcher::new(engine);
         self.correlators = states
             .into_iter()
@@ -266,6 +274,16 @@ fn correlated_match<'a>(row: &Row<'a>, correlated: &Correlated, meta: &Metadata)
     }
 }
 
+fn is_windows_only(engine: &Engine) -> bool {
+    engine.metas().all(|(_, source)| source.product.as_deref() == Some("windows"))
+}
+
+/// Whether a record has what every route to Windows asks for: a channel, under any of its names, or a log source of its own.
+fn may_be_windows(row: &Row<'_>) -> bool {
+    row.attributes()
+        .is_some_and(|json| [&CHANNEL, &LOG_SOURCE].iter().any(|part| part.find(json.as_bytes()).is_some()))
+}
+
 /// The log source a record states.
 fn stated(row: &Row<'_>) -> Option<LogSource> {
     let json = row.attributes()?;
@@ -381,7 +399,9 @@ impl Detector for Sigma {
             return;
         }
         for row in batch.batch.iter() {
-            self.judge(batch, &row, out);
+            if !self.windows_only || may_be_windows(&row) {
+                self.judge(batch, &row, out);
+            }
         }
     }
 

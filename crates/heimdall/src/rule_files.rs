@@ -15,6 +15,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("host.yaml", include_str!("../../../rules/host.yaml")),
     ("service.yaml", include_str!("../../../rules/service.yaml")),
     ("web.yaml", include_str!("../../../rules/web.yaml")),
+    ("windows.yaml", include_str!("../../../rules/windows.yaml")),
 ];
 /// Most rule files read from a folder and the folders in it: three times what the Sigma community has.
 const FILES_MAX: usize = 10_000;

@@ -30,7 +30,6 @@ mod condition;
 mod fold;
 mod modifiers;
 mod network;
-mod pack;
 mod prefilter;
 mod program;
 mod regexes;

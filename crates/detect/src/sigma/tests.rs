@@ -131,3 +131,36 @@ fn a_pipeline_in_the_folder_maps_fields() {
     let json = r#"{"logsource":{"product":"windows","category":"process_creation"},"bin":"\\powershell.exe","cmd":"p -enc"}"#;
     assert_eq!(feed(&mut sigma, &logs(&[Line::new(0, "").attributes(json)])).verdicts.len(), 1);
 }
+
+/// The rules of the product on Windows logons, one a second.
+fn windows(logons: impl Iterator<Item = (u16, String)>) -> Vec<String> {
+    let files: Vec<_> =
+        crate::testing::rule_pack().into_iter().filter(|(name, _)| name == "windows.yaml").collect();
+    let (rules, errors) = RuleSet::parse(&files, &parse_filter);
+    assert_eq!(errors, []);
+    let mut sigma = Sigma::new(&DetectConfig::default(), Arc::clone(rules.sigma()));
+    let lines: Vec<Line> = (0..)
+        .zip(logons)
+        .map(|(second, (id, user))| {
+            let json = format!(
+                r#"{{"winlog":{{"channel":"Security","event_id":{id},"computer_name":"DC-1","event_data":{{"LogonType":3,"TargetUserName":"{user}","IpAddress":"192.0.2.7"}}}}}}"#
+            );
+            Line::new(second, "").attributes(&json)
+        })
+        .collect();
+    let found = feed(&mut sigma, &logs(&lines)).verdicts;
+    found.into_iter().map(|verdict| format!("{} {}", verdict.rule, verdict.entity.value)).collect()
+}
+
+#[test]
+fn windows_logons_are_guessed_sprayed_and_succeed() {
+    let bob = |id| (id, "bob".to_owned());
+    let guessed = (0..7).map(|_| bob(4625)).chain([bob(4624)]);
+    assert_eq!(windows(guessed), ["hd-windows-guessed bob 192.0.2.7"]);
+    let stuck = (0..60).map(|_| bob(4625));
+    assert_eq!(windows(stuck), ["hd-windows-bruteforce bob DC-1"]);
+    let sprayed = (0..12).map(|n| (4625, format!("user{n}")));
+    assert_eq!(windows(sprayed), ["hd-windows-spraying 192.0.2.7"]);
+    let usual = (0..50).map(|n| bob(if n % 20 == 0 { 4625 } else { 4624 }));
+    assert_eq!(windows(usual), [] as [String; 0]);
+}
