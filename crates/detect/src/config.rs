@@ -265,8 +265,9 @@ impl BaselineConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CalendarConfig {
-    /// Local time ahead of UTC; negative to the west. Default `0s`. It moves the edges of days, and with them holidays.
-    pub ahead_of_utc: Period,
+    /// Minutes local time is ahead of UTC; negative to the west. Default 0. It moves the edges of days, and with them
+    /// holidays.
+    pub utc_offset_minutes: i32,
     /// Whether every day of the week has a baseline of its own; a weekday not met yet is compared with all days.
     /// Default `false`: it takes weeks to learn and eight times the memory.
     pub day_of_week: bool,
@@ -278,12 +279,7 @@ pub struct CalendarConfig {
 
 impl Default for CalendarConfig {
     fn default() -> Self {
-        CalendarConfig {
-            ahead_of_utc: Period(0),
-            day_of_week: false,
-            use_holidays: true,
-            holidays: Vec::new(),
-        }
+        CalendarConfig { utc_offset_minutes: 0, day_of_week: false, use_holidays: true, holidays: Vec::new() }
     }
 }
 

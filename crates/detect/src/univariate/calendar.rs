@@ -33,8 +33,9 @@ impl Calendar {
     /// A holiday is not a date, there are too many, or the time zone is further away than a day.
     pub fn new(config: &CalendarConfig) -> Result<Calendar, ConfigError> {
         let refused = |key: &str, wants| ConfigError { key: key.to_owned(), wants };
-        if config.ahead_of_utc.ns().abs() >= NS_PER_DAY {
-            return Err(refused("calendar.ahead_of_utc", "less than a day"));
+        let ahead_ns = i64::from(config.utc_offset_minutes) * NS_PER_MINUTE;
+        if ahead_ns.abs() >= NS_PER_DAY {
+            return Err(refused("calendar.utc_offset_minutes", "less than a day"));
         }
         if config.holidays.len() > HOLIDAYS_MAX {
             return Err(refused("calendar.holidays", "at most 512 dates"));
@@ -46,7 +47,7 @@ impl Calendar {
         if !config.use_holidays {
             holidays.clear();
         }
-        Ok(Calendar { ahead_ns: config.ahead_of_utc.ns(), day_of_week: config.day_of_week, holidays })
+        Ok(Calendar { ahead_ns, day_of_week: config.day_of_week, holidays })
     }
 
     /// The slot of a time: its slot of the day, after whole days for each kind of day that comes before its own.
@@ -78,7 +79,6 @@ fn day_of(date: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Period;
 
     #[track_caller]
     fn check(config: &CalendarConfig, time: &str, slot: usize) {
@@ -91,8 +91,11 @@ mod tests {
         let hours = CalendarConfig::default();
         check(&hours, "2026-11-27T00:29:59Z", 0);
         check(&hours, "2026-11-27T13:30:00Z", 27);
-        let berlin = CalendarConfig { ahead_of_utc: Period::hours(1), ..hours.clone() };
+        let berlin = CalendarConfig { utc_offset_minutes: 60, ..hours.clone() };
         check(&berlin, "2026-11-27T23:10:00Z", 0);
+        let new_york = CalendarConfig { utc_offset_minutes: -300, ..hours.clone() };
+        check(&new_york, "2026-11-27T00:10:00Z", 38);
+        assert!(Calendar::new(&CalendarConfig { utc_offset_minutes: 1_440, ..hours.clone() }).is_err());
         let week = CalendarConfig { day_of_week: true, holidays: vec!["2026-12-25".to_owned()], ..hours };
         check(&week, "2026-11-23T00:00:00Z", 48);
         check(&week, "2026-11-29T00:00:00Z", 7 * 48);
