@@ -170,9 +170,12 @@ struct Compiled {
 }
 
 /// Literals with one of these bytes need no place in the gate: the byte itself opens it.
-const SPECIAL: &[u8] = b"'\"<>()[]{}$`|\\^*!;%+ ~\n";
+const SPECIAL: &[u8] = b"'\"<>()[]{}$`|\\^*!?;%+ ~\n";
 /// Bytes that open the gate of a header; user agents hold brackets, semicolons and spaces.
 const SPECIAL_IN_HEADERS: &[u8] = b"'\"<>{}$`|\\^%&";
+/// Literals too common for the gate, which something else makes up for: `=` behind a handler, the form of the header,
+/// the clue it adds to.
+const OPENED_OTHERWISE: &[&str] = &["on", "id", "ls", "0x"];
 /// Shapes of SQL worth a look in a message: a quote and what attackers put behind it.
 const SQL_IN_MESSAGES: &[&str] = &[
     "' or", "'or ", "\" or", "' and ", "'||", "' union", "'union", "') or", "'; drop", "';drop", "' --",
@@ -204,7 +207,8 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
     }
     let gate = |parts: u8, special: &[bool; 256]| {
         let theirs = SIGNATURES.iter().filter(|signature| signature.parts & parts != 0);
-        let plain = |need: &&str| need.len() > 2 && !is_special(need, special);
+        let plain =
+            |need: &&str| need.len() > 1 && !OPENED_OTHERWISE.contains(need) && !is_special(need, special);
         let needs: Vec<&str> = theirs.flat_map(|signature| signature.needs).copied().filter(plain).collect();
         automaton(&needs, true)
     };

@@ -444,7 +444,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
         "hidden file",
         ENOUGH,
         TARGET,
-        &["/.", "\\.", "=."],
+        &["/.", "\\.", ".git", ".env", ".ssh", ".aws", ".svn", ".htaccess", ".htpasswd", ".npmrc", ".docker"],
         r"(?:^|[/\\])\.(?:git(?:$|[/\\]|ignore|attributes|modules|-credentials|config|lab-ci|hub[/\\])|svn[/\\]?|hg[/\\]|bzr[/\\]|cvs\b|env(?:$|[.\-_~/])|ht(?:access|passwd|group)|ssh[/\\]?|aws[/\\]|azure[/\\]|gcloud|kube[/\\]|docker|dockerenv|npmrc|yarnrc|pypirc|netrc|pgpass|my\.cnf|mysql_history|psql_history|(?:bash|zsh|sh|ash|python|node_repl|irb|rediscli|sqlite)_?history|bash(?:rc|_profile|_logout|_aliases)|profile\b|zshrc|zshenv|vimrc|viminfo|vim[/\\]|emacs|idea[/\\]|vscode[/\\]|project\b|classpath|settings|ds_store|directory|config[/\\]|local[/\\]|cache[/\\]|gnupg|gem[/\\]|composer|terraform|vault-token|s3cfg|boto|dbeaver|subversion|travis|circleci|jenkins|babelrc|eslint|dropbox|wp-config|user\.ini|rhosts|shosts|forward|mailrc|lesshst|wget-hsts|xauthority|selected_editor|ansible|pki[/\\]|m2[/\\]|gradle|cargo[/\\]|rnd|gtkrc|fetchmailrc|fishrc|kshrc|cshrc|tcshrc|inputrc|screenrc|tmux|muttrc|procmailrc|sudo_as|ftpconfig|remote-sync|sftp)",
     ),
     sig(
@@ -916,7 +916,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
         "expression language",
         ENOUGH,
         ANY,
-        &["%{", "${", "#{", "#_", "@"],
+        &["%{", "${", "#{", "#_", "@java.", "@ognl.", "@org.apache"],
         r"[%$#]\{\s*(?:\(?#|@|t\s*\(|new\s|'?\s*\.?getclass|[^}]{0,80}(?:\.exec\s*\(|@java|#context|#request|#application|#session|#attr|#parameters|#_memberaccess|pagecontext|applicationscope|facescontext|freemarker|\.getclass\b))|#_(?:memberaccess|root)|@(?:java\.|ognl\.|org\.apache)[a-z0-9_.]+@",
     ),
     sig(
