@@ -565,13 +565,14 @@ impl Default for ScanConfig {
 pub struct TemplatesConfig {
     /// Whether the detector runs. Default `true`.
     pub enabled: bool,
-    /// Event time a service is listened to before a new template of level warn or more, a burst of errors or a fast user
-    /// is news. Default `1h`: what a service says all the time it has said by then.
+    /// Event time a service is listened to before a burst of errors or a fast user is news. Default `1h`: a usual rate is
+    /// known by then.
     pub warm_up: Period,
     /// Records of a service before anything of it is news. Default 500: with fewer, every second template is new.
     pub records_min: u64,
-    /// Event time a service and a template are listened to before a new template of lower level, a shift, a template that
-    /// stops, a new value or another mix of levels is news. Default `1d`: every hour of the day was heard once.
+    /// Event time a service and a template are listened to before a new template, a shift, a template that stops, a new
+    /// value or another mix of levels is news. Default `1d`: every hour of the day was heard once, and most of the rare
+    /// errors; after an hour, services still had three new ones each that were as usual as any.
     pub settle: Period,
     /// After a deployment (an event with `event.kind` `deploy` or with `heimdall.annotation`) new templates, values,
     /// shifts and mixes of its service are learnt and not reported for so long, and rates are learnt anew. Default

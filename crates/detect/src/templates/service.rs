@@ -328,7 +328,7 @@ impl Service {
         forgotten: &mut usize,
     ) -> usize {
         let is_first = self.know(heard.cluster);
-        let is_news = is_first && self.is_warm(heard.time, config) && !self.is_quiet(heard.time);
+        let is_news = is_first && self.is_settled(heard.time, config) && !self.is_quiet(heard.time);
         if self.templates.len() >= config.templates_max || (!room && self.templates.len() >= FAIR_SHARE) {
             *forgotten = self.forget_oldest();
         }
