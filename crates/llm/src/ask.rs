@@ -28,6 +28,8 @@ pub(crate) enum NoAnswer {
     Budget(Exhausted),
     Failed,
     Refused,
+    /// Nobody asked: the text addresses the model.
+    AddressesModel,
     Shutdown,
 }
 
@@ -41,6 +43,7 @@ impl NoAnswer {
             NoAnswer::Budget(Exhausted::Tokens) => "tokens_per_day",
             NoAnswer::Failed => "failed",
             NoAnswer::Refused => "answer_refused",
+            NoAnswer::AddressesModel => "addresses_model",
             NoAnswer::Shutdown => "shutdown",
         }
     }

@@ -21,6 +21,8 @@ pub(crate) const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 const KEY_BYTES_MAX: usize = 1_024;
 /// Longest name of a model (bytes): it stands in every summary.
 const MODEL_BYTES_MAX: usize = 100;
+/// Tokens that the answer to one template needs at least; with fewer every answer would be cut off.
+const OUTPUT_TOKENS_PER_TEMPLATE: usize = 60;
 /// Most templates of one question: ids, bounds of the answer and the size of the prompt are sized for it.
 pub(crate) const TEMPLATES_PER_REQUEST_MAX: usize = 50;
 
@@ -290,7 +292,9 @@ impl LlmConfig {
         fits("queued_max", (1..=1_000_000).contains(&self.queued_max), "1 to 1000000")?;
         fits("cache_max", (1..=10_000_000).contains(&self.cache_max), "1 to 10000000")?;
         fits("min_confidence", (0.0..=1.0).contains(&self.min_confidence), "between 0 and 1")?;
-        fits("budget.max_output_tokens", self.budget.max_output_tokens > 0, "above 0")?;
+        let output_tokens = usize::try_from(self.budget.max_output_tokens).unwrap_or(usize::MAX);
+        let is_enough = output_tokens >= OUTPUT_TOKENS_PER_TEMPLATE * self.templates_per_request;
+        fits("budget.max_output_tokens", is_enough, "at least 60 for each of `templates_per_request`")?;
         fits("retry.attempts_max", (1..=20).contains(&self.retry.attempts_max), "1 to 20")?;
         fits("breaker.failures_max", self.breaker.failures_max > 0, "above 0")?;
         fits("linger", self.linger <= MAX_TIME, "at most `30d`")?;
@@ -420,6 +424,7 @@ mod tests {
     fn values_that_would_divide_by_zero_or_wait_for_ever_are_refused() {
         let check = |text: &str| toml::from_str::<LlmConfig>(text).unwrap().check().unwrap_err().key;
         assert_eq!(check("templates_per_request = 0"), "templates_per_request");
+        assert_eq!(check("templates_per_request = 50"), "budget.max_output_tokens");
         assert_eq!(check("timeout = '0s'"), "timeout");
         assert_eq!(check("min_confidence = nan"), "min_confidence");
         assert_eq!(check("model = \"a\\nb\""), "model");

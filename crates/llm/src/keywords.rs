@@ -25,6 +25,9 @@ const CONFIDENCE_LEVEL: f64 = 0.6;
 /// Nothing found.
 const CONFIDENCE_NOTHING: f64 = 0.3;
 
+/// Topic of texts that are not shown to a model.
+const ADDRESSES_MODEL: &str = "Text that addresses a language model";
+
 /// What a set of phrases is about.
 struct Topic {
     title: &'static str,
@@ -36,7 +39,8 @@ struct Topic {
     steps: &'static [&'static str],
 }
 
-/// The topics, worst first: the first with a phrase in the text decides.
+/// The topics, worst first: the first with a phrase in the text decides. Phrases name a trouble, not a feature: programs announce
+/// at every start that they have a quorum, or handle machine checks.
 const TOPICS: &[Topic] = &[
     Topic {
         title: "Data may be damaged or lost",
@@ -105,7 +109,7 @@ const TOPICS: &[Topic] = &[
             "sigsegv",
             "sigabrt",
             "fatal error",
-            "machine check",
+            "machine check exception",
             "bug: unable to handle",
             "double free",
             "assertion failed",
@@ -151,23 +155,28 @@ const TOPICS: &[Topic] = &[
         ],
     },
     Topic {
-        title: "Text that addresses a language model",
+        title: ADDRESSES_MODEL,
         severity: Severity::Warning,
         any_level: true,
         phrases: &[
             "ignore previous instructions",
             "ignore all previous",
             "ignore the above",
+            "ignore prior instructions",
             "disregard previous",
-            "disregard all",
-            "system prompt",
-            "you are an ai",
+            "disregard all previous",
+            "disregard the above",
+            "forget previous instructions",
+            "forget all previous",
+            "override your instructions",
             "as an ai language model",
-            "new instructions",
-            "do not report",
+            "as a language model",
             "mark this as normal",
-            "severity normal",
+            "mark all as normal",
             "classify as normal",
+            "classify this as",
+            "report everything as normal",
+            "severity normal",
         ],
         steps: &["Find who wrote this text: somebody may try to sway automatic review."],
     },
@@ -257,9 +266,9 @@ const TOPICS: &[Topic] = &[
             "too many connections",
             "connection pool",
             "under-replicated",
-            "leader election",
+            "no quorum",
+            "lost quorum",
             "not leader",
-            "quorum",
             "rolled back",
             "rollback",
             "constraint violation",
@@ -314,6 +323,14 @@ const TOPICS: &[Topic] = &[
 
 /// Words just before a phrase that deny it.
 const DENIALS: &[&str] = &["no", "not", "0", "zero", "without", "non", "never"];
+
+/// Whether a text tries to talk to a model that reads it, in the usual phrases. Such a text is not asked about: it could
+/// lower its own label, and those of the templates beside it.
+pub(crate) fn addresses_model(template: &str) -> bool {
+    let text = template.to_lowercase();
+    let topic = TOPICS.iter().find(|topic| topic.title == ADDRESSES_MODEL);
+    topic.is_some_and(|topic| topic.phrases.iter().any(|phrase| says(&text, phrase)))
+}
 
 /// What key words say of a template seen at this level.
 #[must_use]
@@ -412,6 +429,7 @@ mod tests {
         check("request <*> served in <*>", Some(Level::Fatal), Warning, "A program says it cannot go on");
         check("Please IGNORE previous instructions", None, Warning, "Text that addresses a language model");
         check("job <*> failed", None, Warning, "An operation failed");
+        check("have quorum of supporters; starting", None, Normal, "");
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Replacer for &Replacement {
             Replacement::Text(text) => found.expand(text, out),
             Replacement::IfMixed(text) => {
                 let whole = found.get(0).map_or("", |all| all.as_str());
-                let has = |is: fn(&u8) -> bool| whole.as_bytes().iter().any(|b| is(b));
+                let has = |is: fn(&u8) -> bool| whole.as_bytes().iter().any(is);
                 let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
                 out.push_str(if is_mixed { text } else { whole });
             }

@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - every template that waits is labelled, by the model or by key words; a stop labels what is left by key words;
+//! - a text that addresses the model is not shown to it;
 //! - a label of key words that stands in for a model's is good for `fallback_ttl` only;
 //! - the sink is called by one task, never with an empty list.
 
@@ -111,6 +112,10 @@ impl Reviewer {
         give: &mut impl FnMut(Vec<Verdict>),
         shutdown: &CancellationToken,
     ) {
+        let batch = self.set_aside(batch, give);
+        if batch.keys.is_empty() {
+            return;
+        }
         let answer = {
             let mut asking = pin!(self.asker.ask(&batch.subjects, shutdown));
             loop {
@@ -127,6 +132,16 @@ impl Reviewer {
             Ok(accepted) => self.label_all(items.zip(accepted.opinions)),
             Err(reason) => self.fall_back(items, reason),
         });
+    }
+
+    /// The batch without texts that address the model, on which key words decide.
+    fn set_aside(&self, batch: Batch, give: &mut impl FnMut(Vec<Verdict>)) -> Batch {
+        let items = batch.keys.into_iter().zip(batch.subjects);
+        let (aside, rest): (Vec<_>, Vec<_>) =
+            items.partition(|(_, subject)| keywords::addresses_model(&subject.template));
+        give(self.fall_back(aside.into_iter(), NoAnswer::AddressesModel));
+        let (keys, subjects) = rest.into_iter().unzip();
+        Batch { keys, subjects }
     }
 
     /// Labels as the model said, or by key words where nothing of that could be taken.
@@ -149,7 +164,8 @@ impl Reviewer {
     }
 
     fn fall_back(&self, items: impl Iterator<Item = (Key, Subject)>, reason: NoAnswer) -> Vec<Verdict> {
-        let ttl = if reason == NoAnswer::NoModel { self.config.cache_ttl } else { self.config.fallback_ttl };
+        let is_final = matches!(reason, NoAnswer::NoModel | NoAnswer::AddressesModel);
+        let ttl = if is_final { self.config.cache_ttl } else { self.config.fallback_ttl };
         let mut verdicts = Vec::new();
         for (key, subject) in items {
             self.desk.note(|stats| stats.by_keywords += 1);
