@@ -11,12 +11,19 @@ use std::path::{Path, PathBuf};
 
 use heimdall_alert::WebhookUrl;
 use heimdall_detect::{DetectConfig, Period};
+use heimdall_llm::LlmConfig;
 use heimdall_model::{Dataset, Tenant};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
 /// Environment variables with names of their own; an empty one counts as not set.
-const WELL_KNOWN: &[(&str, &str)] = &[("SLACK_WEBHOOK_URL", "alerts.slack_webhook_url")];
+const WELL_KNOWN: &[(&str, &str)] = &[
+    ("SLACK_WEBHOOK_URL", "alerts.slack_webhook_url"),
+    ("LLM_ENABLED", "llm.enabled"),
+    ("OPENAI_API_KEY", "llm.api_key"),
+    ("OPENAI_BASE_URL", "llm.base_url"),
+    ("OPENAI_MODEL", "llm.model"),
+];
 const ENV_PREFIX: &str = "HEIMDALL_";
 /// Variables of that prefix that are for the command line client.
 const ENV_CLIENT: &[&str] =
@@ -94,6 +101,8 @@ pub(crate) struct Config {
     pub log: LogConfig,
     /// Thresholds of the detectors.
     pub detect: DetectConfig,
+    /// Review of suspicious templates by a language model.
+    pub llm: LlmConfig,
 }
 
 /// Where the server listens and keeps its data.
@@ -441,6 +450,10 @@ pub(crate) fn load(
     config.detect.check().map_err(|error| ConfigError::Invalid {
         origins: distinct(&origins),
         detail: format!("detect.{error}"),
+    })?;
+    config.llm.check().map_err(|error| ConfigError::Invalid {
+        origins: distinct(&origins),
+        detail: format!("llm.{error}"),
     })?;
     let (policies, max) = (config.store.policies.len(), heimdall_store::POLICIES_MAX);
     if policies > max {

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use heimdall_alert::Alerts;
 use heimdall_detect::{Findings, console};
 use heimdall_guard::AssessmentLog;
-use heimdall_model::Assessment;
+use heimdall_model::{Assessment, Verdict};
 use heimdall_stream::Sink;
 use tokio_util::sync::CancellationToken;
 
@@ -29,13 +29,14 @@ enum Message {
     Settle(Sender<bool>),
 }
 
-/// The stream's end.
+/// The stream's end, and that of others who find something.
+#[derive(Clone)]
 pub(crate) struct Herald {
     messages: Sender<Message>,
 }
 
 impl Herald {
-    /// Starts the thread; it ends when the stream drops its end.
+    /// Starts the thread; it ends when the stream, and whoever has a copy, drops its end.
     pub(crate) fn start(
         alerts: Arc<Alerts>,
         log: AssessmentLog,
@@ -49,6 +50,11 @@ impl Herald {
         let thread =
             std::thread::Builder::new().name("herald".to_owned()).spawn(move || worker.run(&received))?;
         Ok((Herald { messages }, thread))
+    }
+
+    /// Hands in verdicts of another source than the stream. Waits while the queue is full.
+    pub(crate) fn report(&self, verdicts: Vec<Verdict>) {
+        self.send(Message::Findings(Findings { verdicts, ..Findings::default() }));
     }
 
     fn send(&self, message: Message) {

@@ -14,6 +14,7 @@ mod config;
 mod herald;
 mod reference;
 mod rule_files;
+mod scout;
 mod server;
 mod show;
 mod telemetry;

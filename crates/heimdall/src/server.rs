@@ -29,6 +29,7 @@ use heimdall_ingest::rate::RateLimit;
 use heimdall_ingest::{DecodeLimits, Intake, IntakeLimits};
 use heimdall_journal::Journal;
 use heimdall_journal::disk::{Disk, DiskLock, OsDisk};
+use heimdall_llm::{LanguageModel, LlmConfig, OpenAi, Reviewer};
 use heimdall_metastore::Metastore;
 use heimdall_model::{Clock, Dataset, Severity, SystemClock};
 use heimdall_query::{Engine, RunLimits};
@@ -45,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, PolicyConfig, ServerConfig};
 use crate::herald::Herald;
+use crate::scout::Scout;
 use crate::{rule_files, telemetry};
 
 /// Time between rounds of housekeeping: expiring tokens, resolving quiet alerts, folding histograms.
@@ -72,6 +74,7 @@ pub(crate) struct Server {
     metrics: PrometheusHandle,
     dispatcher: Dispatcher,
     herald: JoinHandle<()>,
+    reviewer: Option<(Reviewer, Herald)>,
     rules_dir: Option<PathBuf>,
     data_dir: PathBuf,
     data_lock: DiskLock,
@@ -112,6 +115,8 @@ impl Server {
             .context("could not open the audit files")?;
         let (sink, herald) =
             Herald::start(Arc::clone(&alerts), log, config.alerts.audit_console, shutdown.clone())?;
+        let reviewer = reviewer(&config.llm, Arc::clone(&clock))?;
+        let reports = sink.clone();
         let (rules, faults) = load_rules(config.alerts.rules_dir.as_deref());
         let shown = Rules::new(&rules, faults);
         let tail = Tail::default();
@@ -119,7 +124,7 @@ impl Server {
             journal: Arc::clone(&journal),
             reader,
             store: Arc::clone(&store),
-            judge: Judge::new(config.detect.clone(), rules),
+            judge: judge(config, rules, reviewer.as_ref()),
             sink: Box::new(sink),
             tail: tail.clone(),
             clock: Arc::clone(&clock),
@@ -177,6 +182,7 @@ impl Server {
             metrics,
             dispatcher,
             herald,
+            reviewer: reviewer.map(|reviewer| (reviewer, reports)),
             rules_dir,
             data_dir,
             data_lock,
@@ -212,6 +218,10 @@ impl Server {
             Arc::clone(&self.status),
             shutdown.clone(),
         ));
+        let review = self.reviewer.map(|(reviewer, reports)| {
+            let sink = move |verdicts| tokio::task::block_in_place(|| reports.report(verdicts));
+            tokio::spawn(reviewer.run(sink, shutdown.clone()))
+        });
         let listeners = self.data_dir.join("run/listeners.json");
         if wait_until_replayed(&self.status, &shutdown).await {
             write_listeners(&listeners, &addresses.to_string())?;
@@ -227,6 +237,9 @@ impl Server {
         watch.await?;
         keeping.await?;
         rules.await?;
+        if let Some(review) = review {
+            review.await?;
+        }
         let (journal, stream, herald) = (self.journal, self.stream, self.herald);
         let alerts = Arc::clone(&self.alerts);
         tokio::task::spawn_blocking(move || {
@@ -386,6 +399,31 @@ fn notifiers(config: &Config) -> Result<Vec<Box<dyn Notifier>>> {
 }
 
 /// The built-in rules and the folder's; what cannot load is named and left out.
+/// The detectors, with the scout of the review where there is one.
+fn judge(config: &Config, rules: RuleSet, reviewer: Option<&Reviewer>) -> Judge {
+    // The first request would wait for it.
+    std::thread::spawn(heimdall_detect::web::prepare);
+    let mut judge = Judge::new(config.detect.clone(), rules);
+    if let Some(reviewer) = reviewer {
+        judge.add(Box::new(Scout::new(reviewer.desk())));
+    }
+    judge
+}
+
+/// The review by a language model, when it is enabled; without key or endpoint it goes by key words.
+fn reviewer(config: &LlmConfig, clock: Arc<dyn Clock>) -> Result<Option<Reviewer>> {
+    if !config.enabled {
+        return Ok(None);
+    }
+    let model = OpenAi::connect(config, Arc::clone(&clock)).context("could not set up the language model")?;
+    match &model {
+        Some(_) => tracing::info!(model = config.model, "suspicious templates are shown to a language model"),
+        None => tracing::warn!("no key for the language model: suspicious templates are judged by key words"),
+    }
+    let model = model.map(|model| Box::new(model) as Box<dyn LanguageModel>);
+    Ok(Some(Reviewer::new(config.clone(), model, clock)?))
+}
+
 fn load_rules(dir: Option<&Path>) -> (RuleSet, Vec<RuleError>) {
     let mut files = rule_files::built_in();
     if let Some(dir) = dir {

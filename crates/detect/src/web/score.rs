@@ -225,6 +225,13 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
     }
 });
 
+/// Builds the tables and automata; patterns are compiled when one is first needed.
+pub(super) fn prepare() {
+    LazyLock::force(&SPECIAL_TABLE);
+    LazyLock::force(&HEADER_TABLE);
+    LazyLock::force(&COMPILED);
+}
+
 impl Compiled {
     fn pattern(&self, index: usize) -> &Regex {
         self.patterns[index].get_or_init(|| compile(SIGNATURES[index].pattern))

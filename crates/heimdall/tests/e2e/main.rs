@@ -12,6 +12,7 @@ mod lifecycle;
 mod live;
 mod metrics;
 mod prometheus;
+mod review;
 mod rules;
 mod slack;
 mod technicians;
