@@ -1,10 +1,10 @@
-//! The alerts of this server: dedup, lifecycle, persistence, lists, live stream.
+//! The alerts of this server: dedup, lifecycle, feedback, persistence, lists, live stream.
 //!
 //! Invariants:
 //! - one live alert per fingerprint; a verdict at or below the position of the latest alert of its finding is a replay and
 //!   changes nothing, whatever that alert's status;
 //! - `ingest` may be called again with the same verdicts after an error: what was applied is ignored;
-//! - a change of status is durable when its call returns `Ok`; findings are durable after [`Alerts::flush`].
+//! - a change of status and feedback are durable when their call returns `Ok`; findings are durable after [`Alerts::flush`].
 //!
 //! Every call may block on disk: async code calls from a blocking thread. Not here: who may call (see `heimdall-guard`).
 
@@ -14,15 +14,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use heimdall_metastore::{
-    AlertCount, AlertCursor, AlertFilter, AlertRow, AlertStore, Metastore, PAGE_ROWS_MAX,
+    AlertCount, AlertCursor, AlertFilter, AlertRow, AlertStore, FeedbackCount, Metastore, PAGE_ROWS_MAX,
 };
 use heimdall_model::time::format_duration;
-use heimdall_model::{Alert, AlertId, Clock, Status, Tenant, Timestamp, Verdict};
+use heimdall_model::{Alert, AlertId, Clock, FeedbackVerdict, Status, Tenant, Timestamp, Verdict};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 use crate::error::AlertError;
-use crate::lifecycle::{HEIMDALL, Step, change_status, fingerprint, may_follow, raise, repeat};
+use crate::lifecycle::{HEIMDALL, Step, change_status, fingerprint, judge, may_follow, raise, repeat};
 use crate::state::{State, Tell};
 use crate::stream::{AlertChange, Snapshot, Subscription};
 use crate::writer::{Queue, Shared};
@@ -309,6 +309,65 @@ impl Alerts {
             }
         }
         Ok(resolved)
+    }
+
+    // ---- feedback -------------------------------------------------------------------------------------------------
+
+    /// Notes whether a person finds an alert right. It may be said again, which changes nothing, and otherwise, which
+    /// replaces it; in every status, also of an alert that came back since.
+    ///
+    /// # Errors
+    /// [`AlertError::NotFound`], [`AlertError::Store`]: nothing changed. [`AlertError::NotDurable`]: it is noted, and stored as
+    /// soon as the metastore answers.
+    pub fn judge(
+        &self,
+        tenant: Option<&Tenant>,
+        id: AlertId,
+        verdict: FeedbackVerdict,
+        by: &str,
+        note: Option<&str>,
+    ) -> Result<Arc<Alert>, AlertError> {
+        let alert = {
+            let mut state = self.shared.state.lock();
+            let row = self.owned(&state, tenant, id)?;
+            let mut alert = Alert::clone(&row.alert);
+            if judge(&mut alert, verdict, by, note, self.clock.now()) {
+                // The alert may be an old one: what is known of its finding stays the latest.
+                state.latest(&alert.fingerprint, self.store())?;
+                let alert = Arc::new(alert);
+                state.change(AlertRow { alert: alert.clone(), touched_at: row.touched_at }, Tell::Now);
+                state.feedback_version += 1;
+                metrics::counter!("alert_feedback_total", "verdict" => verdict.as_str()).increment(1);
+                alert
+            } else {
+                row.alert
+            }
+        };
+        self.flush()?;
+        Ok(alert)
+    }
+
+    /// A number that rises whenever feedback changes: as long as it stays, so do the counts.
+    #[must_use]
+    pub fn feedback_version(&self) -> u64 {
+        self.shared.state.lock().feedback_version
+    }
+
+    /// Counts the feedback of a tenant, or of all, by tenant, detector and rule; alerts deleted since count too.
+    ///
+    /// # Errors
+    /// [`AlertError::Store`].
+    pub fn feedback_counts(&self, tenant: Option<&Tenant>) -> Result<Vec<FeedbackCount>, AlertError> {
+        self.settle();
+        Ok(self.store().feedback_counts(tenant)?)
+    }
+
+    /// Returns at most `limit` earlier alerts that are like this one, the closest first (see [`AlertStore::similar`]).
+    ///
+    /// # Errors
+    /// [`AlertError::Store`].
+    pub fn similar(&self, alert: &Alert, limit: usize) -> Result<Vec<Arc<Alert>>, AlertError> {
+        Ok(self.store().similar(alert, limit)?.into_iter().map(Arc::new).collect())
     }
 
     // ---- views ----------------------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@
 
 use heimdall_model::verdict::EVIDENCE_MAX;
 use heimdall_model::{
-    Alert, AlertId, Baseline, Entity, Feature, Priority, Status, Tenant, Timestamp, Transition, Verdict,
+    Alert, AlertId, Baseline, Entity, Feature, Feedback, FeedbackVerdict, Priority, Status, Tenant,
+    Timestamp, Transition, Verdict,
 };
 use ring::digest::{Context, SHA256};
 
 /// Status changes kept in an alert; beyond, the oldest after its raising go (the audit trail has them all).
 pub const HISTORY_MAX: usize = 100;
-/// Longest note of a status change (characters); the rest is cut.
+/// Longest note of a status change or of feedback (characters); the rest is cut.
 pub const NOTE_CHARS_MAX: usize = 1_000;
 /// Author of the changes nobody asked for.
 pub const HEIMDALL: &str = "heimdall";
@@ -117,6 +118,7 @@ pub(crate) fn raise(
         mitigation: verdict.mitigation,
         notified: Vec::new(),
         history: vec![raised],
+        feedback: None,
         position: verdict.position,
     };
     bound_evidence(&mut alert);
@@ -146,12 +148,37 @@ pub(crate) fn repeat(alert: &mut Alert, verdict: Verdict) {
 
 /// Changes the status and writes it into the history.
 pub(crate) fn change_status(alert: &mut Alert, to: Status, by: &str, note: Option<&str>, now: Timestamp) {
-    let note = note.map(|note| note.chars().take(NOTE_CHARS_MAX).collect());
+    let note = note.map(cut);
     if alert.history.len() >= HISTORY_MAX {
         alert.history.remove(1);
     }
     alert.history.push(Transition { at: now, from: Some(alert.status), to, by: by.to_owned(), note });
     alert.status = to;
+}
+
+/// Writes down what a person says of the alert. Returns false when that is what is written already; a note stays when the
+/// same verdict comes without one.
+pub(crate) fn judge(
+    alert: &mut Alert,
+    verdict: FeedbackVerdict,
+    by: &str,
+    note: Option<&str>,
+    now: Timestamp,
+) -> bool {
+    let note = note.map(cut);
+    if let Some(known) = &alert.feedback
+        && known.verdict == verdict
+        && (note.is_none() || note == known.note)
+    {
+        return false;
+    }
+    alert.feedback = Some(Feedback { verdict, by: by.to_owned(), at: now, note });
+    true
+}
+
+/// A note as it is kept.
+fn cut(note: &str) -> String {
+    note.chars().take(NOTE_CHARS_MAX).collect()
 }
 
 fn bound_evidence(alert: &mut Alert) {

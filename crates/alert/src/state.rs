@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use heimdall_metastore::{AlertCount, AlertRow, AlertStore, MetastoreError};
-use heimdall_model::{AlertId, Status};
+use heimdall_model::{Alert, AlertId, Status};
 use tokio::sync::broadcast;
 
 use crate::stream::{AlertChange, DELTAS_KEPT, Delta};
@@ -53,6 +53,8 @@ pub(crate) struct State {
     pub(crate) deltas: broadcast::Sender<Delta>,
     /// Alerts by status, in the order of `Status::ALL`; resolved ones are not counted.
     by_status: [u64; Status::ALL.len()],
+    /// Rises whenever feedback changes.
+    pub(crate) feedback_version: u64,
     /// The writer shall not wait for its interval.
     pub(crate) is_urgent: bool,
     pub(crate) is_closed: bool,
@@ -73,6 +75,7 @@ impl State {
             seq: 0,
             deltas: broadcast::Sender::new(DELTAS_KEPT),
             by_status,
+            feedback_version: 0,
             is_urgent: false,
             is_closed: false,
         }
@@ -244,6 +247,9 @@ impl State {
 
     fn remember(&mut self, row: AlertRow) {
         let (id, fingerprint) = (row.alert.id, row.alert.fingerprint.clone());
+        if self.latest.get(&fingerprint).is_some_and(|cached| is_outranked(&row.alert, &cached.row.alert)) {
+            return;
+        }
         let used = self.version;
         if let Some(before) = self.latest.insert(fingerprint.clone(), Cached { row, used })
             && before.row.alert.id != id
@@ -258,4 +264,9 @@ impl State {
         // An error only says that nobody is subscribed.
         let _ = self.deltas.send(Delta { seq: self.seq, change });
     }
+}
+
+/// Whether another alert of the same finding stays the latest when this one changes.
+fn is_outranked(changed: &Alert, latest: &Alert) -> bool {
+    latest.id != changed.id && changed.status == Status::Resolved && latest.raised_at >= changed.raised_at
 }

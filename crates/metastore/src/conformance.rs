@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use heimdall_model::{Alert, AlertId, Entity, Position, Priority, Severity, Status, Tenant, Timestamp};
+use heimdall_model::{
+    Alert, AlertId, Entity, Feedback, FeedbackVerdict, Position, Priority, Severity, Status, Tenant,
+    Timestamp,
+};
 
 use crate::port::{
     AlertCursor, AlertFilter, AlertRow, AlertStore, AuditFilter, AuditRow, AuditStore, Metastore,
@@ -19,6 +22,8 @@ pub fn conformance(make: impl Fn() -> Box<dyn Metastore>) {
     pages_neither_repeat_nor_skip(make().alerts());
     filters_select(make().alerts());
     quiet_and_old_alerts_are_found(make().alerts());
+    feedback_outlives_its_alert(make().alerts());
+    similar_alerts_are_earlier_ones_the_closest_first(make().alerts());
     tokens_are_kept(make().tokens());
     the_audit_trail_only_grows(make().audit());
 }
@@ -50,6 +55,7 @@ pub fn alert(n: u64, fingerprint: &str, status: Status, raised_at: i64) -> Alert
         mitigation: vec!["block the address".to_owned()],
         notified: vec![],
         history: vec![],
+        feedback: None,
         position: Position(n),
     };
     AlertRow { alert: Arc::new(alert), touched_at: Timestamp(raised_at) }
@@ -133,6 +139,91 @@ fn quiet_and_old_alerts_are_found(store: &dyn AlertStore) {
     assert_eq!(store.delete_resolved(Timestamp(7), 9).expect("delete"), 1);
     assert_eq!(store.get(AlertId::from_u64_pair(3, 3)).expect("get"), None);
     assert!(store.get(AlertId::from_u64_pair(7, 7)).expect("get").is_some());
+}
+
+/// The alert with this number and what a person says of it.
+fn judged(n: u64, status: Status, verdict: FeedbackVerdict) -> AlertRow {
+    let mut row = alert(n, &format!("fp{n}"), status, 1);
+    let feedback = Feedback { verdict, by: "ann".to_owned(), at: Timestamp(3), note: Some("why".to_owned()) };
+    Arc::make_mut(&mut row.alert).feedback = Some(feedback);
+    row
+}
+
+fn feedback_outlives_its_alert(store: &dyn AlertStore) {
+    use FeedbackVerdict::{FalsePositive, TruePositive};
+    let counted = |tenant: Option<&Tenant>| -> Vec<(String, u64, u64)> {
+        let counts = store.feedback_counts(tenant).expect("counts");
+        counts
+            .into_iter()
+            .map(|count| {
+                (
+                    count.detector + "/" + &count.rule,
+                    count.judged.true_positives,
+                    count.judged.false_positives,
+                )
+            })
+            .collect()
+    };
+    assert_eq!(counted(None), []);
+    let mut elsewhere = judged(2_001, Status::Open, TruePositive);
+    Arc::make_mut(&mut elsewhere.alert).tenant = Tenant::new("other").expect("a tenant");
+    let mut rows = vec![
+        judged(1, Status::Resolved, TruePositive),
+        judged(1_001, Status::Open, FalsePositive),
+        judged(2, Status::Open, FalsePositive),
+        alert(3, "fp3", Status::Open, 1),
+        elsewhere,
+    ];
+    store.put(&rows).expect("put");
+    assert_eq!(store.get(rows[0].alert.id).expect("get"), Some(rows[0].clone()), "it is in the alert");
+    let (own, other) = (Tenant::default(), Tenant::new("other").expect("a tenant"));
+    let rule = |n: u64, right: u64, wrong: u64| (format!("auth/rule-{n}"), right, wrong);
+    assert_eq!(counted(Some(&own)), [rule(1, 1, 1), rule(2, 0, 1)]);
+    assert_eq!(counted(Some(&other)), [rule(1, 1, 0)]);
+    assert_eq!(counted(None).len(), 3, "tenants are kept apart");
+    rows[2] = judged(2, Status::Open, TruePositive);
+    store.put(&rows).expect("said otherwise, and stored twice");
+    assert_eq!(counted(Some(&own)), [rule(1, 1, 1), rule(2, 1, 0)]);
+    assert_eq!(store.delete_resolved(Timestamp(9), 9).expect("delete"), 1);
+    assert_eq!(store.get(rows[0].alert.id).expect("get"), None);
+    assert_eq!(counted(Some(&own)), [rule(1, 1, 1), rule(2, 1, 0)]);
+}
+
+fn similar_alerts_are_earlier_ones_the_closest_first(store: &dyn AlertStore) {
+    // Rule 7 about 10.0.0.7: `alert` derives both from the number, here they are said.
+    let about = |n: u64, rule: &str, kind: &str, value: &str, status: Status| {
+        let mut row = alert(n, &format!("{rule} {kind} {value}"), status, i64::try_from(n).expect("small"));
+        let inner = Arc::make_mut(&mut row.alert);
+        (inner.rule, inner.entity) = (rule.to_owned(), Entity::new(kind, value));
+        row
+    };
+    let (ip, host) = ("source_ip", "host");
+    let this = about(20, "r", ip, "a", Status::Open);
+    let mut elsewhere = about(1, "r", ip, "a", Status::Resolved);
+    let inner = Arc::make_mut(&mut elsewhere.alert);
+    (inner.tenant, inner.fingerprint) = (Tenant::new("other").expect("a tenant"), "else".to_owned());
+    store
+        .put(&[
+            elsewhere,
+            about(2, "r", ip, "a", Status::Resolved),
+            about(3, "r", ip, "a", Status::Resolved),
+            about(4, "r", ip, "b", Status::Resolved),
+            about(5, "r", ip, "c", Status::Open),
+            about(6, "r", ip, "d", Status::Resolved),
+            about(7, "r", host, "a", Status::Resolved),
+            about(8, "s", ip, "a", Status::Resolved),
+            about(9, "s", ip, "b", Status::Resolved),
+            this.clone(),
+            about(21, "r", ip, "e", Status::Resolved),
+        ])
+        .expect("put");
+    let found = |limit: usize| -> Vec<u64> {
+        let found = store.similar(&this.alert, limit).expect("similar");
+        found.iter().map(|alert| alert.id.as_u64_pair().0).collect()
+    };
+    assert_eq!(found(9), [3, 2, 6, 4, 5, 8]);
+    assert_eq!(found(3), [3, 2, 6]);
+    assert_eq!(found(0), [0_u64; 0]);
 }
 
 fn tokens_are_kept(store: &dyn TokenStore) {

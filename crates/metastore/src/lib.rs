@@ -13,6 +13,6 @@ pub mod sqlite;
 
 pub use port::{
     AlertCount, AlertCursor, AlertFilter, AlertRow, AlertStore, AuditFilter, AuditRow, AuditStore,
-    CursorError, Metastore, MetastoreError, PAGE_ROWS_MAX, TokenRow, TokenStore,
+    CursorError, FeedbackCount, Metastore, MetastoreError, PAGE_ROWS_MAX, TokenRow, TokenStore,
 };
 pub use sqlite::{SqliteMetastore, open};

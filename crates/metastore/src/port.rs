@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use heimdall_model::{Alert, AlertId, Entity, Severity, Status, Tenant, Timestamp};
+use heimdall_model::{Alert, AlertId, Entity, Judged, Severity, Status, Tenant, Timestamp};
 
 /// Most rows one list call returns; a larger limit is cut to it.
 pub const PAGE_ROWS_MAX: usize = 1_000;
@@ -157,9 +157,23 @@ pub struct AlertCount {
     pub count: u64,
 }
 
+/// How people judged the alerts of one rule of one tenant, those deleted since too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedbackCount {
+    /// Owner of the alerts.
+    pub tenant: Tenant,
+    /// Detector behind the rule.
+    pub detector: String,
+    /// The rule.
+    pub rule: String,
+    /// What was said.
+    pub judged: Judged,
+}
+
 /// Alerts. Absent things are `None` or left out, never errors.
 pub trait AlertStore: Send + Sync {
     /// Inserts or replaces these alerts by id, all in one transaction. Order does not matter: those resolved count first.
+    /// The feedback of an alert is kept apart as well, where it outlives the alert; an alert without leaves what is kept.
     ///
     /// # Errors
     /// [`MetastoreError::Conflict`] when a fingerprint would have two live alerts; nothing is written.
@@ -200,7 +214,21 @@ pub trait AlertStore: Send + Sync {
     /// The store cannot be read.
     fn counts(&self, tenant: Option<&Tenant>) -> Result<Vec<AlertCount>, MetastoreError>;
 
-    /// Deletes at most `limit` `RESOLVED` alerts touched before this time; returns how many.
+    /// Returns at most `limit` alerts of the same tenant raised before this one: those of the same fingerprint, then those of
+    /// the same rule about another entity of this kind (`RESOLVED` ones first: they say what helped), then those of other
+    /// rules about the same entity; the newest of each first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn similar(&self, alert: &Alert, limit: usize) -> Result<Vec<Alert>, MetastoreError>;
+
+    /// Counts the feedback of one tenant, or of all, by tenant, detector and rule, in this order. Rules without are left out.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn feedback_counts(&self, tenant: Option<&Tenant>) -> Result<Vec<FeedbackCount>, MetastoreError>;
+
+    /// Deletes at most `limit` `RESOLVED` alerts touched before this time; returns how many. Their feedback stays.
     ///
     /// # Errors
     /// Nothing was deleted.

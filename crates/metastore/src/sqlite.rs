@@ -21,7 +21,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBe
 use crate::port::{AlertStore, AuditStore, Metastore, MetastoreError, PAGE_ROWS_MAX, TokenStore};
 
 /// Steps of the schema, in order; step `n` leads to version `n`. Released steps are never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_alerts_tokens_audit.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/0001_alerts_tokens_audit.sql"),
+    include_str!("../migrations/0002_feedback.sql"),
+];
 /// Schema version this release writes.
 #[expect(clippy::cast_possible_truncation, reason = "a handful of migrations")]
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;

@@ -1,4 +1,4 @@
-//! What people are told: an alert, its lifecycle status, its priority and its history.
+//! What people are told: an alert, its lifecycle status, its priority and its history; and what they say of it.
 //!
 //! Invariant: severity (how bad), priority (how urgent) and status (where in its life) are three separate fields.
 
@@ -101,6 +101,73 @@ pub struct Transition {
     pub note: Option<String>,
 }
 
+/// Whether an alert was right, in the eyes of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedbackVerdict {
+    /// What it says was so, and worth telling.
+    TruePositive,
+    /// It was not so, or nobody needed to know.
+    FalsePositive,
+}
+
+impl FeedbackVerdict {
+    /// Every verdict.
+    pub const ALL: [FeedbackVerdict; 2] = [FeedbackVerdict::TruePositive, FeedbackVerdict::FalsePositive];
+
+    /// `true_positive` or `false_positive`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FeedbackVerdict::TruePositive => "true_positive",
+            FeedbackVerdict::FalsePositive => "false_positive",
+        }
+    }
+
+    /// Reads the name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<FeedbackVerdict> {
+        FeedbackVerdict::ALL.into_iter().find(|verdict| verdict.as_str() == text)
+    }
+}
+
+/// Alerts that people judged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Those that were right.
+    pub true_positives: u64,
+    /// Those that were not.
+    pub false_positives: u64,
+}
+
+impl Judged {
+    /// All of them.
+    #[must_use]
+    pub const fn total(self) -> u64 {
+        self.true_positives + self.false_positives
+    }
+}
+
+impl std::ops::AddAssign for Judged {
+    fn add_assign(&mut self, other: Judged) {
+        self.true_positives += other.true_positives;
+        self.false_positives += other.false_positives;
+    }
+}
+
+/// What a person says of an alert; the latest word counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// Whether it was right.
+    pub verdict: FeedbackVerdict,
+    /// Principal that says so.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in their words.
+    pub note: Option<String>,
+}
+
 /// An alert: one ongoing finding about one entity. Repeats update it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
@@ -150,6 +217,9 @@ pub struct Alert {
     pub notified: Vec<String>,
     /// Status changes, oldest first.
     pub history: Vec<Transition>,
+    /// What a person says of it; none in alerts stored before there was feedback.
+    #[serde(default)]
+    pub feedback: Option<Feedback>,
     /// Journal position of the latest finding: an older or equal one is a replay and is ignored.
     pub position: Position,
 }

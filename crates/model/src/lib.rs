@@ -24,7 +24,7 @@ pub mod time;
 pub mod value;
 pub mod verdict;
 
-pub use alert::{Alert, AlertId, Priority, Status, Transition};
+pub use alert::{Alert, AlertId, Feedback, FeedbackVerdict, Judged, Priority, Status, Transition};
 pub use batch::{Batch, BatchBuilder, Column, Row};
 pub use filter::{Compare, Filter, Literal, Target, Test};
 pub use id::{Position, RecordId};

@@ -104,6 +104,64 @@ fn status_changes_are_checked_kept_and_belong_to_their_tenant() {
 }
 
 #[test]
+fn feedback_is_kept_may_be_changed_and_is_counted_without_reviving_an_old_alert() {
+    use FeedbackVerdict::{FalsePositive, TruePositive};
+    let bench = Bench::new();
+    let alerts = bench.open();
+    let old = one(&alerts, verdict("10.0.0.1", 1)).alert().id;
+    alerts.step(None, old, Step::Resolve, "ann", Some("blocked it")).unwrap();
+    bench.clock.advance(Duration::from_secs(60));
+    let new = one(&alerts, verdict("10.0.0.1", 2)).alert().id;
+    let other = Tenant::new("other").unwrap();
+    let refused = alerts.judge(Some(&other), old, TruePositive, "eve", None);
+    assert!(matches!(refused, Err(AlertError::NotFound { .. })));
+    assert_eq!(alerts.feedback_version(), 0);
+
+    let said = alerts.judge(None, old, FalsePositive, "ann", Some("a scanner of ours")).unwrap();
+    let again = alerts.judge(None, old, FalsePositive, "bob", None).unwrap();
+    assert_eq!(
+        (&again.feedback, alerts.feedback_version()),
+        (&said.feedback, 1),
+        "saying it again is nothing"
+    );
+    assert!(matches!(one(&alerts, verdict("10.0.0.1", 3)), AlertChange::Updated(alert) if alert.id == new));
+    drop(alerts);
+
+    // The old one is judged before anything is known of its finding in memory.
+    let alerts = bench.open();
+    let changed = alerts.judge(None, old, TruePositive, "bob", Some(&"x".repeat(5_000))).unwrap();
+    let feedback = changed.feedback.as_ref().unwrap();
+    assert_eq!((feedback.verdict, feedback.by.as_str()), (TruePositive, "bob"));
+    assert_eq!(feedback.note.as_ref().map(String::len), Some(crate::lifecycle::NOTE_CHARS_MAX));
+    assert_eq!((changed.status, changed.history.len()), (Status::Resolved, 2), "it is no step of its life");
+    assert!(matches!(one(&alerts, verdict("10.0.0.1", 4)), AlertChange::Updated(alert) if alert.id == new));
+    alerts.judge(None, new, FalsePositive, "bob", None).unwrap();
+    let counts = alerts.feedback_counts(Some(&Tenant::default())).unwrap();
+    assert_eq!((counts[0].detector.as_str(), counts[0].rule.as_str()), ("auth", "brute-force"));
+    assert_eq!(
+        crate::feedback::total(&counts),
+        heimdall_model::Judged { true_positives: 1, false_positives: 1 }
+    );
+    assert_eq!(alerts.feedback_counts(Some(&other)).unwrap(), []);
+
+    let similar = alerts.similar(&alerts.get(None, new).unwrap(), 5).unwrap();
+    assert_eq!(similar.len(), 1);
+    assert_eq!(similar[0].history.last().unwrap().note.as_deref(), Some("blocked it"));
+    bench.clock.advance(Duration::from_secs(91 * 86_400));
+    alerts.tick(bench.clock.now()).unwrap();
+    assert!(matches!(alerts.get(None, old), Err(AlertError::NotFound { .. })), "the alert goes");
+    assert_eq!(alerts.feedback_counts(None).unwrap(), counts, "what was said of it stays");
+}
+
+#[test]
+fn an_alert_stored_before_there_was_feedback_still_loads() {
+    let alert = raise(verdict("10.0.0.1", 1), "fp".to_owned(), None, Timestamp(1));
+    let mut document = serde_json::to_value(&alert).unwrap();
+    document.as_object_mut().unwrap().remove("feedback");
+    assert_eq!(serde_json::from_value::<Alert>(document).unwrap(), alert);
+}
+
+#[test]
 fn quiet_alerts_resolve_but_not_suppressed_ones_nor_because_the_server_was_down() {
     let bench = Bench::new();
     let hour = Duration::from_secs(3_600);
@@ -242,6 +300,12 @@ impl AlertStore for Unwell {
     }
     fn counts(&self, tenant: Option<&Tenant>) -> Result<Vec<AlertCount>, MetastoreError> {
         self.inner.alerts().counts(tenant)
+    }
+    fn similar(&self, alert: &Alert, limit: usize) -> Result<Vec<Alert>, MetastoreError> {
+        self.inner.alerts().similar(alert, limit)
+    }
+    fn feedback_counts(&self, tenant: Option<&Tenant>) -> Result<Vec<FeedbackCount>, MetastoreError> {
+        self.inner.alerts().feedback_counts(tenant)
     }
     fn delete_resolved(&self, before: Timestamp, limit: usize) -> Result<usize, MetastoreError> {
         self.inner.alerts().delete_resolved(before, limit)

@@ -2,17 +2,32 @@
 
 use std::sync::Arc;
 
-use heimdall_model::{Alert, AlertId, Severity, Status, Tenant, Timestamp};
+use heimdall_model::{Alert, AlertId, FeedbackVerdict, Judged, Severity, Status, Tenant, Timestamp};
 use rusqlite::types::Value;
-use rusqlite::{OptionalExtension, Row, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
 
 use super::{SqliteMetastore, checked, page_limit, rows};
-use crate::port::{AlertCount, AlertCursor, AlertFilter, AlertRow, AlertStore, MetastoreError};
+use crate::port::{
+    AlertCount, AlertCursor, AlertFilter, AlertRow, AlertStore, FeedbackCount, MetastoreError,
+};
 
 const UPSERT: &str = "INSERT INTO alerts (id, tenant, fingerprint, status, severity, rule, service, entity_kind, entity_value,
         raised_at, last_seen, touched_at, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
     ON CONFLICT (id) DO UPDATE SET status = excluded.status, severity = excluded.severity, service = excluded.service,
         last_seen = excluded.last_seen, touched_at = excluded.touched_at, document = excluded.document";
+
+const UPSERT_FEEDBACK: &str =
+    "INSERT INTO feedback (alert_id, tenant, detector, rule, verdict, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT (alert_id) DO UPDATE SET verdict = excluded.verdict, at = excluded.at";
+
+/// Which earlier alerts are similar, the closest first (`+status` as in [`list_query`]). Their parameters: time and id of the
+/// alert, limit, tenant, fingerprint, rule, kind and value of the entity. Those of one rule and entity have its fingerprint.
+const SIMILAR: [&str; 4] = [
+    "fingerprint = ?5",
+    "tenant = ?4 AND rule = ?6 AND entity_kind = ?7 AND entity_value <> ?8 AND +status = 'RESOLVED'",
+    "tenant = ?4 AND rule = ?6 AND entity_kind = ?7 AND entity_value <> ?8 AND status <> 'RESOLVED'",
+    "tenant = ?4 AND entity_kind = ?7 AND entity_value = ?8 AND rule <> ?6",
+];
 
 impl AlertStore for SqliteMetastore {
     fn put(&self, rows: &[AlertRow]) -> Result<(), MetastoreError> {
@@ -68,6 +83,27 @@ impl AlertStore for SqliteMetastore {
         self.read(|connection| rows(connection, sql, params_from_iter(values), read_count))
     }
 
+    fn similar(&self, alert: &Alert, limit: usize) -> Result<Vec<Alert>, MetastoreError> {
+        self.read(|connection| {
+            let mut found = Vec::new();
+            for alike in SIMILAR {
+                let wanted = limit.saturating_sub(found.len());
+                if wanted > 0 {
+                    found.extend(earlier(connection, alert, alike, wanted)?);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn feedback_counts(&self, tenant: Option<&Tenant>) -> Result<Vec<FeedbackCount>, MetastoreError> {
+        let sql = "SELECT tenant, detector, rule, sum(verdict = ?1), sum(verdict = ?2) FROM feedback
+                   WHERE ?3 IS NULL OR tenant = ?3 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+        let [right, wrong] = FeedbackVerdict::ALL.map(FeedbackVerdict::as_str);
+        let tenant = tenant.map(Tenant::as_str);
+        self.read(|connection| rows(connection, sql, params![right, wrong, tenant], read_feedback_count))
+    }
+
     fn delete_resolved(&self, before: Timestamp, limit: usize) -> Result<usize, MetastoreError> {
         let sql = "DELETE FROM alerts WHERE rowid IN
                    (SELECT rowid FROM alerts WHERE status = 'RESOLVED' AND touched_at < ?1 LIMIT ?2)";
@@ -108,7 +144,49 @@ fn upsert(transaction: &Transaction<'_>, row: &AlertRow) -> Result<(), Metastore
         row.touched_at.0,
         document,
     ])?;
+    if let Some(feedback) = &alert.feedback {
+        transaction.prepare_cached(UPSERT_FEEDBACK)?.execute(params![
+            alert.id.to_string(),
+            alert.tenant.as_str(),
+            alert.detector,
+            alert.rule,
+            feedback.verdict.as_str(),
+            feedback.at.0,
+        ])?;
+    }
     Ok(())
+}
+
+/// At most `limit` alerts raised before this one that are alike in one way of [`SIMILAR`], newest first.
+fn earlier(
+    connection: &Connection,
+    alert: &Alert,
+    alike: &str,
+    limit: usize,
+) -> Result<Vec<Alert>, MetastoreError> {
+    let sql = format!(
+        "SELECT id, document FROM alerts WHERE {alike} AND (raised_at, id) < (?1, ?2)
+         ORDER BY raised_at DESC, id DESC LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let values: [Value; 8] = [
+        Value::Integer(alert.raised_at.0),
+        text_value(&alert.id.to_string()),
+        Value::Integer(page_limit(limit)),
+        text_value(alert.tenant.as_str()),
+        text_value(&alert.fingerprint),
+        text_value(&alert.rule),
+        text_value(&alert.entity.kind),
+        text_value(&alert.entity.value),
+    ];
+    // A query takes as many parameters as the highest it names.
+    let named = statement.parameter_count();
+    let mut found = statement.query(params_from_iter(&values[..named]))?;
+    let mut alerts = Vec::new();
+    while let Some(row) = found.next()? {
+        alerts.push(read_alert(row)?);
+    }
+    Ok(alerts)
 }
 
 /// The list query of a filter. `+status` keeps the planner on the index that is already in the order of the list.
@@ -171,5 +249,18 @@ fn read_count(row: &Row<'_>) -> Result<AlertCount, MetastoreError> {
         status: checked("alert", "status", &status, Status::parse)?,
         severity: checked("alert", "severity", &severity, Severity::parse)?,
         count: row.get::<_, i64>(2)?.unsigned_abs(),
+    })
+}
+
+fn read_feedback_count(row: &Row<'_>) -> Result<FeedbackCount, MetastoreError> {
+    let tenant: String = row.get(0)?;
+    Ok(FeedbackCount {
+        tenant: checked("feedback", &tenant, &tenant, |text| Tenant::new(text).ok())?,
+        detector: row.get(1)?,
+        rule: row.get(2)?,
+        judged: Judged {
+            true_positives: row.get::<_, i64>(3)?.unsigned_abs(),
+            false_positives: row.get::<_, i64>(4)?.unsigned_abs(),
+        },
     })
 }
