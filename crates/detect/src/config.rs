@@ -90,6 +90,8 @@ pub struct DetectConfig {
     /// Detectors and rules in rehearsal, by name or rule id: they learn and judge, and what they find is counted and logged, but
     /// raises no alert. Default `[]`.
     pub dry_run: Vec<String>,
+    /// What people say of alerts, and how far thresholds follow.
+    pub feedback: FeedbackConfig,
     /// Values that leave their learnt baseline.
     pub zscore: ZscoreConfig,
     /// Values rarer than the history of their series.
@@ -122,6 +124,7 @@ impl Default for DetectConfig {
             lateness: Period::minutes(10),
             ahead: Period::minutes(5),
             dry_run: Vec::new(),
+            feedback: FeedbackConfig::default(),
             zscore: ZscoreConfig::default(),
             baseline: BaselineConfig::default(),
             flood: FloodConfig::default(),
@@ -134,6 +137,40 @@ impl Default for DetectConfig {
             scan: ScanConfig::default(),
             templates: TemplatesConfig::default(),
             ensemble: EnsembleConfig::default(),
+        }
+    }
+}
+
+/// How far the thresholds of a detector follow what people say of its alerts: less sensitive where too many are wrong, more
+/// where nearly all are right. See `docs/alerts.md` for which thresholds have a strength to adjust.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeedbackConfig {
+    /// Whether thresholds follow. Default `true`; feedback is kept and precision measured in any case.
+    pub enabled: bool,
+    /// Least factor on a threshold (0.5 to 1). Default 0.8: 3 σ become 2.4, where one value in 60 passes by chance instead of
+    /// one in 370; further down, the alerts that are gained are mostly chance.
+    pub factor_min: f64,
+    /// Greatest factor on a threshold (1 to 2). Default 1.5: 3 σ become 4.5, which chance passes once in 150,000 values; what is
+    /// wrong even there is wrong for another reason, and a greater factor would only hide what is real.
+    pub factor_max: f64,
+    /// Share of alerts that should be right (0.5 to 0.95). Default 0.8: one false alert in five is what people put up with
+    /// before they stop looking; asking for more gives up findings.
+    pub target_precision: f64,
+    /// Verdicts on a detector's alerts before anything follows, and how many verdicts the assumption weighs that it is on target.
+    /// Default 5: fewer say nothing (five false ones in a row happen to a detector on target once in 3,000 times), and five
+    /// move a threshold half as far as they would if they were all there is to know.
+    pub min_feedback: u32,
+}
+
+impl Default for FeedbackConfig {
+    fn default() -> Self {
+        FeedbackConfig {
+            enabled: true,
+            factor_min: 0.8,
+            factor_max: 1.5,
+            target_precision: 0.8,
+            min_feedback: 5,
         }
     }
 }
@@ -811,6 +848,7 @@ impl DetectConfig {
         let (zscore, flood, auth, rate) = (&self.zscore, &self.flood, &self.auth, &self.error_rate);
         require("lateness", self.lateness.0 >= 0 && self.lateness <= LATENESS_MAX, "between 0s and 1h")?;
         require("ahead", self.ahead.0 >= 0, "0s or more")?;
+        self.check_feedback()?;
         require("zscore.warning_multiplier", positive(zscore.warning_multiplier), "above 0")?;
         require(
             "zscore.statistical_threshold_multiplier",
@@ -855,6 +893,15 @@ impl DetectConfig {
         self.check_templates()?;
         self.check_ensemble()?;
         self.check_limits()
+    }
+
+    fn check_feedback(&self) -> Result<(), ConfigError> {
+        let feedback = &self.feedback;
+        require("feedback.factor_min", (0.5..=1.0).contains(&feedback.factor_min), "between 0.5 and 1")?;
+        require("feedback.factor_max", (1.0..=2.0).contains(&feedback.factor_max), "between 1 and 2")?;
+        let target = (0.5..=0.95).contains(&feedback.target_precision);
+        require("feedback.target_precision", target, "between 0.5 and 0.95")?;
+        require("feedback.min_feedback", feedback.min_feedback >= 1, "at least 1")
     }
 
     fn check_templates(&self) -> Result<(), ConfigError> {
@@ -1010,6 +1057,11 @@ mod tests {
         let date = r#"{"baseline":{"calendar":{"holidays":["25.12."]}}}"#;
         check(date, "`baseline.calendar.holidays` must be dates like `2026-12-25`");
         check(r#"{"flood":{"limits":{"keys_max":0}}}"#, "`flood.limits.keys_max`");
+        check(r#"{"feedback":{"factor_max":3.0}}"#, "`feedback.factor_max` must be between 1 and 2");
+        check(
+            r#"{"feedback":{"target_precision":1.0}}"#,
+            "`feedback.target_precision` must be between 0.5 and 0.95",
+        );
         check(r#"{"ensemble":{"min_windows":10}}"#, "`ensemble.min_windows` must be between 120 and 512");
         check(r#"{"ensemble":{"temporal":"oracle"}}"#, "unknown variant `oracle`");
     }

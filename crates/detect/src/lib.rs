@@ -1,6 +1,7 @@
 //! Detectors: pure state machines that read records in journal order and say what is anomalous, and why.
 //!
 //! - [`judge`]: all detectors together, as the stream runs them; [`detector`]: the trait each of them is
+//! - [`adjust`]: from what people say of alerts to a factor on thresholds
 //! - [`config`]: every threshold with its unit, default and reason
 //! - [`zscore`], [`threshold`]: values that leave their baseline, or a fixed bound
 //! - [`baseline`]: values rarer than the history of their series; [`univariate`]: the score it is made of
@@ -20,6 +21,7 @@
 //!
 //! Not here: what happens to a verdict (see `heimdall-alert`), where snapshots and rule files are kept.
 
+pub mod adjust;
 pub mod auth;
 pub mod baseline;
 pub mod config;

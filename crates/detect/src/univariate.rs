@@ -57,6 +57,8 @@ const SIZE_MEMORY: f64 = 1_000.0;
 const VALUE_MAX: f64 = 1e100;
 /// Values rarer than this start to hold others back; there is no incident below.
 const BITS_NOTED: f64 = 2.0;
+/// Most bits there are, and with it the highest alarm.
+pub(crate) const ALARM_BITS_MAX: f64 = novelty::BITS_MAX;
 /// Bits beyond the alarm that are CRITICAL: eight times as rare.
 const CRITICAL_BITS: f64 = 3.0;
 
@@ -99,7 +101,7 @@ impl ScorerConfig {
         if (1..self.methods.len()).any(|at| self.methods[..at].contains(&self.methods[at])) {
             return refused("methods", "without repetition");
         }
-        if !(1.0..=novelty::BITS_MAX).contains(&self.alarm_bits) {
+        if !(1.0..=ALARM_BITS_MAX).contains(&self.alarm_bits) {
             return refused("alarm_bits", "between 1 and 60");
         }
         let calendar = Calendar::new(&self.calendar)?;
