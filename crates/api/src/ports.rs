@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heimdall_model::{Dataset, Severity};
+use heimdall_model::{Dataset, Judged, Severity};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -31,7 +31,7 @@ pub struct StreamView {
 }
 
 /// A detector and how it fares since the server started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct DetectorView {
     /// Its name: `zscore`, `flood`, `auth` …
     pub name: String,
@@ -53,6 +53,8 @@ pub struct DetectorView {
     pub invalid: u64,
     /// Keys forgotten because there were too many or they were idle.
     pub evicted: u64,
+    /// Factor on its thresholds that follows from feedback: 1 leaves them as configured, more makes it less sensitive.
+    pub adjustment: f64,
 }
 
 /// A loaded signature rule.
@@ -107,6 +109,8 @@ pub trait StatusSource: Send + Sync {
     fn detectors(&self) -> Vec<DetectorView>;
     /// Every loaded rule, by id.
     fn rules(&self) -> Vec<RuleView>;
+    /// Whether a rule whose alerts people judged so had better be in rehearsal (`detect.dry_run`), and is not yet.
+    fn is_better_rehearsed(&self, rule: &str, judged: Judged) -> bool;
     /// Rules that could not be loaded.
     fn rule_faults(&self) -> Vec<RuleFault>;
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::{
-    admin, alerts, alerts_live, fields, home, ingest, query, records, status, storage, tail,
+    admin, alerts, alerts_live, detection, fields, home, ingest, query, records, status, storage, tail,
 };
 use crate::{access, edge};
 
@@ -58,8 +58,8 @@ fn registered() -> OpenApiRouter<AppState> {
         .routes(routes!(status::metrics))
         .routes(routes!(status::summary))
         .routes(routes!(status::status))
-        .routes(routes!(status::detectors))
-        .routes(routes!(status::rules))
+        .routes(routes!(detection::detectors))
+        .routes(routes!(detection::rules))
         .routes(routes!(ingest::event))
         .routes(routes!(ingest::records))
         .routes(routes!(admin::receipts))
@@ -74,6 +74,7 @@ fn registered() -> OpenApiRouter<AppState> {
         .routes(routes!(alerts::step))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::one))
+        .routes(routes!(alerts::feedback))
         .routes(routes!(alerts::step_v1))
         .routes(routes!(alerts_live::follow))
         .routes(routes!(admin::issue_token, admin::list_tokens))

@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use heimdall_guard::{TokenInfo, TokenSecret};
 use heimdall_ingest::{Coerced, Receipt, Rejected};
 use heimdall_model::verdict::{Baseline, Entity, Feature};
-use heimdall_model::{Alert, Priority, RecordId, Severity, Status, Tenant, Timestamp, Transition};
+use heimdall_model::{Alert, Feedback, Priority, RecordId, Severity, Status, Tenant, Timestamp, Transition};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -135,6 +136,9 @@ pub(crate) struct AlertView<'a> {
     /// Status changes, oldest first: `{at, from, to, by, note}` each.
     #[schema(value_type = Vec<Object>)]
     history: &'a [Transition],
+    /// What a person says of it: `{verdict, by, at, note}`, the verdict `true_positive` or `false_positive`; null until then.
+    #[schema(value_type = Option<Object>)]
+    feedback: Option<&'a Feedback>,
 }
 
 impl<'a> From<&'a Alert> for AlertView<'a> {
@@ -163,6 +167,73 @@ impl<'a> From<&'a Alert> for AlertView<'a> {
             mitigation: &alert.mitigation,
             notified: &alert.notified,
             history: &alert.history,
+            feedback: alert.feedback.as_ref(),
+        }
+    }
+}
+
+/// An alert and what was done with those like it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AlertDetail<'a> {
+    /// The alert.
+    #[serde(flatten)]
+    alert: AlertView<'a>,
+    /// Earlier alerts like it, the closest first, at most 5.
+    similar: Vec<SimilarView<'a>>,
+}
+
+impl<'a> AlertDetail<'a> {
+    pub(crate) fn new(alert: &'a Alert, similar: &'a [Arc<Alert>]) -> AlertDetail<'a> {
+        let similar = similar.iter().map(|earlier| SimilarView::new(earlier, alert)).collect();
+        AlertDetail { alert: alert.into(), similar }
+    }
+}
+
+/// An earlier alert: what it was, how it ended, what people said.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SimilarAlert)]
+pub(crate) struct SimilarView<'a> {
+    /// Its id.
+    id: Uuid,
+    /// What it has in common: `finding` (rule and entity), `rule` (about another entity of the kind) or `entity`.
+    same: &'static str,
+    /// Short name for people.
+    title: &'a str,
+    /// What it was about: `{kind, value}`.
+    #[schema(value_type = Object)]
+    entity: &'a Entity,
+    /// Where in its life: OPEN, ACKNOWLEDGED, SUPPRESSED or RESOLVED.
+    #[schema(value_type = String, example = "RESOLVED")]
+    status: Status,
+    /// When it was raised.
+    #[schema(value_type = String, format = DateTime)]
+    raised_at: Timestamp,
+    /// Who took the last step with it.
+    by: Option<&'a str>,
+    /// Why, in their words: of a resolved alert, what ended it.
+    note: Option<&'a str>,
+    /// What a person says of it: `{verdict, by, at, note}`.
+    #[schema(value_type = Option<Object>)]
+    feedback: Option<&'a Feedback>,
+}
+
+impl<'a> SimilarView<'a> {
+    fn new(earlier: &'a Alert, alert: &Alert) -> SimilarView<'a> {
+        let last = earlier.history.last();
+        SimilarView {
+            id: earlier.id,
+            same: match () {
+                () if earlier.fingerprint == alert.fingerprint => "finding",
+                () if earlier.rule == alert.rule => "rule",
+                () => "entity",
+            },
+            title: &earlier.title,
+            entity: &earlier.entity,
+            status: earlier.status,
+            raised_at: earlier.raised_at,
+            by: last.map(|step| step.by.as_str()),
+            note: last.and_then(|step| step.note.as_deref()),
+            feedback: earlier.feedback.as_ref(),
         }
     }
 }

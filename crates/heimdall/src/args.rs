@@ -321,11 +321,20 @@ pub(crate) struct AlertsArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AlertAction {
+    /// All that is known of it, and earlier alerts like it
     Show,
+    /// Somebody takes it
     Acknowledge,
+    /// Keep quiet about it, and go on counting
     Suppress,
+    /// It is over
     Resolve,
+    /// It is not over
     Reopen,
+    /// It was so, and worth telling: thresholds follow
+    TruePositive,
+    /// It was not so, or nobody needed to know: thresholds follow
+    FalsePositive,
 }
 
 #[derive(Debug, Subcommand)]

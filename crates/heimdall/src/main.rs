@@ -2,6 +2,7 @@
 //!
 //! - [`args`]: the command line; [`config`]: the server's configuration and its origins
 //! - [`server`]: builds the parts and runs them; [`herald`]: carries findings from the stream to alerts and audit files
+//! - [`tuning`]: thresholds that follow what people say of alerts
 //! - [`child`]: a server in a process of its own, for benches
 //! - [`commands`]: one module per command; [`client`], [`show`]: talking to a server, and to a person
 //! - [`rule_files`]: where rules come from; [`telemetry`]: what the metrics mean
@@ -18,6 +19,7 @@ mod scout;
 mod server;
 mod show;
 mod telemetry;
+mod tuning;
 
 use std::process::ExitCode;
 

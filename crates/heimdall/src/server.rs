@@ -22,7 +22,7 @@ use heimdall_api::{
     AppState, DURATION_BUCKETS, DetectorView, HttpLimits, Parts as ApiParts, QUERY_ROWS_MAX, Readiness,
     RuleFault, RuleView, StatusSource, StreamView, Writer,
 };
-use heimdall_detect::{Judge, RuleError, RuleSet};
+use heimdall_detect::{DetectConfig, Judge, RuleError, RuleSet};
 use heimdall_guard::{AssessmentLog, AssessmentLogConfig, Audit, Guard, Tokens, check_bind};
 use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::rate::RateLimit;
@@ -31,7 +31,7 @@ use heimdall_journal::Journal;
 use heimdall_journal::disk::{Disk, DiskLock, OsDisk};
 use heimdall_llm::{LanguageModel, LlmConfig, OpenAi, Reviewer};
 use heimdall_metastore::Metastore;
-use heimdall_model::{Clock, Dataset, Severity, SystemClock};
+use heimdall_model::{Clock, Dataset, Judged, Severity, SystemClock};
 use heimdall_query::{Engine, RunLimits};
 use heimdall_sql::{SqlConfig, SqlEngine};
 use heimdall_store::{Cold, RetentionPolicy, Store, StoreError};
@@ -47,9 +47,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, PolicyConfig, ServerConfig};
 use crate::herald::Herald;
 use crate::scout::Scout;
+use crate::tuning::Tuning;
 use crate::{rule_files, telemetry};
 
-/// Time between rounds of housekeeping: expiring tokens, resolving quiet alerts, folding histograms.
+/// Time between rounds of housekeeping: expiring tokens, resolving quiet alerts, following feedback, folding histograms.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 /// Time between looks at the rules folder.
 const RULES_LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -113,6 +114,7 @@ impl Server {
         let dispatcher = Dispatcher::new(&alerts, notifiers(config)?, &DispatchConfig::default());
         let log = AssessmentLog::open(AssessmentLogConfig::new(data_dir.join("audit")))
             .context("could not open the audit files")?;
+        let tuning = Tuning::new(config.detect.clone(), &alerts)?;
         let (sink, herald) =
             Herald::start(Arc::clone(&alerts), log, config.alerts.audit_console, shutdown.clone())?;
         let reviewer = reviewer(&config.llm, Arc::clone(&clock))?;
@@ -124,7 +126,7 @@ impl Server {
             journal: Arc::clone(&journal),
             reader,
             store: Arc::clone(&store),
-            judge: judge(config, rules, reviewer.as_ref()),
+            judge: judge(tuning.adjusted(), rules, reviewer.as_ref()),
             sink: Box::new(sink),
             tail: tail.clone(),
             clock: Arc::clone(&clock),
@@ -135,6 +137,7 @@ impl Server {
             journal: Arc::clone(&journal),
             stream: Arc::clone(&stream),
             rules: Mutex::new(shown),
+            tuning,
             replay_until,
             disk,
             data_dir: data_dir.clone(),
@@ -210,8 +213,13 @@ impl Server {
         let watch = tokio::spawn(heimdall_api::watch::serve(self.watch, self.state, shutdown.clone()));
         let told = CancellationToken::new();
         let dispatcher = tokio::spawn(self.dispatcher.run(told.clone()));
-        let keeping =
-            tokio::spawn(housekeeping(Arc::clone(&self.alerts), self.tokens, self.metrics, shutdown.clone()));
+        let keeping = tokio::spawn(housekeeping(
+            Arc::clone(&self.alerts),
+            self.tokens,
+            self.metrics,
+            Arc::clone(&self.status),
+            shutdown.clone(),
+        ));
         let rules = tokio::spawn(watch_rules(
             self.rules_dir,
             Arc::clone(&self.stream),
@@ -400,10 +408,10 @@ fn notifiers(config: &Config) -> Result<Vec<Box<dyn Notifier>>> {
 
 /// The built-in rules and the folder's; what cannot load is named and left out.
 /// The detectors, with the scout of the review where there is one.
-fn judge(config: &Config, rules: RuleSet, reviewer: Option<&Reviewer>) -> Judge {
+fn judge(config: DetectConfig, rules: RuleSet, reviewer: Option<&Reviewer>) -> Judge {
     // The first request would wait for it.
     std::thread::spawn(heimdall_detect::web::prepare);
-    let mut judge = Judge::new(config.detect.clone(), rules);
+    let mut judge = Judge::new(config, rules);
     if let Some(reviewer) = reviewer {
         judge.add(Box::new(Scout::new(reviewer.desk())));
     }
@@ -470,6 +478,7 @@ async fn housekeeping(
     alerts: Arc<Alerts>,
     tokens: Arc<Tokens>,
     metrics: PrometheusHandle,
+    status: Arc<Status>,
     shutdown: CancellationToken,
 ) {
     loop {
@@ -478,13 +487,16 @@ async fn housekeeping(
             () = tokio::time::sleep(HOUSEKEEPING_EVERY) => {}
         }
         metrics.run_upkeep();
-        let (alerts, tokens) = (Arc::clone(&alerts), Arc::clone(&tokens));
+        let (alerts, tokens, status) = (Arc::clone(&alerts), Arc::clone(&tokens), Arc::clone(&status));
         let round = tokio::task::spawn_blocking(move || {
             if let Err(error) = tokens.tick() {
                 tracing::error!(%error, "token housekeeping failed");
             }
             if let Err(error) = alerts.tick(SystemClock.now()) {
                 tracing::error!(%error, "alert housekeeping failed");
+            }
+            if let Err(error) = status.tuning.follow(&alerts, &status.stream) {
+                tracing::error!(%error, "thresholds could not follow the feedback on alerts");
             }
         });
         if round.await.is_err() {
@@ -563,6 +575,7 @@ struct Status {
     journal: Arc<Journal>,
     stream: Arc<Stream>,
     rules: Mutex<Rules>,
+    tuning: Tuning,
     replay_until: u64,
     disk: Arc<dyn Disk>,
     data_dir: PathBuf,
@@ -627,12 +640,17 @@ impl StatusSource for Status {
             ahead: detector.counters.ahead,
             invalid: detector.counters.invalid,
             evicted: detector.counters.evicted,
+            adjustment: self.tuning.factor(detector.name),
         };
         self.stream.status().detectors.into_iter().map(view).collect()
     }
 
     fn rules(&self) -> Vec<RuleView> {
         self.rules.lock().views.clone()
+    }
+
+    fn is_better_rehearsed(&self, rule: &str, judged: Judged) -> bool {
+        self.tuning.is_better_rehearsed(rule, judged)
     }
 
     fn rule_faults(&self) -> Vec<RuleFault> {

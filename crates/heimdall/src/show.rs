@@ -74,8 +74,13 @@ pub(crate) fn alert(alert: &Value, colour: bool) -> String {
     let entity = alert.pointer("/entity/value").and_then(Value::as_str).unwrap_or_default();
     let count = alert.get("count").and_then(Value::as_u64).unwrap_or_default();
     let severity = text("severity");
+    let feedback = match alert.pointer("/feedback/verdict").and_then(Value::as_str) {
+        Some("true_positive") => "  (true positive)",
+        Some("false_positive") => "  (false positive)",
+        _ => "",
+    };
     format!(
-        "{} {} {:<12} {}  {} [{}] ×{count}  {}",
+        "{} {} {:<12} {}  {} [{}] ×{count}  {}{feedback}",
         paint(text("last_seen"), DIM, colour),
         paint(&format!("{severity:<8}"), code_of(severity), colour),
         text("status"),

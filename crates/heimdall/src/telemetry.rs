@@ -9,6 +9,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("alert_store_failures_total", "Failed attempts to make alerts durable; they are tried again"),
     ("alert_verdicts_replayed_total", "Findings that came again after a restart and were counted before"),
     ("alerts_lost_total", "Changes of alerts that could not be made durable, by reason"),
+    ("alert_feedback_total", "What people said of alerts, by verdict"),
     ("alerts_raised_total", "Alerts raised, by severity and detector"),
     ("audit_lines_lost_total", "Audit lines that could not be written"),
     ("detect_rehearsed_total", "Findings in rehearsal, by detector: they raised no alert"),
@@ -32,6 +33,10 @@ const COUNTERS: &[(&str, &str)] = &[
 ];
 const GAUGES: &[(&str, &str)] = &[
     ("alerts_open", "Alerts that are not resolved, by status"),
+    (
+        "detector_threshold_factor",
+        "Factor on thresholds that follows from feedback, by detector; 1 when absent",
+    ),
     ("live_sessions", "Open WebSocket and server-sent event sessions"),
     ("store_segment_bytes", "Bytes of all segments"),
     ("store_segment_rows", "Records in all segments"),

@@ -1,24 +1,28 @@
-//! Alerts: lists, one alert, and the steps people take with them.
+//! Alerts: lists, one alert, the steps people take with them, and what they say of them.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use heimdall_alert::{AlertCursor, AlertError, AlertFilter, Step};
 use heimdall_guard::{Outcome, Scope};
 use heimdall_model::verdict::Entity;
-use heimdall_model::{Alert, AlertId, Severity, Status, Tenant};
+use heimdall_model::{Alert, AlertId, FeedbackVerdict, Severity, Status, Tenant};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::access::Access;
 use crate::extract::{Document, Params, Segment, limit, short, time_opt};
 use crate::limits::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
-use crate::problem::{Problem, ProblemDocument};
+use crate::problem::{FieldError, Problem, ProblemDocument};
 use crate::routes::blocking;
-use crate::wire::{AlertView, Page};
+use crate::wire::{AlertDetail, AlertView, Page};
 use crate::{AppState, error};
+
+/// Earlier alerts told with one: enough to see what was done last time, few enough to read at night.
+const SIMILAR_MAX: usize = 5;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -123,12 +127,12 @@ async fn page(
     page.map_err(|error| error::alert(&error))
 }
 
-/// One alert with its evidence and history.
+/// One alert with its evidence and history, and earlier alerts like it.
 #[utoipa::path(
     get, path = "/api/v1/alerts/{id}", tag = "alerts",
     params(("id" = Uuid, Path, description = "id of the alert")),
     responses(
-        (status = 200, description = "the alert", body = AlertView),
+        (status = 200, description = "the alert", body = AlertDetail),
         (status = 404, description = "no such alert", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -138,9 +142,13 @@ pub(crate) async fn one(
     Segment(id): Segment<AlertId>,
 ) -> Result<Response, Problem> {
     let tenant = access.require_any(&[Scope::Read, Scope::Watch])?;
-    let alert = blocking(move || state.alerts.get(Some(&tenant), id)).await?;
-    let alert = alert.map_err(|error| error::alert(&error))?;
-    Ok(Json(AlertView::from(alert.as_ref())).into_response())
+    let found = blocking(move || {
+        let alert = state.alerts.get(Some(&tenant), id)?;
+        let similar = state.alerts.similar(&alert, SIMILAR_MAX)?;
+        Ok((alert, similar))
+    });
+    let (alert, similar) = found.await?.map_err(|error: AlertError| error::alert(&error))?;
+    Ok(Json(AlertDetail::new(&alert, &similar)).into_response())
 }
 
 /// Why a step is taken.
@@ -228,4 +236,57 @@ fn parse_step(name: &str) -> Option<(Step, &'static str)> {
         "reopen" => Some((Step::Reopen, "alert.reopen")),
         _ => None,
     }
+}
+
+/// What a person says of an alert.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FeedbackRequest {
+    /// `true_positive`: it was so and worth telling; `false_positive`: it was not, or nobody needed to know.
+    #[serde(default)]
+    #[schema(value_type = String, example = "false_positive")]
+    verdict: Option<FeedbackVerdict>,
+    /// Why, in their words.
+    #[serde(default)]
+    note: Option<String>,
+}
+
+/// Says whether an alert was right: precision is measured by it, and thresholds follow it. It may be said otherwise later;
+/// saying it again changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/alerts/{id}/feedback", tag = "alerts",
+    params(("id" = Uuid, Path, description = "id of the alert")),
+    request_body(content = FeedbackRequest),
+    responses(
+        (status = 200, description = "the alert after it", body = AlertView),
+        (status = 404, description = "no such alert", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "no verdict", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn feedback(
+    State(state): State<AppState>,
+    access: Access,
+    Segment(id): Segment<AlertId>,
+    Document(request): Document<FeedbackRequest>,
+) -> Result<Response, Problem> {
+    let tenant = access.require(Scope::AlertsWrite)?;
+    let verdict = request.verdict.ok_or_else(no_verdict)?;
+    let judged = blocking(move || {
+        let note = request.note.as_deref();
+        let judged = state.alerts.judge(Some(&tenant), id, verdict, &access.principal().name, note);
+        let outcome = if judged.is_ok() { Outcome::Done } else { Outcome::Failed };
+        if !matches!(judged, Err(AlertError::NotFound { .. })) {
+            let detail = [Some(verdict.as_str()), note].into_iter().flatten().collect::<Vec<_>>().join(": ");
+            access.audit(&state, "alert.feedback", &id.to_string(), Some(tenant), outcome, Some(&detail));
+        }
+        judged
+    });
+    let alert = judged.await?.map_err(|error| error::alert(&error))?;
+    Ok(Json(AlertView::from(alert.as_ref())).into_response())
+}
+
+fn no_verdict() -> Problem {
+    let detail = "`verdict` must be `true_positive` or `false_positive`";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_document", detail)
+        .with_errors(vec![FieldError::of("verdict", detail)])
 }

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod alerts;
 pub(crate) mod alerts_live;
+pub(crate) mod detection;
 pub(crate) mod fields;
 pub(crate) mod home;
 pub(crate) mod ingest;

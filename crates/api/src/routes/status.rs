@@ -18,10 +18,10 @@ use utoipa::ToSchema;
 
 use crate::access::Access;
 use crate::limits::PAGE_ITEMS_MAX;
-use crate::ports::{DetectorView, Readiness, RuleFault, RuleView, StreamView};
+use crate::ports::{Readiness, RuleFault, StreamView};
 use crate::problem::{Problem, ProblemDocument};
+use crate::routes::detection::{self, DetectorDocument};
 use crate::routes::in_turn;
-use crate::wire::Page;
 use crate::{AppState, VERSION, error};
 
 /// Minutes of event time in which a service must have been seen to be listed.
@@ -116,8 +116,8 @@ pub(crate) struct StatusDocument {
     /// Segments, memtable, templates.
     #[schema(value_type = Object)]
     store: heimdall_store::StoreStatus,
-    /// Detectors and their counters.
-    detectors: Vec<DetectorView>,
+    /// Detectors, their counters, and what people said of their alerts.
+    detectors: Vec<DetectorDocument>,
     /// Rules in force.
     rules: usize,
     /// Rules that could not be loaded.
@@ -133,7 +133,7 @@ pub(crate) async fn status(
     State(state): State<AppState>,
     access: Access,
 ) -> Result<Json<StatusDocument>, Problem> {
-    access.require(Scope::Read)?;
+    let tenant = access.require(Scope::Read)?;
     let (ready, reason) = match state.status.readiness() {
         Readiness::Ready => (true, None),
         Readiness::NotReady(reason) => (false, Some(reason)),
@@ -145,36 +145,10 @@ pub(crate) async fn status(
         reason,
         stream: state.status.stream(),
         store: state.store.status(),
-        detectors: state.status.detectors(),
+        detectors: detection::documents(&state, tenant).await?,
         rules: state.status.rules().len(),
         rule_faults: state.status.rule_faults(),
     }))
-}
-
-/// Every detector with its counters.
-#[utoipa::path(
-    get, path = "/api/v1/detectors", tag = "detection",
-    responses((status = 200, description = "the detectors", body = Page<DetectorView>))
-)]
-pub(crate) async fn detectors(
-    State(state): State<AppState>,
-    access: Access,
-) -> Result<Json<Page<DetectorView>>, Problem> {
-    access.require(Scope::Read)?;
-    Ok(Json(Page::whole(state.status.detectors())))
-}
-
-/// Every loaded rule.
-#[utoipa::path(
-    get, path = "/api/v1/rules", tag = "detection",
-    responses((status = 200, description = "the rules", body = Page<RuleView>))
-)]
-pub(crate) async fn rules(
-    State(state): State<AppState>,
-    access: Access,
-) -> Result<Json<Page<RuleView>>, Problem> {
-    access.require(Scope::Read)?;
-    Ok(Json(Page::whole(state.status.rules())))
 }
 
 /// Records of one kind.

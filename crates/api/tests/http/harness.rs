@@ -16,7 +16,7 @@ use heimdall_journal::Journal;
 use heimdall_journal::disk::OsDisk;
 use heimdall_metastore::Metastore;
 use heimdall_model::verdict::Entity;
-use heimdall_model::{Clock, Position, Severity, SystemClock, Tenant, Verdict};
+use heimdall_model::{Clock, Dataset, Judged, Position, Severity, SystemClock, Tenant, Verdict};
 use heimdall_query::{Engine, RunLimits};
 use heimdall_sql::{SqlConfig, SqlEngine};
 use heimdall_store::{Store, StoreConfig};
@@ -71,10 +71,37 @@ impl StatusSource for Well {
         }
     }
     fn detectors(&self) -> Vec<DetectorView> {
-        Vec::new()
+        let view = |name: &str| DetectorView {
+            name: name.to_owned(),
+            enabled: true,
+            keys: 0,
+            evaluated: 0,
+            verdicts: 0,
+            rehearsed: 0,
+            late: 0,
+            ahead: 0,
+            invalid: 0,
+            evicted: 0,
+            adjustment: 1.0,
+        };
+        ["signature", "zscore"].map(view).into()
     }
     fn rules(&self) -> Vec<RuleView> {
-        Vec::new()
+        let view = |id: &str| RuleView {
+            id: id.to_owned(),
+            title: "Possible brute force".to_owned(),
+            description: String::new(),
+            severity: Severity::Critical,
+            dataset: Dataset::Logs,
+            when: "brute".to_owned(),
+            mitigation: Vec::new(),
+            enabled: true,
+            file: "test.yaml".to_owned(),
+        };
+        ["brute-force", "other"].map(view).into()
+    }
+    fn is_better_rehearsed(&self, rule: &str, judged: Judged) -> bool {
+        rule == "brute-force" && judged.false_positives >= 2
     }
     fn rule_faults(&self) -> Vec<RuleFault> {
         panic!("a handler that fails")

@@ -4,6 +4,7 @@
 
 mod access;
 mod edge;
+mod feedback;
 mod harness;
 mod ingest;
 mod live;

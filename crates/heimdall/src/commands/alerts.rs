@@ -1,4 +1,4 @@
-//! `heimdall alerts`: list alerts, show one, change its status.
+//! `heimdall alerts`: list alerts, show one, change its status, say whether it was right.
 
 use anyhow::{Result, bail};
 use reqwest::Method;
@@ -40,15 +40,17 @@ async fn list(client: &Client, args: &AlertsArgs) -> Result<()> {
 }
 
 async fn change(client: &Client, id: &str, action: AlertAction, note: Option<&str>) -> Result<()> {
-    let verb = match action {
-        AlertAction::Acknowledge => "acknowledge",
-        AlertAction::Suppress => "suppress",
-        AlertAction::Resolve => "resolve",
-        AlertAction::Reopen => "reopen",
+    let (verb, body) = match action {
+        AlertAction::Acknowledge => ("acknowledge", json!({ "note": note })),
+        AlertAction::Suppress => ("suppress", json!({ "note": note })),
+        AlertAction::Resolve => ("resolve", json!({ "note": note })),
+        AlertAction::Reopen => ("reopen", json!({ "note": note })),
+        AlertAction::TruePositive => ("feedback", json!({ "verdict": "true_positive", "note": note })),
+        AlertAction::FalsePositive => ("feedback", json!({ "verdict": "false_positive", "note": note })),
         AlertAction::Show => bail!("showing changes nothing"),
     };
     let request = client.request(Method::POST, &format!("/api/v1/alerts/{id}/{verb}"));
-    let alert = client.json(request.json(&json!({ "note": note }))).await?;
+    let alert = client.json(request.json(&body)).await?;
     say(&show::alert(&alert, show::is_coloured(Colour::Auto)));
     Ok(())
 }

@@ -91,3 +91,36 @@ fn an_alert_taken_by_hand_is_in_the_audit_trail() {
     let (status, problem) = server.post(&format!("/alerts/{id}/acknowledge"), "", &[]);
     assert_eq!((status, &problem["code"]), (409, &json!("alert_step_conflict")));
 }
+
+#[test]
+fn what_people_say_of_alerts_moves_thresholds_and_outlives_a_restart() {
+    let mut server = server().start();
+    let attack = |source: u8| {
+        let message = format!(
+            "203.0.113.{source} - - [27/Nov/2026:08:00:00 +0000] \"GET /item?id=1%27%20UNION%20SELECT%20password%20FROM%20users-- HTTP/1.1\" 200 12"
+        );
+        let event = json!({"source": "shop", "ip": format!("203.0.113.{source}"), "message": message});
+        assert_eq!(server.post("/ingest", event.to_string(), &[]).0, 200);
+    };
+    (1..=5).for_each(attack);
+    let web = |server: &Server| {
+        let page = server.get_json("/api/v1/detectors");
+        let items = page["items"].as_array().cloned().expect("a page");
+        items.into_iter().find(|detector| detector["name"] == "web").expect("the detector")
+    };
+    assert_eq!((&web(&server)["adjustment"], &web(&server)["feedback"]), (&json!(1.0), &json!(null)));
+    for source in 1..=5 {
+        let alert = alert_about(&server, &format!("203.0.113.{source}"));
+        let id = alert["id"].as_str().expect("an id");
+        let url = server.url("");
+        let said = crate::heimdall(["alerts", id, "false-positive", "--note", "our scanner", "--url", &url]);
+        let shown = said.run().expect(0);
+        assert!(shown.stdout.contains("(false positive)"), "{}", shown.stdout);
+    }
+    server.wait_for("the thresholds to follow", |server| (web(server)["adjustment"] == 1.25).then_some(()));
+    server.restart();
+    let web = web(&server);
+    assert_eq!((&web["adjustment"], &web["feedback"]["false_positives"]), (&json!(1.25), &json!(5)));
+    assert_eq!(web["rules"][0]["suggestion"], "dry_run");
+    assert!(server.get_json("/api/v1/status")["detectors"].to_string().contains("false_positives"));
+}
