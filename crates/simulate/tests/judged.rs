@@ -1,12 +1,16 @@
 //! The world before the judge: ordinary life raises nothing, and every incident is found.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use heimdall_detect::{DetectConfig, Findings, Judge, RuleSet};
 use heimdall_ingest::{DecodeLimits, json};
+use heimdall_journal::disk::OsDisk;
 use heimdall_model::{Dataset, Position, Severity, Tenant, Timestamp, Verdict};
 use heimdall_query::search;
 use heimdall_simulate::{BenchLines, Event, Incident, Scenario, World, WorldConfig};
+use heimdall_store::{Store, StoreConfig};
+use tempfile::TempDir;
 
 /// 2026-02-09 20:25:01 UTC, a Monday: the busiest hour is just over.
 const START_NS: i64 = 1_770_668_701_000_000_000;
@@ -16,9 +20,11 @@ const DELIVERY_NS: i64 = 5 * SECOND_NS;
 /// So long after an incident its windows may still speak.
 const ECHO_NS: i64 = 90 * SECOND_NS;
 
-/// A judge with its default configuration and the rules that come with it.
+/// A judge with its default configuration and the rules that come with it, who hears records with their templates.
 struct Court {
     judge: Judge,
+    store: Store,
+    _folder: TempDir,
     sequence: u64,
     verdicts: Vec<Verdict>,
     assessments: usize,
@@ -39,7 +45,17 @@ impl Court {
         });
         assert!(errors.is_empty() && !rules.rules().is_empty(), "{errors:?}");
         let judge = Judge::new(DetectConfig::default(), rules);
-        Court { judge, sequence: 0, verdicts: Vec::new(), assessments: 0, anomalous: 0 }
+        let folder = TempDir::new().expect("a folder");
+        let store = Store::open(Arc::new(OsDisk), folder.path(), StoreConfig::default()).expect("opens");
+        Court {
+            judge,
+            store,
+            _folder: folder,
+            sequence: 0,
+            verdicts: Vec::new(),
+            assessments: 0,
+            anomalous: 0,
+        }
     }
 
     fn hear(&mut self, dataset: Dataset, lines: &[u8], now_ns: i64) {
@@ -52,6 +68,7 @@ impl Court {
         let mut batch = decoded.batch;
         self.sequence += 1;
         batch.base = Position::new(self.sequence, 0);
+        self.store.assign_templates(&Tenant::default(), &mut batch);
         let mut findings = Findings::default();
         self.judge.observe(&Tenant::default(), &batch, &mut findings);
         self.assessments += findings.assessments.len();
@@ -131,6 +148,37 @@ fn every_incident_is_found_and_little_else() {
         court.verdicts.len(),
         wrong.join("\n")
     );
+}
+
+/// A quiet week, and what happens after it: how often people would have been called for nothing, and whether they are called.
+#[test]
+#[ignore = "a measurement of some minutes: cargo test --release --workspace --test judged -- --ignored --nocapture"]
+fn a_quiet_week_and_then_the_incidents() {
+    const WEEK_S: i64 = 7 * 86_400;
+    let scenario = Scenario::demo().delayed(Duration::from_secs(WEEK_S.unsigned_abs()));
+    let mut world =
+        World::new(&WorldConfig { scenario, ..WorldConfig::new(7, START_NS) }).expect("the test's own data");
+    let mut court = Court::new();
+    court.attend(&mut world, WEEK_S + 600);
+    let (before, after): (Vec<_>, Vec<_>) =
+        court.verdicts.iter().partition(|verdict| verdict.time.0 < START_NS + WEEK_S * SECOND_NS);
+    let mut kinds = std::collections::BTreeMap::<_, u32>::new();
+    for verdict in &before {
+        *kinds.entry((verdict.rule.clone(), verdict.severity)).or_default() += 1;
+    }
+    let share = court.anomalous as f64 / court.assessments as f64;
+    println!("quiet week: {} verdicts {kinds:?}; {share:.4} of {} values", before.len(), court.assessments);
+    before.iter().take(40).for_each(|verdict| println!("  {}", told(verdict)));
+    let found = |incident: &&Incident| after.iter().any(|v| is_about(v, incident) && is_during(v, incident));
+    let missed: Vec<_> = world.incidents().iter().filter(|incident| !found(incident)).collect();
+    println!("{} incidents, missed: {missed:?}", world.incidents().len());
+    for status in court.judge.status() {
+        println!(
+            "{}: {} keys, {} verdicts of {}",
+            status.name, status.keys, status.verdicts, status.evaluated
+        );
+    }
+    assert!(missed.is_empty() && share < 0.05);
 }
 
 /// At 17 lines a second, as ten million lines of one week have.
