@@ -4,9 +4,8 @@
 //! user, one key in every line) is found here by its shape. Each find becomes a placeholder that tells its kind.
 //!
 //! Invariants:
-//! - [`masked`] of what it made changes nothing;
-//! - the result has no e-mail or IP address, no run of five digits or more, no mixed run of letters and digits as long as
-//!   keys are, and at most the asked number of characters;
+//! - the result has no e-mail or IPv4 address, no run of five digits or more, no run of 16 or more letters with digits, as keys
+//!   are, no value behind a name that calls it secret, and at most the asked number of characters;
 //! - time linear in the text, of which at most [`READ_FACTOR`] times the asked characters are read.
 //!
 //! Not here: names of people and places, which have no shape.
@@ -20,10 +19,20 @@ use regex::{Captures, Regex, Replacer};
 /// is seldom less than it could be.
 const READ_FACTOR: usize = 4;
 
+/// A name that ends in a word for a secret, and the sign after it.
+const SECRET_NAME: &str = r#"(?ix:
+    \b[0-9a-z_.-]*?
+    (?: passw(?:or)?d | passphrase | pwd | secret | token | credentials? | api[_-]?key | access[_-]?key | private[_-]?key
+      | auth(?:orization)? | cookie | session(?:[_-]?id)? | signature | (?:\b|_)(?:otp|pin|cvv|ssn|iban) )
+    ["']? \s* [=:] [=:>]* )"#;
+
 /// The shapes in the order in which they are looked for: those with a context first, bare runs of characters last.
 static SHAPES: LazyLock<Vec<(Regex, Replacement)>> = LazyLock::new(|| {
-    let shape =
-        |pattern: &str, replacement| (Regex::new(pattern).expect("a pattern of this file"), replacement);
+    let shape = |pattern: &str, replacement| {
+        // Word boundaries of ASCII: those of Unicode leave the fast engine (15 ms for 2,400 accented letters).
+        let pattern = pattern.replace(r"\b", r"(?-u:\b)");
+        (Regex::new(&pattern).expect("a pattern of this file"), replacement)
+    };
     use Replacement::{IfMixed, Text};
     vec![
         shape(r"(?s)-----BEGIN [^-]{1,60}-----.*?(?:-----END [^-]{1,60}-----|$)", Text("<secret>")),
@@ -31,18 +40,17 @@ static SHAPES: LazyLock<Vec<(Regex, Replacement)>> = LazyLock::new(|| {
         shape(r"(?i)([a-z][a-z0-9+.-]{1,20}://)[^\s/@<>]+@", Text("${1}<secret>@")),
         // what follows ? in an address: session ids, signatures, search words
         shape(r"(?i)([a-z][a-z0-9+.-]{1,20}://[^\s?<>]+)\?[^\s<>]+", Text("${1}?<query>")),
-        // authorization headers
-        shape(r"(?i)\b(bearer|basic|digest|negotiate)(\s+)[a-z0-9._~+/=-]{8,}", Text("${1}${2}<secret>")),
-        // name=value and name: value where the name says that the value is secret, or a person
+        // authorization headers: what follows the scheme; the scheme goes with the names below
+        shape(r#"(?i)\b(authorization["']?\s*[=:]\s*["']?[a-z]+\s+)[^\s"'<>]+"#, Text("${1}<secret>")),
+        shape(r"(?i)\b(bearer\s+)[a-z0-9._~+/=-]{8,}", Text("${1}<secret>")),
+        // name=value and name: value where the name says that the value is secret: to the closing quote, or the next space
+        shape(&format!(r#"({SECRET_NAME}\s*")[^"<>]+"#), Text("${1}<secret>")),
+        shape(&format!(r"({SECRET_NAME}\s*')[^'<>]+"), Text("${1}<secret>")),
         shape(
-            r#"(?ix)
-            ( \b[\w.-]*?
-              (?: passw(?:or)?d | passwd | passphrase | pwd | secret | token | credential s? | api[_-]?key | access[_-]?key
-                | private[_-]?key | auth(?:orization)? | cookie | session(?:[_-]?id)? | signature | otp | pin | cvv | ssn | iban )
-              ["']? \s* (?: := | => | [=:] ) \s* ["']? )
-            [^\s"'<>,;&})\]]+"#,
+            &format!(r#"({SECRET_NAME}\s*["']?)[^\s"'<>,;&}})\]=:][^\s"'<>,;&}})\]]*"#),
             Text("${1}<secret>"),
         ),
+        // or a person
         shape(
             r#"(?ix)
             ( \b (?: user(?:[_-]?name|[_-]?id)? | uname | login | account | e?mail | customer | owner | subject )
@@ -57,7 +65,7 @@ static SHAPES: LazyLock<Vec<(Regex, Replacement)>> = LazyLock::new(|| {
         shape(r"(?i)((?:/home/|/users/|\\users\\))[^\s/\\<>:;,]+", Text("${1}<user>")),
         shape(r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", Text("<id>")),
         shape(r"(?i)\b[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}\b", Text("<mac>")),
-        shape(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?\b", Text("<ip>")),
+        shape(r"\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?", Text("<ip>")),
         // IPv6: at least two colons with hexadecimal groups, or ::; a time of day (12:30:59) has decimal pairs only
         shape(
             r"(?ix) (?: (?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}
@@ -67,8 +75,8 @@ static SHAPES: LazyLock<Vec<(Regex, Replacement)>> = LazyLock::new(|| {
         ),
         // keys of known services, which may be of letters alone
         shape(
-            r"(?x) \b (?: sk-[\w-]{8,} | (?:gh[pousr]|github_pat|glpat|xox[abeoprs]|hf|npm|pypi)[_-][\w-]{8,}
-                | A(?:KIA|SIA)[A-Z0-9]{12,} | AIza[\w-]{20,} | eyJ[\w-]{5,}(?:\.[\w-]+){0,2} )",
+            r"(?x) \b (?: sk-[0-9A-Za-z_-]{8,} | (?:gh[pousr]|github_pat|glpat|xox[abeoprs]|hf|npm|pypi)[_-][0-9A-Za-z_-]{8,}
+                | A(?:KIA|SIA)[A-Z0-9]{12,} | AIza[0-9A-Za-z_-]{20,} | eyJ[0-9A-Za-z_-]{5,}(?:\.[0-9A-Za-z_-]+){0,2} )",
             Text("<secret>"),
         ),
         // base64, hashes, ids of sessions: long, with letters and digits
@@ -169,8 +177,16 @@ mod tests {
         check("port 00:1A:2b:3c:4D:5e down", "port <mac> down");
         check("card 4111 1111 1111 1111, tel +49 30 1234567", "card <num>, tel <num>");
         check("order 12345 took 999 ms", "order <num> took 999 ms");
-        check("password=hunter2, db_passwd: \"x y\"", "password=<secret>, db_passwd: \"<secret> y\"");
+        check("password=hunter2, db_passwd: \"x y\"", "password=<secret>, db_passwd: \"<secret>\"");
         check("Authorization: Bearer abcdefghijk", "Authorization: <secret> <secret>");
+        check(
+            "{\"Authorization\": \"Basic YTpi\"} bearer abcdefghijk",
+            "{\"Authorization\": \"<secret><secret>\"} bearer <secret>",
+        );
+        check(
+            "pass: user_pin=1, spin: left, my-secret => 'a b'",
+            "pass: user_pin=<secret>, spin: left, my-secret => '<secret>'",
+        );
         check("OPENAI_API_KEY=sk-abcdefghijklmnop", "OPENAI_API_KEY=<secret>");
         check("key sk-abcdefghijklmnop and AKIAABCDEFGHIJKLMNOP", "key <secret> and <secret>");
         check("jwt eyJhbGciOi.eyJzdWIi.abc-def bad", "jwt <secret> bad");
@@ -194,6 +210,7 @@ mod tests {
             "org.apache.hadoop.hdfs.server.namenode.FSNamesystem: BLOCK* <*>",
             "ext4-fs error (device sda1): <*> inode 1234",
             "segfault in libssl.so.1.1 error 4",
+            "digest mismatch; basic authentication of peer failed, bearer is up",
         ] {
             check(text, text);
         }
@@ -219,10 +236,23 @@ mod tests {
             ], 0..12), sep in "[ =:,]{0,1}")
         {
             let line = masked(&words.join(&sep), 2_000);
-            prop_assert!(!Regex::new(r"[0-9]{5}").unwrap().is_match(&line), "{line}");
-            prop_assert!(!Regex::new(r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b").unwrap().is_match(&line), "{line}");
-            let again = masked(&line, 2_000);
-            prop_assert_eq!(again, line);
+            for shape in [r"\d{5}", r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}", r"[a-z]+@[a-z]+\.[a-z]{2,}"] {
+                prop_assert!(!Regex::new(shape).unwrap().is_match(&line), "{line}");
+            }
+            let runs = line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|run| run.len() >= 16);
+            for run in runs {
+                let digits = run.bytes().filter(u8::is_ascii_digit).count();
+                prop_assert!(digits == 0 || digits == run.len(), "{line}");
+            }
+        }
+
+        #[test]
+        fn what_is_called_secret_is_gone(
+            before in "[a-z <*>]{0,12}", name in "(db_)?(password|passwd|secret|api[_-]?key|Token|session_id)",
+            sep in "(=|:|: | = |=>|:=|==|\": \"|='|=\")", value in "[a-zA-Z0-9!$%^/+.-]{4,40}", after in "( [a-z]{0,9})?")
+        {
+            let line = masked(&format!("{before} {name}{sep}{value}{after}"), 2_000);
+            prop_assert!(!line.contains(&value) && line.contains("<secret>"), "{line}");
         }
     }
 }
