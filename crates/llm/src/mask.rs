@@ -33,7 +33,7 @@ static SHAPES: LazyLock<Vec<(Regex, Replacement)>> = LazyLock::new(|| {
         let pattern = pattern.replace(r"\b", r"(?-u:\b)");
         (Regex::new(&pattern).expect("a pattern of this file"), replacement)
     };
-    use Replacement::{IfMixed, Text};
+    use Replacement::{IfDigit, IfMixed, Text};
     vec![
         shape(r"(?s)-----BEGIN [^-]{1,60}-----.*?(?:-----END [^-]{1,60}-----|$)", Text("<secret>")),
         // user:password@ in an address, with or without the address's name
@@ -66,12 +66,12 @@ static SHAPES: LazyLock<Vec<(Regex, Replacement)>> = LazyLock::new(|| {
         shape(r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", Text("<id>")),
         shape(r"(?i)\b[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}\b", Text("<mac>")),
         shape(r"\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?", Text("<ip>")),
-        // IPv6: at least two colons with hexadecimal groups, or ::; a time of day (12:30:59) has decimal pairs only
+        // IPv6: four groups or more, or ::, with a digit somewhere. A time of day (12:30:59) has three, a name (std::fmt) no digit.
         shape(
-            r"(?ix) (?: (?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}
-                | (?:[0-9a-f]{1,4}:){1,7}:(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*)?
-                | ::[0-9a-f]{1,4}(?::[0-9a-f]{1,4})* ) (?:/\d{1,3})?",
-            Text("<ip>"),
+            r"(?ix) (?: \b(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}\b
+                | \b(?:[0-9a-f]{1,4}:){1,7}:(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*\b)?
+                | ::[0-9a-f]{1,4}(?::[0-9a-f]{1,4})*\b ) (?:/\d{1,3})?",
+            IfDigit("<ip>"),
         ),
         // keys of known services, which may be of letters alone
         shape(
@@ -93,20 +93,21 @@ static SHAPES: LazyLock<Vec<(Regex, Replacement)>> = LazyLock::new(|| {
 enum Replacement {
     /// This, with `${1}` for groups.
     Text(&'static str),
+    /// This if the find has a digit.
+    IfDigit(&'static str),
     /// This if the find has a letter and a digit: words and short numbers stay.
     IfMixed(&'static str),
 }
 
 impl Replacer for &Replacement {
     fn replace_append(&mut self, found: &Captures<'_>, out: &mut String) {
+        let whole = found.get(0).map_or("", |all| all.as_str());
+        let has_digit = whole.bytes().any(|b| b.is_ascii_digit());
+        let has_letter = whole.bytes().any(|b| b.is_ascii_alphabetic());
         match **self {
             Replacement::Text(text) => found.expand(text, out),
-            Replacement::IfMixed(text) => {
-                let whole = found.get(0).map_or("", |all| all.as_str());
-                let has = |is: fn(&u8) -> bool| whole.as_bytes().iter().any(is);
-                let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
-                out.push_str(if is_mixed { text } else { whole });
-            }
+            Replacement::IfDigit(text) => out.push_str(if has_digit { text } else { whole }),
+            Replacement::IfMixed(text) => out.push_str(if has_digit && has_letter { text } else { whole }),
         }
     }
 }
@@ -173,7 +174,7 @@ mod tests {
         check("mail to jürgen.o'hara+x@mail.example.org failed", "mail to jürgen.o'<email> failed");
         check("from 10.1.2.3:8080 and 192.168.0.0/16", "from <ip>:8080 and <ip>");
         check("peer fe80::1ff:fe23:4567:890a%eth0 up", "peer <ip>%eth0 up");
-        check("peer 2001:db8:85a3:0:0:8a2e:370:7334, ::1", "peer <ip>, <ip>");
+        check("peer 2001:db8:85a3:0:0:8a2e:370:7334, ::1, 2001:db8::/32", "peer <ip>, <ip>, <ip>");
         check("port 00:1A:2b:3c:4D:5e down", "port <mac> down");
         check("card 4111 1111 1111 1111, tel +49 30 1234567", "card <num>, tel <num>");
         check("order 12345 took 999 ms", "order <num> took 999 ms");
@@ -210,6 +211,7 @@ mod tests {
             "org.apache.hadoop.hdfs.server.namenode.FSNamesystem: BLOCK* <*>",
             "ext4-fs error (device sda1): <*> inode 1234",
             "segfault in libssl.so.1.1 error 4",
+            "panicked at core::fmt::add::bad, std::fmt::Error in abc::def",
             "digest mismatch; basic authentication of peer failed, bearer is up",
         ] {
             check(text, text);
