@@ -8,17 +8,19 @@
 //!   event time, with their number;
 //! - at most [`TEMPLATES_MAX`] templates are known; at the limit all are forgotten and offered again, which costs a look-up, not a
 //!   question;
+//! - the text is the template as it is known then: of the first lines of a new one, words that will prove to vary are still part
+//!   of it, and only what the review masks by its shape is taken out;
 //! - nothing is kept over a restart.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use heimdall_detect::{Detector, Findings, Observed, SnapshotError};
 use heimdall_llm::{Candidate, Desk};
 use heimdall_model::batch::Row;
-use heimdall_model::schema::logs;
 use heimdall_model::time::NS_PER_MINUTE;
 use heimdall_model::{Batch, Level, Tenant};
-use heimdall_store::template::{Miner, MinerConfig};
+use heimdall_store::Store;
 
 /// Templates known, about 150 bytes each.
 const TEMPLATES_MAX: usize = 50_000;
@@ -26,6 +28,7 @@ const TEMPLATES_MAX: usize = 50_000;
 /// The detector.
 pub(crate) struct Scout {
     desk: Desk,
+    store: Arc<Store>,
     known: HashMap<Key, Lines>,
 }
 
@@ -43,11 +46,11 @@ struct Lines {
 }
 
 impl Scout {
-    pub(crate) fn new(desk: Desk) -> Scout {
-        Scout { desk, known: HashMap::new() }
+    pub(crate) fn new(desk: Desk, store: Arc<Store>) -> Scout {
+        Scout { desk, store, known: HashMap::new() }
     }
 
-    fn see(&mut self, tenant: &Tenant, row: &Row<'_>, message: &str, cluster: u32) {
+    fn see(&mut self, tenant: &Tenant, row: &Row<'_>, cluster: u32) {
         if self.known.len() >= TEMPLATES_MAX {
             self.known.clear();
         }
@@ -58,10 +61,11 @@ impl Scout {
         if time.0 < lines.offered.saturating_add(NS_PER_MINUTE) && lines.offered != i64::MIN {
             return;
         }
+        let Some(template) = self.store.template_text(tenant, cluster) else { return };
         let candidate = Candidate {
             tenant: tenant.clone(),
             service: row.service().map(str::to_owned),
-            template: template_of(message),
+            template: template.to_string(),
             level: row.level(),
             count: lines.count,
             example: row.id(),
@@ -74,13 +78,6 @@ impl Scout {
     }
 }
 
-/// The message with `<*>` for what varies in messages like it.
-fn template_of(message: &str) -> String {
-    let mut miner = Miner::new(MinerConfig::default());
-    let id = miner.assign(message);
-    miner.template(id).map(|template| template.text()).unwrap_or_default()
-}
-
 impl Detector for Scout {
     fn name(&self) -> &'static str {
         heimdall_llm::DETECTOR
@@ -89,10 +86,8 @@ impl Detector for Scout {
     fn observe(&mut self, observed: &Observed<'_>, _out: &mut Findings) {
         let Some(clusters) = clusters(observed.batch) else { return };
         for (row, cluster) in observed.batch.iter().zip(clusters) {
-            if row.level() >= Some(Level::Warn)
-                && let Some(message) = row.text(logs::MESSAGE)
-            {
-                self.see(observed.tenant, &row, message, *cluster);
+            if row.level() >= Some(Level::Warn) {
+                self.see(observed.tenant, &row, *cluster);
             }
         }
     }

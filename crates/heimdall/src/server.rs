@@ -126,7 +126,7 @@ impl Server {
             journal: Arc::clone(&journal),
             reader,
             store: Arc::clone(&store),
-            judge: judge(tuning.adjusted(), rules, reviewer.as_ref()),
+            judge: judge(tuning.adjusted(), rules, reviewer.as_ref(), &store),
             sink: Box::new(sink),
             tail: tail.clone(),
             clock: Arc::clone(&clock),
@@ -408,12 +408,12 @@ fn notifiers(config: &Config) -> Result<Vec<Box<dyn Notifier>>> {
 
 /// The built-in rules and the folder's; what cannot load is named and left out.
 /// The detectors, with the scout of the review where there is one.
-fn judge(config: DetectConfig, rules: RuleSet, reviewer: Option<&Reviewer>) -> Judge {
+fn judge(config: DetectConfig, rules: RuleSet, reviewer: Option<&Reviewer>, store: &Arc<Store>) -> Judge {
     // The first request would wait for it.
     std::thread::spawn(heimdall_detect::web::prepare);
     let mut judge = Judge::new(config, rules);
     if let Some(reviewer) = reviewer {
-        judge.add(Box::new(Scout::new(reviewer.desk())));
+        judge.add(Box::new(Scout::new(reviewer.desk(), Arc::clone(store))));
     }
     judge
 }

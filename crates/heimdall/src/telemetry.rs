@@ -15,6 +15,17 @@ const COUNTERS: &[(&str, &str)] = &[
     ("detect_rehearsed_total", "Findings in rehearsal, by detector: they raised no alert"),
     ("detector_panics_total", "Batches stored unjudged because a detector panicked"),
     ("errors_total", "Errors inside the server, by area"),
+    (
+        "llm_answers_refused_total",
+        "Answers of the language model, or parts of them, that were not taken, by reason",
+    ),
+    ("llm_attempts_total", "Attempts to ask the language model, by outcome"),
+    ("llm_fallbacks_total", "Templates on which key words decided, by reason"),
+    ("llm_questions_total", "Questions to the language model, by outcome"),
+    ("llm_templates_dropped_total", "Templates that were not reviewed, by reason"),
+    ("llm_templates_labelled_total", "Templates labelled, by whom"),
+    ("llm_templates_offered_total", "Templates offered for review, by outcome"),
+    ("llm_tokens_total", "Tokens of the language model, by direction"),
     ("events_processed_total", "Records judged and searchable, by dataset"),
     ("http_connections_cut_total", "Connections cut by the server, by reason"),
     ("http_panics_total", "Requests answered 500 because their handler panicked"),
@@ -37,6 +48,7 @@ const GAUGES: &[(&str, &str)] = &[
         "detector_threshold_factor",
         "Factor on thresholds that follows from feedback, by detector; 1 when absent",
     ),
+    ("llm_breaker_open", "1 while the language model is left alone after failures"),
     ("live_sessions", "Open WebSocket and server-sent event sessions"),
     ("store_segment_bytes", "Bytes of all segments"),
     ("store_segment_rows", "Records in all segments"),
@@ -49,6 +61,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("watch_sessions", "Open technician sessions"),
 ];
 const HISTOGRAMS: &[(&str, &str)] = &[
+    ("llm_question_duration_seconds", "Time of one question to the language model, attempts included"),
     ("event_processing_seconds", "Time from the arrival of a batch until it is judged and searchable"),
     ("http_request_duration_seconds", "Time from the head of a request to the head of its answer, by route"),
     ("store_flush_duration_seconds", "Time to write one set of segments"),
