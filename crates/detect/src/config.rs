@@ -195,6 +195,16 @@ impl Default for KeyLimits {
     }
 }
 
+/// What disk use in percent is called.
+const DISK: &[&str] = &[
+    "disk_usage",
+    "disk_percent",
+    "disk_usage_percent",
+    "disk_used_percent",
+    "disk_utilization",
+    "system_disk_percent",
+];
+
 /// Z-score of every metric sample, and of some numeric log fields, against the baseline of its service and metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -227,6 +237,9 @@ pub struct ZscoreConfig {
     pub log_fields: Vec<String>,
     /// Metric name endings that are not judged. Default `_total`, `_bucket`: counters only rise, so they have no level.
     pub skip_suffixes: Vec<String>,
+    /// Metrics of which only a rise is a finding. Default: the names of disk use: space that is freed at once is a clean-up, not an
+    /// incident; a rise of the same size is a runaway log.
+    pub rises_only: Vec<String>,
     /// Bounds.
     pub limits: KeyLimits,
 }
@@ -245,6 +258,7 @@ impl Default for ZscoreConfig {
             relearn_after: Period::minutes(30),
             log_fields: names(&["cpu_usage", "memory_usage", "error_rate"]),
             skip_suffixes: names(&["_total", "_bucket"]),
+            rises_only: names(DISK),
             limits: KeyLimits { keys_max: 100_000, ..KeyLimits::default() },
         }
     }
@@ -391,14 +405,6 @@ impl Default for ThresholdConfig {
             "mem_used_percent",
             "memory_utilization",
             "system_memory_percent",
-        ];
-        const DISK: &[&str] = &[
-            "disk_usage",
-            "disk_percent",
-            "disk_usage_percent",
-            "disk_used_percent",
-            "disk_utilization",
-            "system_disk_percent",
         ];
         ThresholdConfig {
             enabled: true,

@@ -140,7 +140,10 @@ impl Zscore {
         let key = keyed::key(&mut self.key, &[observed.tenant.as_str(), service, metric]);
         let state = self.keys.entry(key, observed.batch.observed, &self.config.limits, State::default);
         let before = (state.samples, state.mean);
-        let judged = state.judge(value, &self.config);
+        let mut judged = state.judge(value, &self.config);
+        if value < before.1 && self.config.rises_only.iter().any(|name| name == metric) {
+            judged.severity = Severity::Normal;
+        }
         if !state.learn(&sample, judged.severity, &self.config) {
             self.counters.invalid += 1;
         }
@@ -438,5 +441,19 @@ mod tests {
         let samples = [f64::NAN, f64::INFINITY, 1e300, 42.0].map(|x| metric(0, "A", "load", x));
         let out = feed(&mut detector, &metrics(&samples));
         assert_eq!((out.assessments.len(), detector.counters().invalid), (2, 3));
+    }
+
+    #[test]
+    fn freed_space_is_no_incident() {
+        let disk = |second, percent| metric(second, "db", "disk_usage", percent);
+        let quiet: Vec<_> = (0..100).map(|second| disk(second, 60.0 + (second % 3) as f64 * 0.2)).collect();
+        let judged = |percent| {
+            let mut detector = detector();
+            feed(&mut detector, &metrics(&quiet));
+            let found = feed(&mut detector, &metrics(&[disk(100, percent)]));
+            (found.assessments[0].severity, found.verdicts.len())
+        };
+        assert_eq!(judged(40.0), (Severity::Normal, 0));
+        assert_eq!(judged(80.0), (Severity::Critical, 1));
     }
 }

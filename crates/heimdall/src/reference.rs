@@ -67,7 +67,8 @@ fn structs(source: &str) -> Vec<(String, Fields)> {
     let mut lines = source.lines();
     while let Some(line) = lines.next() {
         let declared = line.strip_prefix("pub(crate) struct ").or_else(|| line.strip_prefix("pub struct "));
-        let Some(name) = declared.and_then(|rest| rest.strip_suffix(" {")) else { continue };
+        let name = declared.and_then(|rest| rest.strip_suffix(" {"));
+        let Some(name) = name.filter(|name| !name.ends_with("Error")) else { continue };
         let (mut fields, mut doc) = (Fields::new(), Vec::new());
         for line in lines.by_ref().take_while(|line| *line != "}") {
             let line = line.trim();

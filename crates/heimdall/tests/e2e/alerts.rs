@@ -104,9 +104,11 @@ fn what_people_say_of_alerts_moves_thresholds_and_outlives_a_restart() {
     };
     (1..=5).for_each(attack);
     let web = |server: &Server| {
-        let page = server.get_json("/api/v1/detectors");
-        let items = page["items"].as_array().cloned().expect("a page");
-        items.into_iter().find(|detector| detector["name"] == "web").expect("the detector")
+        server.wait_for("the stream to tell of its detectors", |server| {
+            let page = server.get_json("/api/v1/detectors");
+            let items = page["items"].as_array().cloned().expect("a page");
+            items.into_iter().find(|detector| detector["name"] == "web")
+        })
     };
     assert_eq!((&web(&server)["adjustment"], &web(&server)["feedback"]), (&json!(1.0), &json!(null)));
     for source in 1..=5 {
