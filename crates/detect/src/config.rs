@@ -748,6 +748,10 @@ pub struct EnsembleConfig {
     /// What stays unusual for so long (event time) is the new usual: everything is learnt anew. Default `30m`: longer
     /// than incidents take to be noticed, short enough for a deploy.
     pub relearn_after: Period,
+    /// Windows that end so long before their records arrive are history: they are learnt from and not judged, so that an import of
+    /// months costs no learning for each of their hours, and raises nothing that nobody can act on. Default `1h`: shippers that were cut
+    /// off are back by then. `0s` judges everything.
+    pub history_after: Period,
     /// Bounds. Default `keys_max` 500 services: a service takes about 170 KB once learnt.
     pub limits: KeyLimits,
 }
@@ -766,6 +770,7 @@ impl Default for EnsembleConfig {
             train_windows: TRAIN_WINDOWS_MAX,
             retrain_every: Period::hours(1),
             relearn_after: Period::minutes(30),
+            history_after: Period::hours(1),
             limits: KeyLimits { keys_max: 500, ..KeyLimits::default() },
         }
     }

@@ -170,6 +170,15 @@ struct Closing<'a, 'b> {
     out: &'b mut Findings,
 }
 
+impl Closing<'_, '_> {
+    /// Whether a window came so long after its time that it is not to be judged.
+    fn is_history(&self, window: &Window) -> bool {
+        let end = (window.at + 1).saturating_mul(self.config.window.ns());
+        let late = self.observed.batch.observed.0.saturating_sub(end);
+        self.config.history_after.ns() > 0 && late > self.config.history_after.ns()
+    }
+}
+
 impl Ensemble {
     /// A detector with nothing learnt.
     #[must_use]
@@ -349,6 +358,9 @@ impl State {
     fn close(&mut self, window: &Window, closing: &mut Closing<'_, '_>) {
         let config = closing.config;
         let measured = Kept::of(&self.usual.measure(window)).measured();
+        if closing.is_history(window) {
+            return self.remember_only(window, &measured, config);
+        }
         self.rebuild(config);
         let models = self.models.clone();
         let judged = models.as_ref().map(|models| (models, models.judge(&measured, &mut self.online)));
@@ -380,6 +392,18 @@ impl State {
         if !is_suspicious {
             self.keep(&measured, closing);
         }
+    }
+
+    /// Takes in a window that came long after its time. The first one that does not finds models to learn, and no alarm.
+    fn remember_only(&mut self, window: &Window, measured: &Measured, config: &EnsembleConfig) {
+        self.usual.learn(window, measured, false);
+        self.history.push_back(Kept::of(measured));
+        while self.history.len() > config.train_windows {
+            self.history.pop_front();
+        }
+        (self.models, self.trained, self.online) = (None, None, Online::default());
+        (self.alarm.sum, self.alarm.quiet, self.alarm.since) = (0.0, 0, None);
+        self.evidence.clear();
     }
 
     /// Makes the models again after a restart or another choice.

@@ -20,6 +20,15 @@ struct Service {
 
 const WINDOW_SECONDS: i64 = 10;
 
+/// The default, but that nothing is history: the batches of the tests arrive a day after their records.
+fn judging_all() -> EnsembleConfig {
+    EnsembleConfig { history_after: Period(0), ..EnsembleConfig::default() }
+}
+
+fn settings() -> DetectConfig {
+    DetectConfig { ensemble: judging_all(), ..DetectConfig::default() }
+}
+
 /// What a fault multiplies or adds.
 #[derive(Debug, Clone, Copy)]
 struct Fault {
@@ -140,7 +149,7 @@ fn quiet(services: impl Iterator<Item = Service>, windows: i64, config: &Ensembl
 
 fn choices() -> Vec<EnsembleConfig> {
     use crate::config::{BehaviouralModel, StatisticalModel, TemporalModel};
-    let default = EnsembleConfig::default();
+    let default = judging_all();
     vec![
         default.clone(),
         EnsembleConfig { statistical: StatisticalModel::OneClassSvm, ..default.clone() },
@@ -198,7 +207,7 @@ fn delay(seed: u64, fault: Fault, config: &EnsembleConfig) -> Option<usize> {
 #[test]
 fn quiet_services_are_left_alone() {
     for make in [Service::new, Service::rough] {
-        let found = quiet((0..4).map(make), 1_500, &EnsembleConfig::default());
+        let found = quiet((0..4).map(make), 1_500, &judging_all());
         let judged = f64::from(found.judged);
         assert!(judged > 4_000.0);
         assert!(f64::from(found.beyond[MODELS]) / judged < 0.05, "{found:?}");
@@ -208,7 +217,7 @@ fn quiet_services_are_left_alone() {
 
 #[test]
 fn faults_are_told_within_a_minute() {
-    let config = EnsembleConfig::default();
+    let config = judging_all();
     for (seed, fault) in [
         (2, Fault { error_share: 0.5, ..NO_FAULT }),
         (3, Fault { records: 3.0, ..NO_FAULT }),
@@ -238,7 +247,7 @@ const _: () = assert!(EPOCH_SECONDS % 10 == 0);
 
 #[test]
 fn a_verdict_says_what_why_and_what_to_do() {
-    let mut detector = Ensemble::new(&DetectConfig::default());
+    let mut detector = Ensemble::new(&settings());
     let out = feed(&mut detector, &batch(&lines(0..320, 300)));
     let found = out.verdicts.first().expect("half of the records fail");
     assert_eq!((found.rule.as_str(), found.entity.value.as_str()), ("ensemble.service", "PAY"));
@@ -263,7 +272,7 @@ fn a_verdict_says_what_why_and_what_to_do() {
 #[test]
 fn a_restored_detector_goes_on_exactly() {
     for choice in choices() {
-        let config = DetectConfig { ensemble: choice, ..DetectConfig::default() };
+        let config = DetectConfig { ensemble: choice, ..settings() };
         let all = lines(0..420, 380);
         let mut whole = Ensemble::new(&config);
         let expected = feed(&mut whole, &batch(&all)).verdicts;
@@ -287,20 +296,20 @@ fn a_restored_detector_goes_on_exactly() {
 
 #[test]
 fn broken_and_foreign_snapshots_are_refused_or_empty() {
-    let mut detector = Ensemble::new(&DetectConfig::default());
+    let mut detector = Ensemble::new(&settings());
     feed(&mut detector, &batch(&lines(0..5, 9)));
     assert!(detector.restore(b"{}").is_err());
     assert_eq!(detector.state_keys(), 1);
     let bytes = detector.snapshot();
-    let ensemble = EnsembleConfig { window: Period::seconds(60), ..EnsembleConfig::default() };
-    let mut other = Ensemble::new(&DetectConfig { ensemble, ..DetectConfig::default() });
+    let ensemble = EnsembleConfig { window: Period::seconds(60), ..judging_all() };
+    let mut other = Ensemble::new(&DetectConfig { ensemble, ..settings() });
     other.restore(&bytes).unwrap();
     assert_eq!(other.state_keys(), 0, "windows of ten seconds are none of a minute");
 }
 
 #[test]
 fn late_records_are_counted_and_silence_is_seen() {
-    let mut detector = Ensemble::new(&DetectConfig::default());
+    let mut detector = Ensemble::new(&settings());
     let line = |second| Line::new(second, "done").service("PAY");
     feed(&mut detector, &batch(&[line(90), line(100), line(95), line(110), line(89), line(105)]));
     assert_eq!(detector.counters().late, 1, "second 89 lies before the window that is still open");
@@ -312,7 +321,7 @@ fn late_records_are_counted_and_silence_is_seen() {
 
 #[test]
 fn a_lasting_level_is_learnt_anew() {
-    let (mut service, mut state, config) = (Service::new(2), State::default(), EnsembleConfig::default());
+    let (mut service, mut state, config) = (Service::new(2), State::default(), judging_all());
     run(&mut state, (0..800).map(|at| service.window(at, NO_FAULT)), &config);
     let deployed = Fault { records: 4.0, latency: 2.0, ..NO_FAULT };
     let verdicts = run(&mut state, (800..1_000).map(|at| service.window(at, deployed)), &config);
@@ -324,10 +333,10 @@ fn a_lasting_level_is_learnt_anew() {
 
 #[test]
 fn another_choice_makes_other_models_from_the_same_windows() {
-    let mut detector = Ensemble::new(&DetectConfig::default());
+    let mut detector = Ensemble::new(&settings());
     feed(&mut detector, &batch(&lines(0..200, 999)));
     for ensemble in choices() {
-        detector.reconfigure(&DetectConfig { ensemble: ensemble.clone(), ..DetectConfig::default() });
+        detector.reconfigure(&DetectConfig { ensemble: ensemble.clone(), ..settings() });
         let state = detector.keys.get_mut("default\u{1f}PAY\u{1f}").expect("known");
         state.rebuild(&ensemble);
         assert_eq!(state.models.as_ref().map(|models| models.choice), Some(Choice::of(&ensemble)));
@@ -336,7 +345,7 @@ fn another_choice_makes_other_models_from_the_same_windows() {
 
 #[test]
 fn metrics_are_known_by_their_names() {
-    let config = DetectConfig::default();
+    let config = settings();
     let (cpu, memory) = (&config.threshold.cpu.metrics, &config.threshold.memory.metrics);
     for (name, meaning) in [
         ("http_request_duration_seconds", Meaning::Latency(1e3)),
@@ -366,7 +375,7 @@ fn metrics_are_known_by_their_names() {
 #[test]
 #[ignore = "measures; run it with --ignored --nocapture"]
 fn measure_cost() {
-    let mut detector = Ensemble::new(&DetectConfig::default());
+    let mut detector = Ensemble::new(&settings());
     let line = |n: i64| {
         let attributes = r#"{"method":"GET","path":"/api/pay","status":200,"user":"u123"}"#;
         Line::new(n / 10_000, "GET /api/pay done").service("PAY").attributes(attributes)
@@ -379,10 +388,10 @@ fn measure_cost() {
             feed(&mut detector, batch);
         });
         println!("{:.0} ns a record", clock.elapsed().as_nanos() as f64 / 100_000.0);
-        detector = Ensemble::new(&DetectConfig::default());
+        detector = Ensemble::new(&settings());
     }
     let (mut service, mut state) = (Service::new(2), State::default());
-    run(&mut state, (0..900).map(|at| service.window(at, NO_FAULT)), &EnsembleConfig::default());
+    run(&mut state, (0..900).map(|at| service.window(at, NO_FAULT)), &judging_all());
     println!("{} bytes of a snapshot for a service", snapshot::encode(&state).len());
     for config in choices() {
         let mut service = Service::new(2);
@@ -406,4 +415,22 @@ fn measure_cost() {
         let judged = clock.elapsed() / 512;
         println!("{:?}: learnt in {learnt:.1?}, judged in {judged:.1?}", models.choice.names());
     }
+}
+
+#[test]
+fn history_is_learnt_from_and_not_judged() {
+    let mut service = Service::new(2);
+    let mut config = EnsembleConfig::default();
+    let mut state = State::default();
+    // A day that arrives as a whole, with a fault in it.
+    let fault = Fault { error_share: 0.5, ..NO_FAULT };
+    let start = EPOCH_SECONDS / WINDOW_SECONDS;
+    let past = (0..2_000).map(|n| service.window(start + n, if n > 1_900 { fault } else { NO_FAULT }));
+    let past: Vec<Window> = past.collect();
+    assert_eq!(run(&mut state, past.into_iter(), &config), []);
+    assert!(state.models.is_none() && state.history.len() == config.train_windows);
+    // What comes in time finds models at once.
+    config.history_after = Period(0);
+    run(&mut state, std::iter::once(service.window(start + 2_000, NO_FAULT)), &config);
+    assert!(state.models.is_some());
 }
