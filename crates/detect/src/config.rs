@@ -347,11 +347,17 @@ pub struct FloodConfig {
     /// Records per second that are a flood when no baseline is known yet. Default 2,000: more than a
     /// service says in any second of its start.
     pub cold_per_second: u32,
+    /// Records per second of one source, beyond what its service usually gets, below which it floods nobody; twice as many while no
+    /// baseline is known. Default 200: a browser sends tens, an office behind one address some more.
+    pub source_min_per_second: u32,
+    /// The same for requests at one endpoint. Default 500: half of what a service may do.
+    pub endpoint_min_per_second: u32,
     /// Seconds of event time before a baseline is trusted. Default 60.
     pub baseline_seconds_min: u64,
     /// Seconds the baseline remembers. Default 300: it follows the hour and not the burst.
     pub memory_seconds: u64,
-    /// Bounds. Default `keys_max` 5,000 services.
+    /// Bounds; a key is a service, or a source or endpoint met beyond the usual. Default `keys_max` 50,000: some 10 MB, as most
+    /// sources are met in few seconds.
     pub limits: KeyLimits,
 }
 
@@ -362,9 +368,11 @@ impl Default for FloodConfig {
             multiple: 10.0,
             min_per_second: 1_000,
             cold_per_second: 2_000,
+            source_min_per_second: 200,
+            endpoint_min_per_second: 500,
             baseline_seconds_min: 60,
             memory_seconds: 300,
-            limits: KeyLimits { keys_max: 5_000, ..KeyLimits::default() },
+            limits: KeyLimits { keys_max: 50_000, ..KeyLimits::default() },
         }
     }
 }
@@ -873,6 +881,12 @@ impl DetectConfig {
         require("zscore.stddev_floor_relative", zscore.stddev_floor_relative >= 0.0, "0 or more")?;
         require("zscore.stddev_floor_absolute", positive(zscore.stddev_floor_absolute), "above 0")?;
         require("zscore.relearn_after", zscore.relearn_after.0 > 0, "above 0s")?;
+        let per_second = [flood.source_min_per_second, flood.endpoint_min_per_second];
+        require(
+            "flood.source_min_per_second, flood.endpoint_min_per_second",
+            per_second.iter().all(|n| (1..=1_000_000_000).contains(n)),
+            "between 1 and 1,000,000,000",
+        )?;
         require("flood.multiple", positive(flood.multiple), "above 0")?;
         require("flood.memory_seconds", flood.memory_seconds >= 1, "at least 1")?;
         require("auth.failures", counts(auth.failures), "between 1 and 128")?;
