@@ -98,6 +98,10 @@ async fn judge(asker: &Asker, rules: RuleSet, line: &str) -> Result<(u64, Vec<Ve
         let now = Timestamp(slice.1);
         let decoded = json::decode(Dataset::Logs, lines.as_bytes(), now, &limits)
             .map_err(|error| anyhow::anyhow!("what the server answered cannot be judged: {error}"))?;
+        let rejected = decoded.rejected_total();
+        if rejected > 0 {
+            eprintln!("{rejected} records of the server could not be judged: they read differently here");
+        }
         let mut batch = decoded.batch;
         batch.base = Position(records + 1);
         records += batch.rows() as u64;
