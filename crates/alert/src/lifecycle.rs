@@ -6,6 +6,8 @@
 //! - floats of an alert are finite (JSON has no others), evidence and history are bounded;
 //! - severity never falls while an alert lives.
 
+use std::collections::BTreeMap;
+
 use heimdall_model::verdict::EVIDENCE_MAX;
 use heimdall_model::{
     Alert, AlertId, Baseline, Entity, Feature, Feedback, FeedbackVerdict, Priority, Status, Tenant,
@@ -120,6 +122,16 @@ pub(crate) fn raise(
         history: vec![raised],
         feedback: None,
         position: verdict.position,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        source_url: None,
+        ends_at: None,
+        suppressed_until: None,
+        assignee: None,
+        comments: Vec::new(),
+        incident: None,
+        muted: None,
+        returns: Vec::new(),
     };
     bound_evidence(&mut alert);
     alert

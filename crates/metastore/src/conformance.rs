@@ -1,5 +1,6 @@
 //! What every implementation of the port must do, as one suite that panics at the first broken promise.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use heimdall_model::{
@@ -8,8 +9,8 @@ use heimdall_model::{
 };
 
 use crate::port::{
-    AlertCursor, AlertFilter, AlertRow, AlertStore, AuditFilter, AuditRow, AuditStore, Metastore,
-    MetastoreError, TokenRow, TokenStore,
+    AlertCursor, AlertFilter, AlertRow, AlertStore, AuditFilter, AuditRow, AuditStore, Document,
+    DocumentCursor, DocumentFilter, DocumentStore, Metastore, MetastoreError, TokenRow, TokenStore,
 };
 
 /// Runs the suite; `make` returns an empty metastore each time.
@@ -26,6 +27,8 @@ pub fn conformance(make: impl Fn() -> Box<dyn Metastore>) {
     similar_alerts_are_earlier_ones_the_closest_first(make().alerts());
     tokens_are_kept(make().tokens());
     the_audit_trail_only_grows(make().audit());
+    documents_are_kept_by_kind(make().documents());
+    documents_are_listed_newest_first(make().documents());
 }
 
 /// An alert to store: number `n` sets its id, rule and service.
@@ -57,6 +60,16 @@ pub fn alert(n: u64, fingerprint: &str, status: Status, raised_at: i64) -> Alert
         history: vec![],
         feedback: None,
         position: Position(n),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        source_url: None,
+        ends_at: None,
+        suppressed_until: None,
+        assignee: None,
+        comments: Vec::new(),
+        incident: None,
+        muted: None,
+        returns: Vec::new(),
     };
     AlertRow { alert: Arc::new(alert), touched_at: Timestamp(raised_at) }
 }
@@ -284,4 +297,62 @@ fn the_audit_trail_only_grows(store: &dyn AuditStore) {
         [6, 3]
     );
     assert_eq!(page(AuditFilter { since: Some(Timestamp(9)), ..AuditFilter::default() }, None), [10, 9]);
+}
+
+fn document(n: u64, state: &str, at: i64) -> Document {
+    Document {
+        id: format!("d{n}"),
+        tenant: Tenant::default(),
+        at: Timestamp(at),
+        state: state.to_owned(),
+        key: format!("key-{}", n % 3),
+        body: format!("{{\"n\":{n}}}"),
+    }
+}
+
+fn documents_are_kept_by_kind(store: &dyn DocumentStore) {
+    let first = document(1, "open", 10);
+    store.insert("note", &first).unwrap();
+    let again = store.insert("note", &document(1, "open", 11));
+    assert!(matches!(again, Err(MetastoreError::Conflict { .. })), "an id is inserted once");
+    store.insert("other", &first).unwrap();
+    assert_eq!(store.get("note", "d1").unwrap(), Some(first));
+    let changed = Document { state: "done".to_owned(), at: Timestamp(12), ..document(1, "done", 12) };
+    store.put("note", &[changed.clone(), document(2, "open", 13)]).unwrap();
+    assert_eq!(store.get("note", "d1").unwrap(), Some(changed), "put replaces");
+    assert_eq!(store.get("other", "d1").unwrap().map(|other| other.state), Some("open".to_owned()));
+    assert_eq!(store.counts("note", None).unwrap(), [("done".to_owned(), 1), ("open".to_owned(), 1)]);
+    let nobody = Tenant::new("nobody").unwrap();
+    assert!(store.counts("note", Some(&nobody)).unwrap().is_empty());
+    assert!(store.delete("note", "d1").unwrap());
+    assert!(!store.delete("note", "d1").unwrap(), "deleting what is absent says so");
+    assert_eq!(store.get("note", "d1").unwrap(), None);
+    assert!(store.get("other", "d1").unwrap().is_some(), "another kind is left alone");
+}
+
+fn documents_are_listed_newest_first(store: &dyn DocumentStore) {
+    let all: Vec<Document> = (0..25)
+        .map(|n| document(n, if n % 2 == 0 { "open" } else { "done" }, (n / 5).cast_signed()))
+        .collect();
+    store.put("note", &all).unwrap();
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.list("note", &DocumentFilter::default(), after.as_ref(), 7).unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(DocumentCursor { at: last.at, id: last.id.clone() });
+        let text = after.as_ref().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(text.parse::<DocumentCursor>().ok(), after, "a cursor survives as text");
+        seen.extend(page);
+    }
+    assert_eq!(seen.len(), 25, "pages neither repeat nor skip");
+    assert!(seen.windows(2).all(|pair| (pair[0].at, &pair[0].id) > (pair[1].at, &pair[1].id)));
+    let pick = |filter: DocumentFilter| store.list("note", &filter, None, 100).unwrap().len();
+    assert_eq!(pick(DocumentFilter { states: vec!["open".to_owned()], ..DocumentFilter::default() }), 13);
+    assert_eq!(pick(DocumentFilter { key: Some("key-0".to_owned()), ..DocumentFilter::default() }), 9);
+    assert_eq!(pick(DocumentFilter { since: Some(Timestamp(4)), ..DocumentFilter::default() }), 5);
+    assert_eq!(pick(DocumentFilter { until: Some(Timestamp(1)), ..DocumentFilter::default() }), 5);
+    assert_eq!(store.delete_before("note", &["done"], Timestamp(2), 3).unwrap(), 3);
+    assert_eq!(store.delete_before("note", &["done"], Timestamp(2), 100).unwrap(), 2);
+    assert_eq!(pick(DocumentFilter::default()), 20);
 }

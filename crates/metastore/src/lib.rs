@@ -1,4 +1,5 @@
-//! Control-plane records that must survive a restart: alerts, access tokens, the audit trail.
+//! Control-plane records that must survive a restart: alerts, access tokens, the audit trail, and
+//! documents of other areas (incidents, silences, action runs).
 //!
 //! - [`port`]: what the rest of Heimdall needs, in domain types
 //! - [`sqlite`]: the embedded implementation
@@ -13,6 +14,7 @@ pub mod sqlite;
 
 pub use port::{
     AlertCount, AlertCursor, AlertFilter, AlertRow, AlertStore, AuditFilter, AuditRow, AuditStore,
-    CursorError, FeedbackCount, Metastore, MetastoreError, PAGE_ROWS_MAX, TokenRow, TokenStore,
+    CursorError, Document, DocumentCursor, DocumentFilter, DocumentStore, FeedbackCount, Metastore,
+    MetastoreError, PAGE_ROWS_MAX, TokenRow, TokenStore,
 };
 pub use sqlite::{SqliteMetastore, open};

@@ -83,6 +83,8 @@ pub trait Metastore: Send + Sync {
     fn tokens(&self) -> &dyn TokenStore;
     /// The audit trail.
     fn audit(&self) -> &dyn AuditStore;
+    /// Everything else that is kept whole: incidents, silences, deliveries, action runs.
+    fn documents(&self) -> &dyn DocumentStore;
 }
 
 // ---- alerts ---------------------------------------------------------------------------------------------------
@@ -349,4 +351,118 @@ pub trait AuditStore: Send + Sync {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<AuditRow>, MetastoreError>;
+}
+
+// ---- documents ------------------------------------------------------------------------------------------------
+
+/// A record kept whole, with the few columns that lists need. Its kind names the area, and who owns it owns the body's form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Unique within its kind.
+    pub id: String,
+    /// Owner.
+    pub tenant: Tenant,
+    /// What lists are ordered by.
+    pub at: Timestamp,
+    /// Where in its life, in the words of its kind; may be empty.
+    pub state: String,
+    /// A second name it is found by, such as a fingerprint; may be empty.
+    pub key: String,
+    /// The whole record, as JSON.
+    pub body: String,
+}
+
+/// Which documents to list; an absent or empty part lets everything through.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DocumentFilter {
+    /// Owner.
+    pub tenant: Option<Tenant>,
+    /// Any of these states.
+    pub states: Vec<String>,
+    /// Exactly this key.
+    pub key: Option<String>,
+    /// At this time or later.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// Place in a list of documents: everything after it is older. Its text form is opaque to clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentCursor {
+    /// Of the last document seen.
+    pub at: Timestamp,
+    /// Of the last document seen.
+    pub id: String,
+}
+
+impl fmt::Display for DocumentCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.at.0, self.id)
+    }
+}
+
+impl FromStr for DocumentCursor {
+    type Err = CursorError;
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let (at, id) = text.split_once('_').ok_or(CursorError)?;
+        Ok(DocumentCursor { at: Timestamp(at.parse().map_err(|_| CursorError)?), id: id.to_owned() })
+    }
+}
+
+/// Documents. Absent things are `None` or left out, never errors.
+pub trait DocumentStore: Send + Sync {
+    /// Stores a new document.
+    ///
+    /// # Errors
+    /// [`MetastoreError::Conflict`] when the kind has one with this id; nothing is written.
+    fn insert(&self, kind: &str, document: &Document) -> Result<(), MetastoreError>;
+
+    /// Inserts or replaces these documents by id, all in one transaction.
+    ///
+    /// # Errors
+    /// Nothing is written.
+    fn put(&self, kind: &str, documents: &[Document]) -> Result<(), MetastoreError>;
+
+    /// Returns the document with this id.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn get(&self, kind: &str, id: &str) -> Result<Option<Document>, MetastoreError>;
+
+    /// Returns at most `limit` documents (see [`PAGE_ROWS_MAX`]) older than the cursor, newest first by `(at, id)`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn list(
+        &self,
+        kind: &str,
+        filter: &DocumentFilter,
+        after: Option<&DocumentCursor>,
+        limit: usize,
+    ) -> Result<Vec<Document>, MetastoreError>;
+
+    /// Counts the documents of one tenant, or of all, by state, in its order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn counts(&self, kind: &str, tenant: Option<&Tenant>) -> Result<Vec<(String, u64)>, MetastoreError>;
+
+    /// Deletes a document; returns false when there is none.
+    ///
+    /// # Errors
+    /// Nothing was deleted.
+    fn delete(&self, kind: &str, id: &str) -> Result<bool, MetastoreError>;
+
+    /// Deletes at most `limit` documents in one of these states (in any, when empty) from before this time; returns how many.
+    ///
+    /// # Errors
+    /// Nothing was deleted.
+    fn delete_before(
+        &self,
+        kind: &str,
+        states: &[&str],
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<usize, MetastoreError>;
 }

@@ -9,6 +9,7 @@
 
 mod alerts;
 mod audit;
+mod documents;
 mod tokens;
 
 use std::path::Path;
@@ -18,12 +19,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior};
 
-use crate::port::{AlertStore, AuditStore, Metastore, MetastoreError, PAGE_ROWS_MAX, TokenStore};
+use crate::port::{
+    AlertStore, AuditStore, DocumentStore, Metastore, MetastoreError, PAGE_ROWS_MAX, TokenStore,
+};
 
 /// Steps of the schema, in order; step `n` leads to version `n`. Released steps are never edited.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/0001_alerts_tokens_audit.sql"),
     include_str!("../migrations/0002_feedback.sql"),
+    include_str!("../migrations/0003_documents.sql"),
 ];
 /// Schema version this release writes.
 #[expect(clippy::cast_possible_truncation, reason = "a handful of migrations")]
@@ -153,6 +157,9 @@ impl Metastore for SqliteMetastore {
         self
     }
     fn audit(&self) -> &dyn AuditStore {
+        self
+    }
+    fn documents(&self) -> &dyn DocumentStore {
         self
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Invariant: severity (how bad), priority (how urgent) and status (where in its life) are three separate fields.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -10,6 +13,11 @@ use crate::{Position, RecordId, Tenant, Timestamp};
 
 /// Id of an alert.
 pub type AlertId = Uuid;
+/// Id of an incident.
+pub type IncidentId = Uuid;
+
+/// Comments kept in one alert or incident; beyond, the oldest go.
+pub const COMMENTS_MAX: usize = 100;
 
 /// Where an alert is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -168,6 +176,44 @@ pub struct Feedback {
     pub note: Option<String>,
 }
 
+/// What somebody wrote on an alert or an incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comment {
+    /// When.
+    pub at: Timestamp,
+    /// Principal that wrote it.
+    pub by: String,
+    /// The words.
+    pub text: String,
+}
+
+/// Why nobody is told of an alert at present.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mute {
+    /// What keeps it quiet.
+    pub kind: MuteKind,
+    /// Id of the silence or of the inhibiting alert, where there is one.
+    pub by: Option<String>,
+    /// In words, for people.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What can keep an alert quiet besides its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MuteKind {
+    /// A silence somebody made.
+    Silence,
+    /// A maintenance window.
+    Maintenance,
+    /// Another alert says it already.
+    Inhibition,
+    /// It comes and goes.
+    Flapping,
+}
+
 /// An alert: one ongoing finding about one entity. Repeats update it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
@@ -222,4 +268,69 @@ pub struct Alert {
     pub feedback: Option<Feedback>,
     /// Journal position of the latest finding: an older or equal one is a replay and is ignored.
     pub position: Position,
+    /// Labels beyond those [`Alert::label`] derives from the fields above; of alerts another system posted, all of theirs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Texts another system posted with it, such as `summary`, `description`, `runbook_url`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Where the system that posted it shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_url: Option<String>,
+    /// When it is over unless it is posted or found again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+    /// Until when it is `SUPPRESSED`; it is `OPEN` again then. None: until somebody says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppressed_until: Option<Timestamp>,
+    /// Who works on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignee: Option<String>,
+    /// What people wrote, oldest first, at most [`COMMENTS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comments: Vec<Comment>,
+    /// The incident it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentId>,
+    /// Why nobody is told of it at present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muted: Option<Mute>,
+    /// When it came back after it was resolved, newest last: what flapping is measured by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returns: Vec<Timestamp>,
+}
+
+impl Alert {
+    /// The value of a label, as matchers of silences, routes, inhibitions and playbooks see it.
+    ///
+    /// Derived: `alertname` and `rule`, `detector`, `severity`, `priority`, `tenant`, `service`, `entity` (its value),
+    /// `entity_kind`, and the entity's kind as a name of its own, such as `source_ip`. Labels the alert carries come first.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<Cow<'_, str>> {
+        if let Some(value) = self.labels.get(name) {
+            return Some(Cow::Borrowed(value));
+        }
+        let value = match name {
+            "alertname" | "rule" => &self.rule,
+            "detector" => &self.detector,
+            "severity" => return Some(Cow::Owned(self.severity.as_str().to_ascii_lowercase())),
+            "priority" => self.priority.as_str(),
+            "tenant" => self.tenant.as_str(),
+            "service" => return self.service.as_deref().map(Cow::Borrowed),
+            "entity" => &self.entity.value,
+            "entity_kind" => &self.entity.kind,
+            name if name == self.entity.kind => &self.entity.value,
+            _ => return None,
+        };
+        Some(Cow::Borrowed(value))
+    }
+
+    /// All labels, derived ones too.
+    #[must_use]
+    pub fn label_set(&self) -> BTreeMap<String, String> {
+        let names = ["alertname", "detector", "severity", "priority", "service", "entity", "entity_kind"];
+        let names = names.into_iter().chain([self.entity.kind.as_str()]).filter(|name| !name.is_empty());
+        let derived = names.filter_map(|name| Some((name.to_owned(), self.label(name)?.into_owned())));
+        derived.chain(self.labels.clone()).collect()
+    }
 }

@@ -8,6 +8,7 @@
 //! - [`id`]: journal positions and the record ids derived from them
 //! - [`filter`]: the filter tree behind every language and every rule; [`matcher`]: its compiled form
 //! - [`verdict`]: what detectors say; [`alert`]: what people are told
+//! - [`label`]: conditions on an alert's labels, as silences, routes and playbooks write them
 //! - [`tenant`], [`level`]: small closed vocabularies
 
 pub mod alert;
@@ -16,6 +17,7 @@ pub mod batch;
 pub mod codec;
 pub mod filter;
 pub mod id;
+pub mod label;
 pub mod level;
 pub mod matcher;
 pub mod schema;
@@ -24,10 +26,14 @@ pub mod time;
 pub mod value;
 pub mod verdict;
 
-pub use alert::{Alert, AlertId, Feedback, FeedbackVerdict, Judged, Priority, Status, Transition};
+pub use alert::{
+    Alert, AlertId, Comment, Feedback, FeedbackVerdict, IncidentId, Judged, Mute, MuteKind, Priority, Status,
+    Transition,
+};
 pub use batch::{Batch, BatchBuilder, Column, Row};
 pub use filter::{Compare, Filter, Literal, Target, Test};
 pub use id::{Position, RecordId};
+pub use label::{LabelMatcher, LabelMatcherError};
 pub use level::Level;
 pub use matcher::Matcher;
 pub use schema::{Dataset, Field, FieldId, FieldType};

@@ -3,7 +3,7 @@
 use super::*;
 use crate::lifecycle::tests::verdict;
 use crate::stream::{DELTAS_KEPT, Delivery};
-use heimdall_metastore::{AuditStore, MetastoreError, SqliteMetastore, TokenStore};
+use heimdall_metastore::{AuditStore, DocumentStore, MetastoreError, SqliteMetastore, TokenStore};
 use heimdall_model::{ManualClock, Severity};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -272,6 +272,9 @@ impl Metastore for Unwell {
     }
     fn audit(&self) -> &dyn AuditStore {
         self.inner.audit()
+    }
+    fn documents(&self) -> &dyn DocumentStore {
+        self.inner.documents()
     }
 }
 
