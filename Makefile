@@ -31,7 +31,7 @@ test: ## Check everything: format, lints, guards, links, all tests
 	@scripts/test.sh
 
 build: deps ## Build the binary
-	cargo build --release --locked -p heimdall
+	cargo build --release --locked --workspace --bin heimdall
 
 deps: ## Check that the machine can build; install the compiler's needs where that is possible
 	@scripts/deps.sh build

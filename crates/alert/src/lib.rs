@@ -11,6 +11,7 @@
 pub mod alerts;
 pub mod dispatch;
 mod error;
+pub mod event;
 pub mod feedback;
 pub mod lifecycle;
 pub mod notify;
@@ -21,6 +22,7 @@ mod writer;
 pub use alerts::{AlertConfig, AlertPage, Alerts};
 pub use dispatch::{DispatchConfig, Dispatcher, Notifier, NotifyError};
 pub use error::AlertError;
+pub use event::{AlertEvent, Cause};
 pub use feedback::Precision;
 pub use heimdall_metastore::{AlertCount, AlertCursor, AlertFilter, FeedbackCount};
 pub use lifecycle::{Step, fingerprint};

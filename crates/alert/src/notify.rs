@@ -1,5 +1,6 @@
 //! The channels: standard output (or any writer), and Slack.
 
+pub mod notice;
 mod slack;
 mod stdout;
 
