@@ -312,33 +312,36 @@ fn document(n: u64, state: &str, at: i64) -> Document {
 
 fn documents_are_kept_by_kind(store: &dyn DocumentStore) {
     let first = document(1, "open", 10);
-    store.insert("note", &first).unwrap();
+    store.insert("note", &first).expect("answers");
     let again = store.insert("note", &document(1, "open", 11));
     assert!(matches!(again, Err(MetastoreError::Conflict { .. })), "an id is inserted once");
-    store.insert("other", &first).unwrap();
-    assert_eq!(store.get("note", "d1").unwrap(), Some(first));
+    store.insert("other", &first).expect("answers");
+    assert_eq!(store.get("note", "d1").expect("answers"), Some(first));
     let changed = Document { state: "done".to_owned(), at: Timestamp(12), ..document(1, "done", 12) };
-    store.put("note", &[changed.clone(), document(2, "open", 13)]).unwrap();
-    assert_eq!(store.get("note", "d1").unwrap(), Some(changed), "put replaces");
-    assert_eq!(store.get("other", "d1").unwrap().map(|other| other.state), Some("open".to_owned()));
-    assert_eq!(store.counts("note", None).unwrap(), [("done".to_owned(), 1), ("open".to_owned(), 1)]);
-    let nobody = Tenant::new("nobody").unwrap();
-    assert!(store.counts("note", Some(&nobody)).unwrap().is_empty());
-    assert!(store.delete("note", "d1").unwrap());
-    assert!(!store.delete("note", "d1").unwrap(), "deleting what is absent says so");
-    assert_eq!(store.get("note", "d1").unwrap(), None);
-    assert!(store.get("other", "d1").unwrap().is_some(), "another kind is left alone");
+    store.put("note", &[changed.clone(), document(2, "open", 13)]).expect("answers");
+    assert_eq!(store.get("note", "d1").expect("answers"), Some(changed), "put replaces");
+    assert_eq!(store.get("other", "d1").expect("answers").map(|other| other.state), Some("open".to_owned()));
+    assert_eq!(
+        store.counts("note", None).expect("answers"),
+        [("done".to_owned(), 1), ("open".to_owned(), 1)]
+    );
+    let nobody = Tenant::new("nobody").expect("answers");
+    assert!(store.counts("note", Some(&nobody)).expect("answers").is_empty());
+    assert!(store.delete("note", "d1").expect("answers"));
+    assert!(!store.delete("note", "d1").expect("answers"), "deleting what is absent says so");
+    assert_eq!(store.get("note", "d1").expect("answers"), None);
+    assert!(store.get("other", "d1").expect("answers").is_some(), "another kind is left alone");
 }
 
 fn documents_are_listed_newest_first(store: &dyn DocumentStore) {
     let all: Vec<Document> = (0..25)
         .map(|n| document(n, if n % 2 == 0 { "open" } else { "done" }, (n / 5).cast_signed()))
         .collect();
-    store.put("note", &all).unwrap();
+    store.put("note", &all).expect("answers");
     let mut seen = Vec::new();
     let mut after = None;
     loop {
-        let page = store.list("note", &DocumentFilter::default(), after.as_ref(), 7).unwrap();
+        let page = store.list("note", &DocumentFilter::default(), after.as_ref(), 7).expect("answers");
         let Some(last) = page.last() else { break };
         after = Some(DocumentCursor { at: last.at, id: last.id.clone() });
         let text = after.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -347,12 +350,12 @@ fn documents_are_listed_newest_first(store: &dyn DocumentStore) {
     }
     assert_eq!(seen.len(), 25, "pages neither repeat nor skip");
     assert!(seen.windows(2).all(|pair| (pair[0].at, &pair[0].id) > (pair[1].at, &pair[1].id)));
-    let pick = |filter: DocumentFilter| store.list("note", &filter, None, 100).unwrap().len();
+    let pick = |filter: DocumentFilter| store.list("note", &filter, None, 100).expect("answers").len();
     assert_eq!(pick(DocumentFilter { states: vec!["open".to_owned()], ..DocumentFilter::default() }), 13);
     assert_eq!(pick(DocumentFilter { key: Some("key-0".to_owned()), ..DocumentFilter::default() }), 9);
     assert_eq!(pick(DocumentFilter { since: Some(Timestamp(4)), ..DocumentFilter::default() }), 5);
     assert_eq!(pick(DocumentFilter { until: Some(Timestamp(1)), ..DocumentFilter::default() }), 5);
-    assert_eq!(store.delete_before("note", &["done"], Timestamp(2), 3).unwrap(), 3);
-    assert_eq!(store.delete_before("note", &["done"], Timestamp(2), 100).unwrap(), 2);
+    assert_eq!(store.delete_before("note", &["done"], Timestamp(2), 3).expect("answers"), 3);
+    assert_eq!(store.delete_before("note", &["done"], Timestamp(2), 100).expect("answers"), 2);
     assert_eq!(pick(DocumentFilter::default()), 20);
 }
