@@ -22,7 +22,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{displayable, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use heimdall_model::{Dataset, Tenant, Value};
@@ -46,6 +46,9 @@ const CATALOG: &str = "heimdall";
 const SCHEMA: &str = "public";
 /// Least memory a statement's share of the pool may be.
 const MEMORY_BYTES_MIN: usize = 16 << 20;
+/// What a sort sets aside for merging what it spilled; more than its share of the pool would leave it nothing to sort in.
+const MERGE_BYTES_MIN: usize = 256 << 10;
+const MERGE_BYTES_MAX: usize = 10 << 20;
 
 /// What statements may take, all at once.
 #[derive(Debug, Clone)]
@@ -131,6 +134,8 @@ impl SqlEngine {
             .with_information_schema(true)
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(CATALOG, SCHEMA);
+        session.options_mut().execution.sort_spill_reservation_bytes =
+            (config.memory_bytes / threads / 8).clamp(MERGE_BYTES_MIN, MERGE_BYTES_MAX);
         session.options_mut().sql_parser.map_string_types_to_utf8view = false;
         session.options_mut().execution.time_zone = Some("UTC".to_owned());
         let base = SessionStateBuilder::new_with_default_features()
@@ -186,8 +191,9 @@ impl SqlEngine {
             let plan = self.plan(&context, statement).await?;
             let physical = context.state().create_physical_plan(&plan).await?;
             let schema = physical.schema();
-            let stream = execute_stream(physical, context.task_ctx())?;
-            collect(stream, schema, limits).await
+            let stream = execute_stream(Arc::clone(&physical), context.task_ctx())?;
+            let found = collect(stream, schema, limits).await?;
+            Ok(Found { spilled_bytes: spilled_bytes(physical.as_ref()), ..found })
         })?;
         let gathered = asked.gathered();
         let mut stats = AnswerStats::new(Strategy::Sql);
@@ -195,6 +201,11 @@ impl SqlEngine {
         stats.notes = gathered.notes;
         stats.warnings.extend(gathered.warnings);
         stats.partial |= gathered.partial;
+        if found.spilled_bytes > 0 {
+            stats
+                .notes
+                .push(format!("{} bytes did not fit in memory and went through disk", found.spilled_bytes));
+        }
         if let Some(cut) = found.cut {
             stats.is_missing(cut);
         }
@@ -305,6 +316,14 @@ struct Found {
     rows: Vec<Vec<Value>>,
     /// What is missing.
     cut: Option<String>,
+    /// Bytes that went through disk.
+    spilled_bytes: u64,
+}
+
+/// What a plan and all below it have spilled so far.
+fn spilled_bytes(plan: &dyn ExecutionPlan) -> u64 {
+    let own = plan.metrics().and_then(|metrics| metrics.spilled_bytes()).unwrap_or(0) as u64;
+    own + plan.children().into_iter().map(|child| spilled_bytes(child.as_ref())).sum::<u64>()
 }
 
 /// The rows of an answer, as far as they fit.
@@ -335,5 +354,5 @@ async fn collect(
             break;
         }
     }
-    Ok(Found { schema, rows, cut })
+    Ok(Found { schema, rows, cut, spilled_bytes: 0 })
 }

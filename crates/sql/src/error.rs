@@ -71,6 +71,9 @@ impl SqlError {
             DataFusionError::Execution(text) | DataFusionError::Configuration(text) => {
                 SqlError::Plan(clean(text))
             }
+            DataFusionError::ArrowError(arrow, _) if is_spill_limit(&arrow.to_string()) => {
+                SqlError::TooMuchMemory("what does not fit in memory does not fit on disk either".to_owned())
+            }
             DataFusionError::ArrowError(arrow, _) => SqlError::Plan(clean(&arrow.to_string())),
             DataFusionError::ResourcesExhausted(text) => SqlError::TooMuchMemory(clean(text)),
             DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => SqlError::of(inner),
@@ -92,6 +95,11 @@ impl SqlError {
         };
         SqlError::Syntax { message: clean(message), at }
     }
+}
+
+/// Whether it is the limit on disk that spoke: it comes as an error of writing a file.
+fn is_spill_limit(text: &str) -> bool {
+    text.contains("disk space during the spilling process has exceeded")
 }
 
 /// `3, Column: 14…` as numbers.

@@ -360,3 +360,39 @@ fn the_examples_of_the_reference_can_be_run() {
         run(example).unwrap_or_else(|error| panic!("{example}: {error}"));
     }
 }
+
+/// An engine over this many log records, with the least memory there is.
+fn crowded(dir: &tempfile::TempDir, rows: usize, spill_bytes_max: u64) -> SqlEngine {
+    let store = Store::open(Arc::new(OsDisk), &dir.path().join("store"), StoreConfig::default());
+    let store = Arc::new(store.expect("opens"));
+    for seq in 1..=10 {
+        store.append(&Tenant::default(), batch(seq, rows / 10));
+    }
+    let config = SqlConfig { memory_bytes: 0, spill_dir: dir.path().join("spill"), spill_bytes_max };
+    SqlEngine::new(Engine::new(store), &config).expect("an engine")
+}
+
+/// Every second row by an order that nothing has prepared.
+const EVERY_SECOND: &str = "select count(*) from
+    (select id, row_number() over (order by message || id) as place from logs) where place % 2 = 0";
+
+#[test]
+fn what_does_not_fit_in_memory_goes_through_disk_and_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let sql = crowded(&dir, 200_000, 1 << 30);
+    let found = sql.run(&request(EVERY_SECOND), &Control::default(), RunLimits::default()).unwrap();
+    assert_eq!(shown(&found.rows), ["100000"]);
+    let is_told = found.stats.notes.iter().any(|note| note.contains("went through disk"));
+    assert!(is_told && !found.stats.partial, "{:?}", found.stats);
+    let left = std::fs::read_dir(dir.path().join("spill")).unwrap();
+    let left: Vec<_> = left.flat_map(|entry| std::fs::read_dir(entry.unwrap().path()).unwrap()).collect();
+    assert!(left.is_empty(), "spilled files stay: {left:?}");
+}
+
+#[test]
+fn without_room_on_disk_either_a_statement_fails_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let sql = crowded(&dir, 200_000, 1 << 20);
+    let error = sql.run(&request(EVERY_SECOND), &Control::default(), RunLimits::default()).unwrap_err();
+    assert!(matches!(error, SqlError::TooMuchMemory(_)), "{error:?}");
+}
