@@ -38,6 +38,16 @@ impl Fault {
         Fault { rng: stream(seed, FIRST_STREAM + number), incident, sent: 0, next_ns }
     }
 
+    /// Whether it is the fault of this incident.
+    pub(crate) fn is_of(&self, incident: &Incident) -> bool {
+        self.incident.is_same(incident)
+    }
+
+    /// Falls silent: what it has not said yet stays unsaid, its last words too.
+    pub(crate) fn end(&mut self) {
+        self.next_ns = i64::MAX;
+    }
+
     /// Emits the next events; after the last, [`Fault::next_ns`] is `i64::MAX`.
     pub(crate) fn step(&mut self, stage: &Stage<'_>, queue: &mut Queue) {
         let at_ns = self.next_ns;

@@ -197,6 +197,11 @@ impl Incident {
         (self.start_ns..self.end_ns).contains(&ns)
     }
 
+    /// Whether it is this incident, whenever it ends.
+    pub(crate) fn is_same(&self, other: &Incident) -> bool {
+        (self.kind, self.start_ns, self.service) == (other.kind, other.start_ns, other.service)
+    }
+
     /// How far a climbing value has climbed at `ns`: 0 at the start, 1 from half of the time on.
     #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
     pub(crate) fn climbed(&self, ns: i64) -> f64 {

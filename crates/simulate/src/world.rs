@@ -20,6 +20,7 @@ use crate::error::{SimulateError, require};
 use crate::event::{Event, LogEvent};
 use crate::faults::Fault;
 use crate::metrics::{ERROR_RATE_BURST, Metrics};
+use crate::remedy::{Remedy, Target};
 use crate::scenario::{INCIDENTS_MAX, Incident, IncidentKind, Scenario};
 use crate::template::Request;
 use crate::traffic::{Idling, Traffic};
@@ -146,8 +147,40 @@ impl World {
         self.now_ns = self.now_ns.max(until_ns);
     }
 
+    /// Applies a remedy at [`World::now_ns`]: incidents it cures at the target end here. Returns those, with their new end;
+    /// nothing when it cures none, as in life.
+    pub fn heal(&mut self, target: &Target, remedy: Remedy) -> Vec<Incident> {
+        let now_ns = self.now_ns;
+        let is_at = |incident: &Incident| match target {
+            Target::Service(service) => incident.service == *service,
+            Target::Entity(entity) => incident.entity == *entity || incident.service.name() == entity,
+        };
+        let cured = self
+            .incidents
+            .iter_mut()
+            .filter(|incident| incident.is_active(now_ns) && remedy.cures(incident.kind) && is_at(incident));
+        let mut ended = Vec::new();
+        for incident in cured {
+            incident.end_ns = now_ns;
+            for source in &mut self.sources {
+                if let Source::Fault(fault) = source
+                    && fault.is_of(incident)
+                {
+                    fault.end();
+                }
+            }
+            ended.push(incident.clone());
+        }
+        self.active.retain(|active| !ended.iter().any(|ended| ended.is_same(active)));
+        ended
+    }
+
     fn take_turn(&mut self) {
         let Some(Reverse((at_ns, at))) = self.turns.pop() else { return };
+        // A source that fell silent since its turn was set.
+        if self.sources[at].next_ns() == i64::MAX {
+            return;
+        }
         self.follow_incidents(at_ns);
         let stage = Stage { fleet: &self.fleet, catalogue: &self.catalogue, active: &self.active };
         let source = &mut self.sources[at];

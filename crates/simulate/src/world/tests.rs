@@ -220,3 +220,35 @@ fn mistakes_are_named() {
     let endless = Scenario::demo().repeated(u32::MAX, Duration::from_secs(300));
     assert!(World::new(&WorldConfig { scenario: endless, ..quiet() }).is_err());
 }
+
+#[test]
+fn a_remedy_ends_what_it_cures_and_nothing_else() {
+    for kind in IncidentKind::ALL {
+        let mut world = World::new(&with(kind)).unwrap();
+        world.advance(START_NS + 20 * SECOND_NS, &mut |_| {});
+        let entity = Target::Entity(world.incidents()[0].entity.clone());
+        for remedy in Remedy::ALL.into_iter().filter(|remedy| !remedy.cures(kind)) {
+            assert!(world.heal(&entity, remedy).is_empty(), "{remedy:?} does not cure {kind:?}");
+        }
+        assert!(world.heal(&Target::Entity("elsewhere".to_owned()), Remedy::Restart).is_empty());
+        let cure = Remedy::ALL.into_iter().find(|remedy| remedy.cures(kind)).unwrap();
+        let ended = world.heal(&entity, cure);
+        assert_eq!(ended.len(), 1, "{cure:?} cures {kind:?}");
+        assert_eq!(world.incidents()[0].end_ns, START_NS + 20 * SECOND_NS);
+        assert!(world.heal(&entity, cure).is_empty(), "what is over is not ended again");
+    }
+}
+
+#[test]
+fn after_a_remedy_the_world_is_as_quiet_as_one_without_the_incident() {
+    let ended_at = START_NS + 20 * SECOND_NS;
+    let mut world = World::new(&with(IncidentKind::BruteForce)).unwrap();
+    world.advance(ended_at, &mut |_| {});
+    world.heal(&Target::Entity(ATTACKER_IP.to_string()), Remedy::BlockSource);
+    let (mut healed, mut calm) = (Vec::new(), Vec::new());
+    world.advance(START_NS + 60 * SECOND_NS, &mut |event| healed.push(event));
+    let mut other = World::new(&quiet()).unwrap();
+    other.advance(ended_at, &mut |_| {});
+    other.advance(START_NS + 60 * SECOND_NS, &mut |event| calm.push(event));
+    assert_eq!(json(&healed), json(&calm));
+}
