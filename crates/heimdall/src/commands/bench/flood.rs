@@ -27,10 +27,11 @@ pub(super) async fn run(requests: usize) -> Result<Value> {
 async fn measure(requests: usize, dir: &std::path::Path) -> Result<Value> {
     let server = ChildServer::start(dir).await?;
     let baseline: Vec<Value> = (0..BASELINE).map(|_| sample(ORDINARY)).collect();
-    let (status, _) = Connection::open(&server.http)
+    let status = Connection::open(&server.http)
         .await?
         .post("/api/v1/ingest/metrics", serde_json::to_string(&baseline)?.as_bytes())
-        .await?;
+        .await?
+        .status;
     ensure!(status == 200, "the baseline was refused: {status}");
     let connections = try_join_all((0..requests).map(|_| Connection::open(&server.http))).await?;
     let body = sample(FLOODED).to_string();
@@ -39,7 +40,7 @@ async fn measure(requests: usize, dir: &std::path::Path) -> Result<Value> {
         let body = body.clone();
         async move {
             let started = Instant::now();
-            let (status, _) = connection.post("/api/v1/ingest/metrics", body.as_bytes()).await?;
+            let status = connection.post("/api/v1/ingest/metrics", body.as_bytes()).await?.status;
             ensure!(status == 200, "answered {status}");
             anyhow::Ok(started.elapsed().as_secs_f64() * 1e3)
         }

@@ -32,6 +32,8 @@ const ENDLESS_LINES: u64 = 1_000_000_000;
 const PROCESSED_WITHIN: Duration = Duration::from_secs(120);
 /// Bodies made ahead.
 const BODIES_AHEAD: usize = 16;
+/// Pause after a refusal that names none.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Where bodies go.
 const PATH: &str = "/api/v1/ingest/logs";
 
@@ -67,6 +69,8 @@ pub(super) struct Sent {
     pub records: u64,
     /// Records it did not take.
     pub rejected: u64,
+    /// Requests it answered with 429 or 503, which were sent again.
+    pub refused: u64,
     /// Bytes of lines.
     pub bytes: u64,
     /// Time of each acknowledgement, in order of size.
@@ -152,6 +156,7 @@ async fn measure(args: &BenchIngestArgs, dir: &Path) -> Result<Value> {
         "bytes_per_line_sent": bytes / records,
         "connections": args.connections,
         "requests": sent.ack_ms.len(),
+        "requests_refused": sent.refused,
         "lines_per_second_acknowledged": records / elapsed,
         "lines_per_second_processed": records / processed,
         "server_cpu_seconds_per_million": cpu / records * 1e6,
@@ -184,6 +189,7 @@ pub(super) async fn send(
         let sent = sender.await??;
         all.records += sent.records;
         all.rejected += sent.rejected;
+        all.refused += sent.refused;
         all.bytes += sent.bytes;
         all.ack_ms.extend(sent.ack_ms);
     }
@@ -212,9 +218,14 @@ async fn send_on(
     while !enough.is_cancelled() {
         let Some(body) = bodies.lock().await.recv().await else { break };
         let started = Instant::now();
-        let (status, answer) = connection.post(&path, &body.bytes).await?;
+        let mut answer = connection.post(&path, &body.bytes).await?;
+        while matches!(answer.status, 429 | 503) {
+            sent.refused += 1;
+            tokio::time::sleep(answer.retry_after.unwrap_or(RETRY_AFTER)).await;
+            answer = connection.post(&path, &body.bytes).await?;
+        }
         sent.ack_ms.push(started.elapsed().as_secs_f64() * 1e3);
-        let answer: Value = serde_json::from_slice(&answer)?;
+        let (status, answer): (_, Value) = (answer.status, serde_json::from_slice(&answer.body)?);
         ensure!(status == 200, "the server answered {status}: {answer}");
         let accepted = answer["accepted"].as_u64().context("an answer without `accepted`")?;
         ensure!(body.records.is_none_or(|records| records == accepted), "not every line was taken: {answer}");
