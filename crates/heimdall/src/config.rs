@@ -220,7 +220,8 @@ pub(crate) struct StoreConfig {
     pub retention_bytes: Size,
     /// Records that are kept for another time than `retention`, as a list of `[[store.policies]]`: `keep` (`0s` for ever), and
     /// any of the conditions `tenant`, `dataset`, `classification` (public, internal, confidential, restricted) and
-    /// `retention_policy` (the name in the record's field). The first one whose conditions a record meets holds for it. At
+    /// `retention_policy` (the name in the record's field). The first one whose conditions a record meets holds for it. Its
+    /// `cold_after` says when its records go to the cold tier, when not at the age of the others: an age, `0s` or `never`. At
     /// most 64. Default none.
     pub policies: Vec<PolicyConfig>,
     /// Free space of the data folder's disk below which old segments leave it: to the cold tier where there is one, else
@@ -289,6 +290,41 @@ pub(crate) struct PolicyConfig {
     /// Policy that log records name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_policy: Option<String>,
+    /// Age from which they go to the cold tier, as `store.cold_after`, which holds where it is absent: `0s` is as soon as
+    /// their segment is no longer merged, `never` keeps them in the data folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_after: Option<ColdAfter>,
+}
+
+/// When records go to the cold tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ColdAfter {
+    /// At this age.
+    Age(Period),
+    /// Not at all.
+    Never,
+}
+
+impl Serialize for ColdAfter {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            ColdAfter::Age(age) => age.serialize(serializer),
+            ColdAfter::Never => serializer.serialize_str("never"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ColdAfter {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ColdAfter, D::Error> {
+        use serde::de::{Error as _, IntoDeserializer as _};
+        let text = String::deserialize(deserializer)?;
+        if text == "never" {
+            return Ok(ColdAfter::Never);
+        }
+        let age = Period::deserialize(text.as_str().into_deserializer());
+        age.map(ColdAfter::Age)
+            .map_err(|error: serde::de::value::Error| D::Error::custom(format!("{error}; or `never`")))
+    }
 }
 
 /// Class of a record.
@@ -609,13 +645,19 @@ mod tests {
             load(Some(&file), &[], Vec::new())
         };
         let policies = "[[store.policies]]\nkeep = \"7d\"\ntenant = \"acme\"\nclassification = \"public\"\n\n\
-            [[store.policies]]\nkeep = \"0s\"\nretention_policy = \"pci\"\n";
+            [[store.policies]]\nkeep = \"0s\"\nretention_policy = \"pci\"\ncold_after = \"never\"\n";
         let loaded = load(policies).expect("loads");
         let [public, pci] = loaded.config.store.policies.as_slice() else { panic!("two policies") };
         assert_eq!((public.keep, public.classification), (Period::hours(24 * 7), Some(Class::Public)));
         assert_eq!((pci.tenant.as_ref(), pci.retention_policy.as_deref()), (None, Some("pci")));
+        assert_eq!((public.cold_after, pci.cold_after), (None, Some(ColdAfter::Never)));
         let printed: Table = loaded.print().parse().expect("what is printed can be read again");
         assert_eq!(printed["store"]["policies"].as_array().map(Vec::len), Some(2));
+        let cold =
+            |text: &str| load(&format!("[[store.policies]]\nkeep = \"7d\"\ncold_after = \"{text}\"\n"));
+        let at_once = cold("0s").expect("loads").config.store.policies[0].cold_after;
+        assert_eq!(at_once, Some(ColdAfter::Age(Period::seconds(0))));
+        assert!(cold("soon").expect_err("no age").to_string().contains("never"));
         let wrong = load("[[store.policies]]\nkeep = \"7d\"\nclass = \"public\"\n").expect_err("unknown");
         assert!(wrong.to_string().contains("class"), "{wrong}");
         let many = "[[store.policies]]\nkeep = \"7d\"\n".repeat(65);

@@ -44,7 +44,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, PolicyConfig, ServerConfig};
+use crate::config::{ColdAfter, Config, PolicyConfig, ServerConfig};
 use crate::herald::Herald;
 use crate::scout::Scout;
 use crate::tuning::Tuning;
@@ -337,9 +337,13 @@ pub(crate) fn store_config(config: &Config) -> Result<heimdall_store::StoreConfi
 }
 
 fn policy(config: &PolicyConfig) -> RetentionPolicy {
-    let PolicyConfig { keep, tenant, dataset, classification, retention_policy } = config.clone();
+    let PolicyConfig { keep, tenant, dataset, classification, retention_policy, cold_after } = config.clone();
     let classification = classification.map(|class| class.as_str().to_owned());
-    RetentionPolicy { tenant, dataset, classification, retention_policy, keep: duration(keep) }
+    let cold_after = cold_after.map(|when| match when {
+        ColdAfter::Age(age) => duration(age),
+        ColdAfter::Never => heimdall_store::NEVER,
+    });
+    RetentionPolicy { tenant, dataset, classification, retention_policy, keep: duration(keep), cold_after }
 }
 
 fn stream_config(config: &Config) -> StreamConfig {

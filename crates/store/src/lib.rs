@@ -52,7 +52,7 @@ pub use block::{Codes, RowBlock};
 pub use cold::Cold;
 pub use erase::{EraseReport, ErasedSegment, UNHURRIED};
 pub use export::ExportError;
-pub use retention::{POLICIES_MAX, RetentionPolicy, SHED_AGE_MIN};
+pub use retention::{NEVER, POLICIES_MAX, RetentionPolicy, SHED_AGE_MIN};
 pub use scan::{
     Along, Control, EachHits, Hit, Order, Progress, RowStream, SEARCH_BYTES_MAX, ScanError, ScanPlan,
     ScanRequest, ScanStats, TimeRange, Wanted,

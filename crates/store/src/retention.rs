@@ -1,7 +1,7 @@
 //! How long records are kept, and what goes first when space runs out.
 //!
 //! A record is under the first policy in the configuration whose every condition it meets, else under the store's
-//! retention. Segments are dropped whole where all of their records have had their time; where only some have, because
+//! retention; the same rules say when it may go to the cold tier (see `tiers`). Segments are dropped whole where all of their records have had their time; where only some have, because
 //! policies tell records of one segment apart, the segment is written anew without those.
 //!
 //! Invariants:
@@ -19,9 +19,10 @@ use heimdall_model::schema::logs;
 use heimdall_model::{Dataset, Filter, Literal, Tenant, Test, Timestamp};
 use parking_lot::Mutex;
 
-use crate::scan::{Control, ScanError, ScanRequest, TimeRange};
+use crate::scan::{Control, ScanError, ScanRequest};
 use crate::segment::{DAY_NS, Place, Segment, SegmentMeta, TableKey};
 use crate::store::{Attempt, Store, StoreError};
+use crate::tiers::all_that_pass;
 use crate::upkeep::{Pace, UpkeepReport};
 use crate::view::View;
 
@@ -43,7 +44,12 @@ pub struct RetentionPolicy {
     pub retention_policy: Option<String>,
     /// From event time or arrival, whichever is later; zero keeps them for ever.
     pub keep: Duration,
+    /// When they go to the cold tier; `None` when the store says, [`NEVER`] keeps them in the folder.
+    pub cold_after: Option<Duration>,
 }
+
+/// An age that nothing reaches.
+pub const NEVER: Duration = Duration::MAX;
 
 impl RetentionPolicy {
     /// Which records of a table meet the conditions; `None` when none does.
@@ -65,39 +71,66 @@ impl RetentionPolicy {
 }
 
 /// Records of a table that are kept for the same time.
-struct Rule {
+pub(crate) struct Rule {
     /// Which: those that no earlier rule is of.
     filter: Filter,
     /// ns; `i64::MAX` is for ever.
     keep_ns: i64,
+    /// ns; `i64::MAX` is never.
+    cold_ns: i64,
 }
 
 impl Rule {
     fn is_over(&self, age_ns: i64) -> bool {
         self.keep_ns < i64::MAX && age_ns > self.keep_ns
     }
+
+    /// Whether its records go to the cold tier at this age.
+    pub(crate) fn is_cold(&self, age_ns: i64) -> bool {
+        self.may_be_cold() && age_ns > self.cold_ns
+    }
+
+    /// Whether its records may ever go there.
+    pub(crate) fn may_be_cold(&self) -> bool {
+        self.cold_ns < i64::MAX
+    }
 }
 
 fn keep_ns(keep: Duration) -> i64 {
-    if keep.is_zero() { i64::MAX } else { i64::try_from(keep.as_nanos()).unwrap_or(i64::MAX) }
+    if keep.is_zero() { i64::MAX } else { ns(keep) }
+}
+
+fn ns(age: Duration) -> i64 {
+    i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// The rules of one table; the last one is of all records that are left.
-struct Rules(Vec<Rule>);
+pub(crate) struct Rules(Vec<Rule>);
 
 impl Rules {
-    fn of(policies: &[RetentionPolicy], retention: Duration, table: &TableKey) -> Rules {
+    fn of(
+        policies: &[RetentionPolicy],
+        retention: Duration,
+        cold_after: Duration,
+        table: &TableKey,
+    ) -> Rules {
         let mut rules = Vec::new();
         for policy in policies {
             let Some(filter) = policy.filter(table) else { continue };
             let is_last = filter == Filter::All;
-            rules.push(Rule { filter, keep_ns: keep_ns(policy.keep) });
+            let cold_ns = ns(policy.cold_after.unwrap_or(cold_after));
+            rules.push(Rule { filter, keep_ns: keep_ns(policy.keep), cold_ns });
             if is_last {
                 return Rules(rules);
             }
         }
-        rules.push(Rule { filter: Filter::All, keep_ns: keep_ns(retention) });
+        rules.push(Rule { filter: Filter::All, keep_ns: keep_ns(retention), cold_ns: ns(cold_after) });
         Rules(rules)
+    }
+
+    /// Whether all records go to the cold tier at the same age.
+    pub(crate) fn is_one_for_cold(&self) -> bool {
+        self.0.iter().all(|rule| rule.cold_ns == self.0[0].cold_ns)
     }
 
     /// Longest time that any record may be kept.
@@ -105,19 +138,19 @@ impl Rules {
         self.0.iter().map(|rule| rule.keep_ns).max().unwrap_or(i64::MAX)
     }
 
-    /// The records whose time is over in a segment of this age, and which rules they are of; `None` when there are none for
-    /// certain.
-    fn over(&self, age_ns: i64) -> Option<(u128, Filter)> {
+    /// The records of some rules, and which rules these are; `None` when there are none.
+    pub(crate) fn of_some(&self, is_meant: impl Fn(&Rule) -> bool) -> Option<(u128, Filter)> {
         let (mut passed, mut earlier, mut over) = (0, Vec::new(), Vec::new());
-        for (number, Rule { filter, .. }) in self.0.iter().enumerate() {
-            if self.0[number].is_over(age_ns) {
+        for (number, rule) in self.0.iter().enumerate() {
+            if is_meant(rule) {
                 passed |= 1 << number;
                 let not_earlier = earlier.iter().cloned().fold(Filter::All, Filter::and);
-                over.push(filter.clone().and(not_earlier));
+                over.push(rule.filter.clone().and(not_earlier));
             }
-            earlier.push(filter.clone().negate());
+            earlier.push(rule.filter.clone().negate());
         }
-        (passed > 0).then_some((passed, Filter::Or(over)))
+        (passed > 0)
+            .then_some((passed, if over.len() == self.0.len() { Filter::All } else { Filter::Or(over) }))
     }
 }
 
@@ -127,7 +160,7 @@ pub(crate) fn newest(meta: &SegmentMeta) -> Timestamp {
     meta.arrived.max(meta.max.min(meta.arrived.saturating_add_ns(DAY_NS)))
 }
 
-fn age_ns(meta: &SegmentMeta, now: Timestamp) -> i64 {
+pub(crate) fn age_ns(meta: &SegmentMeta, now: Timestamp) -> i64 {
     now.0.saturating_sub(newest(meta).0)
 }
 
@@ -194,12 +227,14 @@ impl Store {
         dropped.extend(shed);
     }
 
-    /// Drops what makes room on a disk that is nearly full, unless the cold tier can take it.
+    /// Drops what makes room on a disk that is nearly full, unless the cold tier takes it: what a policy keeps out of that
+    /// goes last, when nothing else is left to move.
     fn shed_for_disk(&self, order: &[&SegmentMeta], now: Timestamp, dropped: &mut Dropped) {
         let is_dropped = |meta: &&&SegmentMeta| dropped.contains_key(&meta.id);
         let given: u64 = order.iter().filter(is_dropped).map(|meta| meta.local_bytes()).sum();
         let lacking = self.disk_bytes_lacking().saturating_sub(given);
-        if lacking == 0 || (self.files.cold.is_some() && self.tiers.trouble.lock().is_none()) {
+        let is_taken = self.files.cold.is_some() && self.tiers.trouble.lock().is_none();
+        if lacking == 0 || (is_taken && !self.tiers.is_stuck()) {
             return;
         }
         let shed_age_min = keep_ns(SHED_AGE_MIN);
@@ -230,8 +265,9 @@ impl Store {
         if reserve == 0 { 0 } else { reserve.saturating_sub(free()) }
     }
 
-    fn rules(&self, table: &TableKey) -> Rules {
-        Rules::of(&self.config.policies, self.config.retention, table)
+    pub(crate) fn rules(&self, table: &TableKey) -> Rules {
+        let crate::StoreConfig { policies, retention, cold_after, .. } = &self.config;
+        Rules::of(policies, *retention, *cold_after, table)
     }
 
     /// Removes the records of one segment whose time is over by a policy while that of others is not; returns how many
@@ -253,7 +289,8 @@ impl Store {
                 if pace().is_break() {
                     return Err(ScanError::Cancelled);
                 }
-                let Some((passed, filter)) = rules.over(age_ns(&segment.meta, now)) else { continue };
+                let age_ns = age_ns(&segment.meta, now);
+                let Some((passed, filter)) = rules.of_some(|rule| rule.is_over(age_ns)) else { continue };
                 if self.trimmed.0.lock().get(&segment.meta.id) == Some(&passed) {
                     continue;
                 }
@@ -280,10 +317,8 @@ impl Store {
         filter: Filter,
         pace: &Pace<'_>,
     ) -> Result<u64, ScanError> {
-        let TableKey { tenant, dataset } = segment.meta.table.clone();
-        let request = ScanRequest { tenant, dataset, range: TimeRange::ALL, filter, fields: None };
-        let only = View { chunks: Vec::new(), segments: vec![Arc::clone(segment)], ..view.clone() };
-        let (rows, _) = self.count_in(&only, &request, &Control::default())?;
+        let request = all_that_pass(&segment.meta, filter);
+        let rows = self.count_segment(view, segment, &request)?;
         if rows > 0 {
             let mut attempt = Attempt::new(self);
             self.leave_out(&mut attempt, segment, rows, &request, pace)?;
@@ -296,6 +331,17 @@ impl Store {
             );
         }
         Ok(rows)
+    }
+
+    /// Rows of one segment of a view that pass.
+    pub(crate) fn count_segment(
+        self: &Arc<Self>,
+        view: &View,
+        segment: &Arc<Segment>,
+        request: &ScanRequest,
+    ) -> Result<u64, ScanError> {
+        let only = View { chunks: Vec::new(), segments: vec![Arc::clone(segment)], ..view.clone() };
+        self.count_in(&only, request, &Control::default()).map(|(rows, _)| rows)
     }
 
     /// Forgets what is known of segments that are gone.
@@ -328,7 +374,7 @@ mod tests {
         ];
         let days = |tenant: &str, dataset| {
             let table = TableKey { tenant: Tenant::new(tenant).expect("a name"), dataset };
-            let rules = Rules::of(&policies, Duration::from_secs(365 * 86_400), &table);
+            let rules = Rules::of(&policies, Duration::from_secs(365 * 86_400), NEVER, &table);
             rules.0.iter().map(|rule| rule.keep_ns / DAY_NS).collect::<Vec<_>>()
         };
         let for_ever = i64::MAX / DAY_NS;

@@ -235,7 +235,7 @@ pub(crate) fn remove_files(files: &Files, meta: &SegmentMeta) {
     }
 }
 
-fn remove_local(files: &Files, name: &str) {
+pub(crate) fn remove_local(files: &Files, name: &str) {
     if let Err(error) = files.remove(name) {
         tracing::warn!(file = name, %error, "could not remove a segment's file");
     }

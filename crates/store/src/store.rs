@@ -53,7 +53,7 @@ pub struct StoreConfig {
     pub cold_after: Duration,
     /// Bytes of files in the folder above which the oldest segments go there earlier; zero is no limit.
     pub local_bytes_max: u64,
-    /// Records that are kept for another time: the first policy that fits a record holds. At most [`POLICIES_MAX`]; the rest
+    /// Records that are kept for another time, or go to the cold tier at another: the first policy that fits a record holds. At most [`POLICIES_MAX`]; the rest
     /// is ignored.
     ///
     /// [`POLICIES_MAX`]: crate::POLICIES_MAX

@@ -22,7 +22,7 @@ const MERGE_SEGMENTS_MIN: usize = 4;
 const MERGE_SEGMENTS_MAX: usize = 64;
 /// Rows from which on a segment is of the next level. Only segments of one level are merged, so a row is written again
 /// about once a level; those of the last one stay as they are.
-const LEVEL_ROWS: [u64; 4] = [16_384, 65_536, 262_144, 2_097_152];
+pub(crate) const LEVEL_ROWS: [u64; 4] = [16_384, 65_536, 262_144, 2_097_152];
 
 /// Asked between slices of a merge: it may wait, to let more urgent work pass, or break the merge off.
 pub type Pace<'a> = dyn Fn() -> ControlFlow<()> + 'a;
@@ -53,7 +53,7 @@ impl Store {
     /// # Errors
     /// A file could not be read or written; what was done before stays done. That the cold tier does not answer is no error
     /// but told by [`Store::status`].
-    pub fn upkeep(&self, now: Timestamp, pace: &Pace<'_>) -> Result<UpkeepReport, StoreError> {
+    pub fn upkeep(self: &Arc<Self>, now: Timestamp, pace: &Pace<'_>) -> Result<UpkeepReport, StoreError> {
         let _alone = self.upkeep.lock();
         let mut report = self.drop_expired(now)?;
         report.merged_segments = self.compact(now, pace)?;

@@ -1,6 +1,7 @@
 //! Segments that move to an object store: every answer stays what it was, and a crash or a failure at any step, of the disk
 //! or of the object store, loses nothing and doubles nothing.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +11,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt};
 use heimdall_journal::disk::{Disk, ForgetfulDisk, OsDisk, Survives};
-use heimdall_model::{Batch, Dataset, Filter, Timestamp};
-use heimdall_store::{Cold, Control, Order, ScanRequest, Store, StoreConfig, StoreError, TimeRange};
+use heimdall_model::schema::logs;
+use heimdall_model::{Batch, BatchBuilder, Dataset, Filter, Position, Timestamp};
+use heimdall_store::{
+    Cold, Control, NEVER, Order, RetentionPolicy, ScanRequest, Store, StoreConfig, StoreError, TimeRange,
+};
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{
@@ -145,7 +149,7 @@ fn flush(store: &Store, seq: u64) -> Result<(), StoreError> {
     store.commit_frozen().map(|_| ())
 }
 
-fn keep(store: &Store, now: Timestamp) -> Result<usize, StoreError> {
+fn keep(store: &Arc<Store>, now: Timestamp) -> Result<usize, StoreError> {
     let mut moved = 0;
     // Merges come first, one group a round.
     for _ in 0..4 {
@@ -225,9 +229,15 @@ fn what_sidecars_tell_reads_nothing_from_afar() {
 }
 
 /// Flushes, merges, moves, drops: from any state a crash left, too.
-fn script(disk: &ForgetfulDisk, objects: &Arc<Objects>, batches: &[Batch]) -> Result<(), StoreError> {
+fn script(
+    disk: &ForgetfulDisk,
+    objects: &Arc<Objects>,
+    batches: &[Batch],
+    policies: &[RetentionPolicy],
+) -> Result<(), StoreError> {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let store = Store::open(shared, Path::new("/data/store"), with_cold(objects))?;
+    let config = StoreConfig { policies: policies.to_vec(), ..with_cold(objects) };
+    let store = Arc::new(Store::open(shared, Path::new("/data/store"), config)?);
     for batch in batches.iter().filter(|batch| batch.base.seq() > store.journal_seq()) {
         add(&store, batch);
         flush(&store, batch.base.seq())?;
@@ -238,9 +248,17 @@ fn script(disk: &ForgetfulDisk, objects: &Arc<Objects>, batches: &[Batch]) -> Re
     Ok(())
 }
 
-fn recovered(disk: &ForgetfulDisk, objects: &Arc<Objects>, batches: &[Batch]) {
+/// What a crash left is whole, and what is left to do is done.
+fn recovered(
+    disk: &ForgetfulDisk,
+    objects: &Arc<Objects>,
+    batches: &[Batch],
+    policies: &[RetentionPolicy],
+) -> Arc<Store> {
     objects.dead_from.store(u64::MAX, Ordering::Relaxed);
-    let store = open(disk, objects);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let config = StoreConfig { policies: policies.to_vec(), ..with_cold(objects) };
+    let store = Arc::new(Store::open(shared, Path::new("/data/store"), config).expect("opens"));
     for batch in batches.iter().filter(|batch| batch.base.seq() > store.journal_seq()) {
         add(&store, batch);
     }
@@ -248,37 +266,185 @@ fn recovered(disk: &ForgetfulDisk, objects: &Arc<Objects>, batches: &[Batch]) {
     flush(&store, 9).expect("commits");
     keep(&store, YEAR).expect("moves the rest");
     check(&store, batches, &Filter::All);
-    let status = store.status();
-    assert_eq!((status.cold_segments, status.cold_trouble), (status.segments, None));
+    assert_eq!(store.status().cold_trouble, None);
+    store
 }
 
-#[test]
-fn a_crash_at_any_step_of_a_move_loses_and_doubles_nothing() {
-    let batches: Vec<Batch> = (1..=4).map(|seq| batch(seq, seq, 900)).collect();
+/// Cuts the power at every step of the disk, and takes the object store away at every call, with the power or without.
+fn crash_everywhere(batches: &[Batch], policies: &[RetentionPolicy], done: impl Fn(&Arc<Store>, &Objects)) {
     let (whole, objects) = (ForgetfulDisk::default(), Objects::new());
-    script(&whole, &objects, &batches).expect("runs to its end");
+    script(&whole, &objects, batches, policies).expect("runs to its end");
     let (steps, calls) = (whole.steps(), objects.calls.load(Ordering::Relaxed));
     assert!(steps > 50 && calls > 5, "{steps} steps, {calls} calls");
     let luck = [Survives::Synced, Survives::HalfOfUnsynced, Survives::Everything];
     for (step, survives) in (0..steps).zip(luck.into_iter().cycle()) {
         let (disk, objects) = (ForgetfulDisk::default(), Objects::new());
         disk.power_off_at(step);
-        let _ = script(&disk, &objects, &batches);
+        let _ = script(&disk, &objects, batches, policies);
         disk.crash_with(survives);
-        recovered(&disk, &objects, &batches);
+        done(&recovered(&disk, &objects, batches, policies), &objects);
     }
-    // The object store goes away at any call, with the machine or without.
     for call in 0..calls {
         for crashes in [false, true] {
             let (disk, objects) = (ForgetfulDisk::default(), Objects::new());
             objects.dead_from.store(call, Ordering::Relaxed);
-            let _ = script(&disk, &objects, &batches);
+            let _ = script(&disk, &objects, batches, policies);
             if crashes {
                 disk.crash_with(Survives::Synced);
             }
-            recovered(&disk, &objects, &batches);
+            done(&recovered(&disk, &objects, batches, policies), &objects);
         }
     }
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_move_loses_and_doubles_nothing() {
+    let batches: Vec<Batch> = (1..=4).map(|seq| batch(seq, seq, 900)).collect();
+    crash_everywhere(&batches, &[], |store, _| {
+        let status = store.status();
+        assert_eq!(status.cold_segments, status.segments);
+    });
+}
+
+const CLASSES: [Option<&str>; 3] = [None, Some("public"), Some("restricted")];
+
+/// Records of one class after the other, of one day.
+fn classes(seq: u64, day: i64, classes: &[Option<&str>], rows: i64) -> Batch {
+    let day_ns = 86_400_000_000_000;
+    let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(day * day_ns + day_ns / 2));
+    for (index, class) in (0..rows).zip(classes.iter().cycle()) {
+        builder.set_int(logs::TIMESTAMP, day * day_ns + index * 1_000_000_000);
+        if let Some(class) = class {
+            builder.set_text(logs::CLASSIFICATION, class);
+        }
+        builder.set_text(logs::MESSAGE, &format!("record {index} of {class:?}"));
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(seq, 0);
+    batch
+}
+
+/// Public records go at once, restricted ones never, the others with the store's.
+fn class_policies() -> Vec<RetentionPolicy> {
+    let of = |class: &str, cold_after| RetentionPolicy {
+        classification: Some(class.to_owned()),
+        cold_after: Some(cold_after),
+        ..RetentionPolicy::default()
+    };
+    vec![of("public", Duration::ZERO), of("restricted", NEVER)]
+}
+
+/// Rows of the cold tier by class, read from its objects as any program would.
+fn cold_rows(objects: &Objects) -> BTreeMap<Option<String>, usize> {
+    use arrow::array::{Array, AsArray};
+    let mut rows = BTreeMap::new();
+    for name in objects.names().iter().filter(|name| name.ends_with(".parquet")) {
+        let key = ObjectPath::from(name.as_str());
+        let bytes = futures::executor::block_on(async { objects.inner.get(&key).await?.bytes().await });
+        let reader =
+            parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes.expect("reads"));
+        for part in reader.expect("opens").build().expect("reads") {
+            let part = part.expect("decodes");
+            let column = part.column_by_name("classification").map(|column| {
+                arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8).expect("is text")
+            });
+            for row in 0..part.num_rows() {
+                let texts = column.as_ref().map(|column| column.as_string::<i32>());
+                let class =
+                    texts.filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row).to_owned());
+                *rows.entry(class).or_default() += 1;
+            }
+        }
+    }
+    rows
+}
+
+fn expected(counts: [usize; 3]) -> BTreeMap<Option<String>, usize> {
+    let of = |(class, count): (&Option<&str>, usize)| (count > 0).then(|| (class.map(str::to_owned), count));
+    CLASSES.iter().zip(counts).filter_map(of).collect()
+}
+
+#[test]
+fn records_go_to_the_cold_tier_by_class() {
+    let (disk, objects) = (ForgetfulDisk::default(), Objects::new());
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let config = StoreConfig { policies: class_policies(), ..with_cold(&objects) };
+    let store = Arc::new(Store::open(shared, Path::new("/data/store"), config).expect("opens"));
+    let batches =
+        [classes(1, 0, &CLASSES, 3_000), classes(2, 1, &CLASSES[2..], 500), classes(3, 1, &CLASSES, 90)];
+    for batch in &batches[..2] {
+        add(&store, batch);
+        flush(&store, batch.base.seq()).expect("commits");
+    }
+    let at = |hours: i64| Timestamp(hours * 3_600_000_000_000);
+    assert_eq!(keep(&store, at(23)).expect("keeps"), 0, "its day may have more to merge");
+    assert_eq!(keep(&store, at(24 + 13)).expect("moves"), 1);
+    assert_eq!(cold_rows(&objects), expected([0, 1_000, 0]));
+    check(&store, &batches[..2], &Filter::All);
+    assert_eq!(keep(&store, at(24 + 14)).expect("keeps"), 0, "nothing more is due");
+    add(&store, &batches[2]);
+    flush(&store, 3).expect("commits");
+    keep(&store, at(48 + 13)).expect("moves");
+    assert_eq!(cold_rows(&objects), expected([0, 1_030, 0]));
+    keep(&store, YEAR).expect("moves");
+    assert_eq!(
+        cold_rows(&objects),
+        expected([1_030, 1_030, 0]),
+        "those without a policy of their own go by age"
+    );
+    check(&store, &batches, &Filter::All);
+    let local: u64 = store
+        .segments(YEAR)
+        .iter()
+        .filter(|info| info.tier != heimdall_store::Tier::Cold)
+        .map(|info| info.rows)
+        .sum();
+    assert_eq!(local, 1_000 + 500 + 30);
+    let files = disk.list(Path::new("/data/store")).expect("lists");
+    let parquet = files.iter().filter(|name| name.ends_with(".parquet")).count();
+    assert_eq!(parquet, store.segments(YEAR).len() - store.status().cold_segments, "{files:?}");
+}
+
+#[test]
+fn what_may_never_leave_stays_when_the_folder_is_full_and_goes_last() {
+    let (disk, objects) = (ForgetfulDisk::default(), Objects::new());
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let config = StoreConfig {
+        policies: class_policies(),
+        local_bytes_max: 1,
+        disk_reserve_bytes: 1 << 20,
+        ..with_cold(&objects)
+    };
+    let store = Arc::new(Store::open(shared, Path::new("/data/store"), config).expect("opens"));
+    let batches = [classes(1, 0, &CLASSES, 3_000)];
+    add(&store, &batches[0]);
+    flush(&store, 1).expect("commits");
+    let days = |days: i64| Timestamp(days * 86_400_000_000_000);
+    assert_eq!(keep(&store, days(1)).expect("moves"), 1, "settled, and beyond the size");
+    assert_eq!(cold_rows(&objects), expected([1_000, 1_000, 0]));
+    check(&store, &batches, &Filter::All);
+    disk.limit_free(Some(1_000));
+    keep(&store, days(2)).expect("keeps");
+    assert_eq!(
+        cold_rows(&objects),
+        expected([1_000, 1_000, 0]),
+        "the disk is full, and it does not leave it"
+    );
+    let dropped: u64 = store.retain(days(2)).expect("keeps").dropped_rows;
+    assert!(dropped == 0 || dropped == 1_000, "{dropped}");
+    assert_eq!(store.status().segment_rows, 2_000, "dropped, as without a tier: there is no other room");
+}
+
+#[test]
+fn a_crash_while_classes_part_loses_and_doubles_nothing() {
+    let batches: Vec<Batch> =
+        (1..=4_u64).map(|seq| classes(seq, i64::try_from(seq / 3).expect("small"), &CLASSES, 300)).collect();
+    crash_everywhere(&batches, &class_policies(), |store, objects| {
+        assert_eq!(cold_rows(objects), expected([400, 400, 0]));
+        let local: u64 = store.segments(YEAR).iter().map(|info| info.rows).sum();
+        assert_eq!(local, 1_200);
+    });
 }
 
 #[test]

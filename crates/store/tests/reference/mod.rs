@@ -50,7 +50,7 @@ pub(crate) fn flush(store: &Store, seq: u64) {
 }
 
 /// Merges what can be merged.
-pub(crate) fn merge(store: &Store) {
+pub(crate) fn merge(store: &Arc<Store>) {
     store.upkeep(Timestamp(0), &|| ControlFlow::Continue(())).expect("keeps");
 }
 
