@@ -15,9 +15,9 @@ use std::sync::{Arc, OnceLock};
 use heimdall_model::{Dataset, Tenant, Timestamp};
 use serde::Serialize;
 
-use crate::scan::TimeRange;
+use crate::scan::{ScanError, TimeRange};
 use crate::segment::Segment;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::view::View;
 
 /// A segment set aside: answers go without its rows.
@@ -108,6 +108,21 @@ impl View {
 }
 
 impl Store {
+    /// Runs again while it fails at a segment that it found damaged, which is set aside by then: each time there is one less
+    /// to fail on.
+    ///
+    /// # Errors
+    /// Those of the last run.
+    pub fn past_damage<T>(&self, mut run: impl FnMut() -> Result<T, ScanError>) -> Result<T, ScanError> {
+        loop {
+            let known = self.damaged().len();
+            match run() {
+                Err(ScanError::Store(StoreError::Corrupt { .. })) if self.damaged().len() > known => {}
+                done => return done,
+            }
+        }
+    }
+
     /// The segments that are set aside, over all tables.
     #[must_use]
     pub fn damaged(&self) -> Vec<DamagedSegment> {

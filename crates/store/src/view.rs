@@ -274,6 +274,23 @@ impl Store {
         self.view(tenant, dataset).field_statistics(range)
     }
 
+    /// As [`Store::field_statistics`], without the segments that are damaged, and which of the range these are.
+    ///
+    /// # Errors
+    /// A sidecar could not be read for another reason.
+    pub fn field_statistics_without_damaged(
+        &self,
+        tenant: &Tenant,
+        dataset: Dataset,
+        range: TimeRange,
+    ) -> Result<(Vec<FieldStatistics>, Vec<DamagedSegment>), ScanError> {
+        self.past_damage(|| {
+            let view = self.view(tenant, dataset).without_damaged();
+            let missing = view.missing(range).cloned().collect();
+            Ok((view.field_statistics(range)?, missing))
+        })
+    }
+
     /// Exact rows by template of all records in `range`, which is widened to whole hours. Template 0 is none.
     ///
     /// # Errors

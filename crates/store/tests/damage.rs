@@ -324,6 +324,7 @@ fn check(files: &Files, what: &str) {
     };
     let answered = answers(&store);
     check_without_damaged(&store, answered.is_ok(), what);
+    check_fields_and_erasing(&store, what);
     match answered {
         Ok(answers) => {
             for (given, right) in answers.iter().zip(&WHOLE.answers) {
@@ -385,6 +386,36 @@ fn check_without_damaged(store: &Arc<Store>, is_whole: bool, what: &str) {
     assert_eq!(store.status().damaged.len(), missing.len());
 }
 
+/// Field statistics and erasing go on without a damaged segment, and name it.
+fn check_fields_and_erasing(store: &Arc<Store>, what: &str) {
+    let tenant = Tenant::default();
+    match store.field_statistics_without_damaged(&tenant, Dataset::Logs, TimeRange::ALL) {
+        Ok((fields, missing)) => {
+            let gone: u64 = missing.iter().map(|damaged| damaged.rows).sum();
+            let counted = fields.iter().map(|field| field.rows_total).max().unwrap_or(0);
+            assert_eq!(counted + gone, WHOLE.rows[0].len() as u64, "{what}: rows counted and missing");
+        }
+        Err(ScanError::Store(error)) => names_a_file(&error, what),
+        Err(other) => panic!("{what}: {other}"),
+    }
+    let [.., (filter, range)] = filters();
+    let request = request(filter, range);
+    let wanted = WHOLE.rows[8].len() as u64;
+    match store.erase(&request, Timestamp(START), false, heimdall_store::UNHURRIED) {
+        Ok(report) => {
+            assert_eq!(report.remaining, 0, "{what}");
+            assert!(report.erased == wanted || !report.not_erased.is_empty(), "{what}: {report:?}");
+            assert!(report.erased <= wanted, "{what}: {report:?}");
+            let names: Vec<_> = report.not_erased.iter().map(|damaged| &damaged.file).collect();
+            assert!(names.iter().all(|name| !name.is_empty()), "{what}");
+            let damaged = store.damaged();
+            assert!(names.iter().all(|name| damaged.iter().any(|known| known.file == **name)), "{what}");
+        }
+        Err(ScanError::Store(error)) => names_a_file(&error, what),
+        Err(other) => panic!("{what}: {other}"),
+    }
+}
+
 fn names_a_file(error: &StoreError, what: &str) {
     match error {
         StoreError::Io { path, .. } | StoreError::Corrupt { path, .. } => {
@@ -419,6 +450,43 @@ fn files_of_equal_form_do_not_stand_in_for_each_other() {
             harm(&mut files, names[0], &Harm::Swap { with });
             check(&files, &format!("{kind} 0 and {with} swapped"));
         }
+    }
+}
+
+/// Erasing stopped at a damaged segment, and nothing was erased anywhere; it must not claim what it did not do either.
+#[test]
+fn erasing_leaves_a_damaged_segment_and_says_so() {
+    let parquet = |path: &&PathBuf| path.extension().is_some_and(|ext| ext == "parquet");
+    let name = WHOLE.files.keys().find(parquet).expect("there is one").clone();
+    let [.., (filter, range)] = filters();
+    let request = request(filter, range);
+    for place in [5_000, 40_000] {
+        let dir = tempfile::tempdir().expect("a folder");
+        for (name, bytes) in &WHOLE.files {
+            std::fs::write(dir.path().join(name), bytes).expect("writes");
+        }
+        let mut bytes = WHOLE.files[&name].clone();
+        bytes[place] ^= 4;
+        std::fs::write(dir.path().join(&name), bytes).expect("writes");
+        let store = Arc::new(Store::open(Arc::new(OsDisk), dir.path(), config()).expect("opens"));
+        let erase = |dry_run| store.erase(&request, Timestamp(START), dry_run, heimdall_store::UNHURRIED);
+        let dry = erase(true).expect("looks");
+        let done = erase(false).expect("erases the others");
+        assert_eq!(done.not_erased.len(), 1, "{done:?}");
+        assert_eq!(done.not_erased[0].file, name.to_string_lossy());
+        assert!(
+            dry.erased >= done.erased && done.erased > 0 && done.segments.len() == 5,
+            "{dry:?}, {done:?}"
+        );
+        assert_eq!(std::fs::read(dir.path().join(&name)).expect("is there").len(), WHOLE.files[&name].len());
+        let again = erase(false).expect("erases nothing more");
+        assert_eq!((again.erased, again.not_erased.len(), again.remaining), (0, 1, 0));
+        // The damage is repaired: what is left of it can go.
+        drop(store);
+        std::fs::write(dir.path().join(&name), &WHOLE.files[&name]).expect("writes");
+        let store = Arc::new(Store::open(Arc::new(OsDisk), dir.path(), config()).expect("opens"));
+        let last = store.erase(&request, Timestamp(START), false, heimdall_store::UNHURRIED).expect("erases");
+        assert_eq!(last.erased + done.erased, WHOLE.rows[8].len() as u64);
     }
 }
 

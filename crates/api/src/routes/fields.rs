@@ -9,7 +9,7 @@ use heimdall_guard::Scope;
 use heimdall_model::schema::FieldType;
 use heimdall_model::{Dataset, FieldId, Filter, Target, Tenant, attributes};
 use heimdall_query::{TimeRange, search};
-use heimdall_store::{Control, FieldStatistics, Order, ScanError, ScanRequest, Store};
+use heimdall_store::{Control, DamagedSegment, FieldStatistics, Order, ScanError, ScanRequest, Store};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -86,6 +86,11 @@ pub(crate) struct FieldList {
     /// Records the figures are of: of logs all in the segments that reach into the time range and in memory, of other
     /// datasets the latest 2,000.
     records: u64,
+    /// Whether records are missing from the figures; `warnings` says which.
+    partial: bool,
+    /// What is missing: damaged segments by the names of their files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     /// Always null: the list is one page.
     next: Option<String>,
 }
@@ -106,11 +111,13 @@ pub(crate) async fn fields(
     let all = TimeRange::ALL;
     let from = time_opt("from", params.from.as_deref(), now)?.unwrap_or(all.from);
     let to = time_opt("to", params.to.as_deref(), now)?.unwrap_or(all.to);
-    let (mut costs, records) = if dataset == Dataset::Logs {
+    let (mut costs, records, missing) = if dataset == Dataset::Logs {
         let store = Arc::clone(&state.store);
         let range = TimeRange { from, to };
-        let found = blocking(move || store.field_statistics(&tenant, dataset, range)).await?;
-        costs_of(found.map_err(|error| error::scan(&error.into()))?)
+        let found = blocking(move || store.field_statistics_without_damaged(&tenant, dataset, range)).await?;
+        let (found, missing) = found.map_err(|error| error::scan(&error))?;
+        let (costs, records) = costs_of(found);
+        (costs, records, missing)
     } else {
         let seen = sample(&state, tenant, dataset).await?;
         let cost = |count| FieldCost {
@@ -121,7 +128,7 @@ pub(crate) async fn fields(
             bytes: None,
         };
         let costs = seen.names.into_iter().map(|(name, count)| (Target::Attribute(name), cost(count)));
-        (costs.collect(), seen.rows)
+        (costs.collect(), seen.rows, seen.missing)
     };
     let schema = (0_u8..).zip(dataset.fields()).map(|(code, field)| FieldView {
         name: field.name.to_owned(),
@@ -149,7 +156,8 @@ pub(crate) async fn fields(
         doc: "",
         cost: Some(cost),
     }));
-    Ok(Json(FieldList { items, records, next: None }))
+    let warnings: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    Ok(Json(FieldList { items, records, partial: !warnings.is_empty(), warnings, next: None }))
 }
 
 /// What each field costs, and of how many records.
@@ -185,6 +193,8 @@ pub(crate) struct Seen {
     /// Most frequent first, each with the records that have it.
     pub(crate) names: Vec<(String, u64)>,
     rows: u64,
+    /// Damaged segments that were not looked at.
+    missing: Vec<DamagedSegment>,
 }
 
 /// Looks at the latest records for attribute names.
@@ -199,7 +209,9 @@ fn seen(store: &Arc<Store>, tenant: Tenant, dataset: Dataset, control: &Control)
     let catch_all = dataset.attributes();
     let fields = Some(vec![catch_all]);
     let request = ScanRequest { tenant, dataset, range: TimeRange::ALL, filter: Filter::All, fields };
-    let (hits, _) = store.search(&request, Order::NewestFirst, SAMPLE_ROWS, control)?;
+    let control = Control { without_damaged: true, ..control.clone() };
+    let (hits, stats) =
+        store.past_damage(|| store.search(&request, Order::NewestFirst, SAMPLE_ROWS, &control))?;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for json in hits.iter().filter_map(|hit| hit.block.text(catch_all, hit.row)) {
         for (name, _) in attributes::entries(json) {
@@ -214,7 +226,7 @@ fn seen(store: &Arc<Store>, tenant: Tenant, dataset: Dataset, control: &Control)
     let mut names: Vec<_> = counts.into_iter().collect();
     names.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     names.truncate(ATTRIBUTES_MAX);
-    Ok(Seen { names, rows: hits.len() as u64 })
+    Ok(Seen { names, rows: hits.len() as u64, missing: stats.missing })
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -71,7 +71,8 @@ pub(crate) struct EraseRequest {
 /// What was erased, or would be.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EraseView {
-    /// `{dry_run, segments: [{segment, tier, rows, erased}], erased, in_memory, remaining}`.
+    /// `{dry_run, segments: [{segment, tier, rows, erased}], erased, not_erased: [{file, detail, rows, min, max}], in_memory,
+    /// remaining}`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     report: EraseReport,
@@ -110,10 +111,18 @@ pub(crate) async fn erase(
                 access.audit(&state, "records.erase", &target, Some(tenant), outcome, Some(detail));
             };
             match &outcome {
-                Ok(report) => told(
-                    Outcome::Done,
-                    &format!("{} records of {} segments", report.erased, report.segments.len()),
-                ),
+                Ok(report) => {
+                    let left =
+                        report.not_erased.iter().map(|damaged| damaged.file.as_str()).collect::<Vec<_>>();
+                    let done = format!("{} records of {} segments", report.erased, report.segments.len());
+                    match left.as_slice() {
+                        [] => told(Outcome::Done, &done),
+                        left => {
+                            let left = left.join(", ");
+                            told(Outcome::Failed, &format!("{done}; not those of damaged segments: {left}"));
+                        }
+                    }
+                }
                 Err(error) => told(Outcome::Failed, &error.to_string()),
             }
         }

@@ -130,6 +130,24 @@ fn show_erased(report: &Value, as_json: bool) -> Result<()> {
         let (erased, left) = (text(report, "erased"), text(report, "remaining"));
         say(&format!("{erased} records erased; {left} pass the filter now"));
     }
+    let left: Vec<String> = report
+        .get("not_erased")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|damaged| format!("`{}` ({})", text(damaged, "file"), text(damaged, "detail")))
+        .collect();
+    anyhow::ensure!(
+        is_dry || left.is_empty(),
+        "damaged segments may hold records that are not erased: {}",
+        left.join(", ")
+    );
+    if !left.is_empty() {
+        say(&format!(
+            "damaged segments, which could not be looked into and will not be erased: {}",
+            left.join(", ")
+        ));
+    }
     Ok(())
 }
 
