@@ -264,7 +264,7 @@ impl Leaf {
         let ordering = |literal: &Typed| match literal.code {
             Some(code) => n.cmp(&code),
             #[expect(clippy::cast_precision_loss, reason = "a literal is an f64; both sides compare as f64")]
-            None => literal.number.map_or(Ordering::Greater, |number| (n as f64).total_cmp(&number)),
+            None => literal.number.map_or(Ordering::Greater, |number| order(n as f64, number)),
         };
         match &self.test {
             LeafTest::Equals(literal) => ordering(literal).is_eq(),
@@ -277,13 +277,12 @@ impl Leaf {
     /// Tests a present number.
     #[must_use]
     pub fn float(&self, x: f64) -> bool {
-        let ordering =
-            |literal: &Typed| literal.number.map_or(Ordering::Greater, |number| x.total_cmp(&number));
+        let ordering = |literal: &Typed| literal.number.map_or(Ordering::Greater, |number| order(x, number));
         match &self.test {
             LeafTest::Equals(literal) => literal.number == Some(x),
             LeafTest::Compare(op, literal) => op.holds(ordering(literal)),
             LeafTest::Exists => true,
-            _ => self.text(&x.to_string()),
+            _ => self.text(&(x + 0.0).to_string()),
         }
     }
 
@@ -363,12 +362,17 @@ impl Typed {
 
     fn cmp_number(&self, text: &str) -> Option<Ordering> {
         let number = self.number?;
-        text.parse::<f64>().ok().map(|n| n.total_cmp(&number))
+        text.parse::<f64>().ok().map(|n| order(n, number))
     }
 
     fn cmp_text(&self, text: &str) -> Ordering {
         self.cmp_number(text).unwrap_or_else(|| text.cmp(self.text.as_str()))
     }
+}
+
+/// The order of two numbers; both zeros are one.
+fn order(a: f64, b: f64) -> Ordering {
+    (a + 0.0).total_cmp(&(b + 0.0))
 }
 
 fn same_text(a: &str, b: &str) -> bool {

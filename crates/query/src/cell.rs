@@ -47,7 +47,7 @@ impl Cell<'_> {
         let number = match self {
             #[expect(clippy::cast_precision_loss, reason = "numbers are aggregated as f64")]
             Cell::Int(n) => Some(*n as f64),
-            Cell::Float(x) => Some(*x),
+            Cell::Float(x) => Some(*x + 0.0),
             Cell::Text(text) => text.trim().parse().ok(),
             _ => None,
         };
@@ -60,7 +60,8 @@ impl Cell<'_> {
             Cell::Null => Value::Null,
             Cell::Bool(b) => Value::Bool(*b),
             Cell::Int(n) => Value::Int(*n),
-            Cell::Float(x) => Value::Float(*x),
+            // Both zeros are one.
+            Cell::Float(x) => Value::Float(*x + 0.0),
             Cell::Level(level) => Value::Level(*level),
             Cell::Time(time) => Value::Time(*time),
             Cell::Text(text) => Value::Text(text.to_string()),
@@ -72,7 +73,7 @@ impl Cell<'_> {
     pub(crate) fn cmp_value(&self, other: &Value) -> Ordering {
         match (self, other) {
             (Cell::Text(a), Value::Text(b)) => a.as_ref().cmp(b.as_str()),
-            (Cell::Float(a), Value::Float(b)) => a.total_cmp(b),
+            (Cell::Float(a), Value::Float(b)) => (a + 0.0).total_cmp(b),
             (cell, other) => cell.to_value().total_cmp(other),
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use heimdall_model::filter::{Filter, Target, Test};
-use heimdall_model::matcher::Node;
+use heimdall_model::matcher::{LeafTest, Node};
 use heimdall_model::{Dataset, FieldType, Matcher, Timestamp, Value, schema};
 use heimdall_store::summary::{Classes, Sought};
 use heimdall_store::{CountsBy, Covered, ScanError, View};
@@ -134,7 +134,10 @@ impl Run<'_> {
                 let matcher = Matcher::compile(filter, self.plan.dataset).map_err(QueryError::Filter)?;
                 let sought = sought(filter, self.plan.dataset);
                 let cube = Cube { field, sought, values: &matcher.root, classes: *classes };
-                self.cube(view, &cube, share.inner, &mut grouping, &mut looked)?
+                match self.cube(view, &cube, share.inner, &mut grouping, &mut looked)? {
+                    Some(rest) => Some(rest),
+                    None => return Ok(None),
+                }
             }
         };
         let parts = edges.iter().map(|edge| (view, *edge));
@@ -221,6 +224,8 @@ impl Run<'_> {
         Ok(true)
     }
 
+    /// Adds what cubes know; gives what they do not cover, or `None` when they turn out not to know: a number in attributes is
+    /// kept as its value, and a filter may ask for how it was written (`5.0` or `5`).
     fn cube(
         &self,
         view: &View,
@@ -235,8 +240,11 @@ impl Run<'_> {
         let (mut result, mut values, mut matched) = (Ok(()), 0_u64, 0_u64);
         let mut first = self.first_of(grouping).filter(|_| is_whole).map(First::new);
         let classes = cube.classes.unwrap_or(Classes::ALL);
+        let by_form = matches!(cube.field, Target::Attribute(_)) && asks_for_form(cube.values);
+        let mut is_decided = true;
         cubes.values(cube.sought, classes, &mut |value, count| {
             let cell = Cell::from(value);
+            is_decided &= !(by_form && matches!(cell, Cell::Int(_) | Cell::Float(_)));
             let row = One::new(cube.field, cell);
             if passes(cube.values, &row, 0) {
                 matched += count;
@@ -246,9 +254,12 @@ impl Run<'_> {
                     None => result = grouping.add_counted(&row, count),
                 }
             }
-            result.is_ok()
+            is_decided && result.is_ok()
         })?;
         result?;
+        if !is_decided {
+            return Ok(None);
+        }
         looked.stats.rows_matched += matched;
         for (count, Reverse(value)) in first.map(First::into_values).unwrap_or_default() {
             grouping.add_counted(&One::new(cube.field, Cell::from(&value.0)), count)?;
@@ -268,6 +279,20 @@ impl Run<'_> {
         let sorted = grouping.aggregates().iter().find(|aggregate| aggregate.alias == *name)?;
         let counts = sorted.func == Func::Count && sorted.arg.is_none();
         (counts && !grouping.by().is_empty()).then_some(*rows)
+    }
+}
+
+/// Whether a filter tells numbers apart by how they are written.
+fn asks_for_form(node: &Node) -> bool {
+    match node {
+        Node::All => false,
+        Node::And(parts) | Node::Or(parts) => parts.iter().any(asks_for_form),
+        Node::Not(part) => asks_for_form(part),
+        Node::Leaf(leaf) => match &leaf.test {
+            LeafTest::Exists | LeafTest::Equals(_) => false,
+            LeafTest::Compare(_, literal) => literal.number().is_none(),
+            LeafTest::Words(_) | LeafTest::Contains(_) | LeafTest::Pattern(_) => true,
+        },
     }
 }
 

@@ -96,6 +96,11 @@ fn of_value(field: FieldId, salt: Salt, literal: &Typed) -> Need {
     }
     let as_text = Need::Token(field, salt.value(text));
     match literal.number() {
+        // Zeros are equal, and written in two ways.
+        Some(0.0) => {
+            let zeros = [salt.number(0.0), salt.number(-0.0)].map(|token| Need::Token(field, token));
+            Need::any([as_text].into_iter().chain(zeros))
+        }
         Some(n) if number(text).map(f64::to_bits) != Some(n.to_bits()) => {
             Need::any([as_text, Need::Token(field, salt.number(n))].into_iter())
         }
