@@ -64,7 +64,13 @@ fn is_certain_early(plan: &Plan<'_>) -> bool {
     let looks_at_one_row = |pipe: &Pipe| {
         matches!(
             pipe,
-            Pipe::Where(_) | Pipe::Fields(_) | Pipe::Drop(_) | Pipe::Eval(_) | Pipe::Parse(_) | Pipe::Join(_)
+            Pipe::Where(_)
+                | Pipe::Test(_)
+                | Pipe::Fields(_)
+                | Pipe::Drop(_)
+                | Pipe::Eval(_)
+                | Pipe::Parse(_)
+                | Pipe::Join(_)
         )
     };
     let is_list = matches!(plan.source, Source::Records { .. }) && plan.context.is_none();

@@ -278,6 +278,39 @@ impl Expr {
         }
     }
 
+    /// Whether it can hold or not: a comparison, what joins such, a function that tells.
+    pub(crate) fn is_condition(&self) -> bool {
+        match self {
+            Expr::Binary(operator, ..) => operator.precedence() <= COMPARISON,
+            Expr::Not(_) => true,
+            Expr::Call(function, _) => matches!(
+                function,
+                Function::Case
+                    | Function::Coalesce
+                    | Function::Contains
+                    | Function::EndsWith
+                    | Function::If
+                    | Function::IsNull
+                    | Function::Matches
+                    | Function::StartsWith
+            ),
+            Expr::Column(_) | Expr::Constant(_) | Expr::Negate(_) => false,
+        }
+    }
+
+    /// Whether it has in it what means nothing in a filter, so that it reads back as an expression.
+    pub(crate) fn is_marked(&self) -> bool {
+        match self {
+            // A time is written as a call.
+            Expr::Call(..) | Expr::Constant(Constant::Time(_)) => true,
+            Expr::Column(_) | Expr::Constant(_) => false,
+            Expr::Negate(inner) | Expr::Not(inner) => inner.is_marked(),
+            Expr::Binary(operator, left, right) => {
+                operator.precedence() > COMPARISON || left.is_marked() || right.is_marked()
+            }
+        }
+    }
+
     /// Patterns of regular expressions in it.
     pub(crate) fn patterns<'e>(&'e self, out: &mut Vec<&'e str>) {
         match self {

@@ -30,6 +30,7 @@ mod group;
 mod join;
 mod parts;
 mod plan;
+mod pushdown;
 pub mod query;
 mod records;
 pub mod search;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::group;
 use crate::join::Right;
+use crate::pushdown;
 use crate::query::{Aggregate, Func, GroupKey, Named, Pipe, Query, Scope, SortKey, TimeRange};
 use crate::records::Dedup;
 use crate::stage::Outline;
@@ -112,6 +113,14 @@ impl<'q> Plan<'q> {
                     stage.push(pipe.clone());
                 }
                 Pipe::Where(more) => filter = filter.and(more.clone()),
+                Pipe::Test(expr) => {
+                    let split = pushdown::split(expr, query.dataset, |part| outline.computes(part));
+                    filter = filter.and(split.exact).and(split.implied);
+                    if let Some(rest) = split.rest.map(Pipe::Test) {
+                        outline.push(&rest);
+                        stage.push(rest);
+                    }
+                }
                 Pipe::Eval(_) | Pipe::Parse(_) | Pipe::Join(_) => {
                     show(&mut rest, pipe, query.dataset);
                     outline.push(pipe);
@@ -286,6 +295,7 @@ impl<'q> Plan<'q> {
         let dedup = self.dedup.as_ref().map(|dedup| format!("dedup({} keys)", dedup.by.len()));
         let step = |pipe: &Pipe| match pipe {
             Pipe::Where(_) => "where".to_owned(),
+            Pipe::Test(_) => "where(expression)".to_owned(),
             Pipe::Stats { aggregates, by } => {
                 format!("stats({} aggregates, {} keys)", aggregates.len(), by.len())
             }
@@ -362,6 +372,7 @@ fn needed(pipes: &[Pipe]) -> (Option<Vec<Target>>, Vec<Target>) {
     for pipe in pipes {
         match pipe {
             Pipe::Where(filter) => filter_targets(filter, &mut more),
+            Pipe::Test(expr) => expr.targets(&mut more),
             Pipe::Sort(keys) => more.extend(keys.iter().map(|key| key.target.clone())),
             Pipe::Limit(_) | Pipe::Drop(_) | Pipe::Context(_) => {}
             Pipe::Join(join) => more.extend(join.on.iter().map(|(left, _)| left.clone())),

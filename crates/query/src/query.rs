@@ -44,6 +44,8 @@ pub struct Query {
 pub enum Pipe {
     /// Keeps the rows that fit.
     Where(Filter),
+    /// Keeps the rows for which an expression is true.
+    Test(Expr),
     /// One row per group: its keys, then its aggregates.
     Stats {
         /// At least one.
@@ -403,7 +405,7 @@ impl Scope {
     /// The scope after a pipe.
     pub(crate) fn after(self, pipe: &Pipe, dataset: Dataset) -> Scope {
         match pipe {
-            Pipe::Where(_) | Pipe::Sort(_) | Pipe::Limit(_) | Pipe::Dedup { .. } => self,
+            Pipe::Where(_) | Pipe::Test(_) | Pipe::Sort(_) | Pipe::Limit(_) | Pipe::Dedup { .. } => self,
             Pipe::Eval(assignments) => assignments.iter().fold(self, |scope, assignment| {
                 let ty = assignment.expr.ty(&|target| scope.column(target, dataset).ty);
                 scope.with(assignment.name.clone(), ty)

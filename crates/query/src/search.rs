@@ -25,6 +25,7 @@ pub use self::error::ParseError;
 pub(crate) use self::nearest::nearest as nearest_name;
 pub use self::print::filter_line;
 pub use self::suggest::{SUGGESTIONS_MAX, Suggestion, SuggestionKind, suggest};
+use crate::pushdown;
 use crate::query::{Pipe, Query, TimeRange};
 use filter::Parser;
 
@@ -84,10 +85,7 @@ pub fn parse(line: &str, context: &ParseContext<'_>) -> Result<Query, ParseError
     parser.dataset_selector()?;
     let mut filter = if parser.at_filter_end() { Filter::All } else { parser.filter()? };
     let mut pipeline = parser.pipeline()?;
-    while let Some(Pipe::Where(_)) = pipeline.first() {
-        let Pipe::Where(more) = pipeline.remove(0) else { unreachable!("just seen") };
-        filter = filter.and(more);
-    }
+    filter = filter.and(take_conditions(&mut pipeline, parser.dataset));
     let (filter, named) = split_time(filter);
     let range = request_range(context, &named);
     if range.from >= range.to {
@@ -96,6 +94,32 @@ pub fn parse(line: &str, context: &ParseContext<'_>) -> Result<Query, ParseError
     pipes::choose_spans(&mut pipeline, range);
     let (dataset, warnings) = (parser.dataset, parser.warnings);
     Ok(Query { tenant: context.tenant.clone(), dataset, range, filter, pipeline, warnings })
+}
+
+/// Takes the conditions that the pipes begin with, as far as they are filters.
+fn take_conditions(pipeline: &mut Vec<Pipe>, dataset: Dataset) -> Filter {
+    let conditions =
+        pipeline.iter().take_while(|pipe| matches!(pipe, Pipe::Where(_) | Pipe::Test(_))).count();
+    let (mut filter, mut left) = (Filter::All, Vec::new());
+    for pipe in pipeline.drain(..conditions) {
+        match pipe {
+            Pipe::Where(more) => filter = filter.and(more),
+            Pipe::Test(expr) => {
+                let split = pushdown::split(&expr, dataset, |_| false);
+                match split.rest {
+                    // What would be printed as a filter is left with what makes it an expression.
+                    Some(rest) if !rest.is_marked() => left.push(Pipe::Test(expr)),
+                    rest => {
+                        filter = filter.and(split.exact);
+                        left.extend(rest.map(Pipe::Test));
+                    }
+                }
+            }
+            other => left.push(other),
+        }
+    }
+    pipeline.splice(0..0, left);
+    filter
 }
 
 /// Reads the filter part alone, as rules write it. Times stay in the filter.

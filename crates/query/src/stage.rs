@@ -17,7 +17,7 @@ use heimdall_model::{Dataset, FieldId, Matcher, Timestamp, Value};
 
 use crate::cell::{Cell, Rows, passes};
 use crate::engine::QueryError;
-use crate::evaluate::{Evaluator, text};
+use crate::evaluate::{Evaluator, text, truth};
 use crate::expression::Expr;
 use crate::extract::{Extractor, Group, group_values};
 use crate::join::Right;
@@ -35,6 +35,7 @@ pub(crate) struct Stage<'q> {
 
 enum Step<'q> {
     Where(Node),
+    Test(&'q Expr),
     Compute(&'q Expr),
     Document(&'q Target, fn(&str) -> Option<Cow<'_, str>>),
     Groups(&'q Target, regex::Regex, Vec<Group>),
@@ -80,6 +81,10 @@ impl<'q> Stage<'q> {
             Pipe::Where(filter) => {
                 let matcher = Matcher::compile(filter, self.dataset).map_err(QueryError::Filter)?;
                 self.steps.push(Step::Where(matcher.root));
+            }
+            Pipe::Test(expr) => {
+                self.evaluator.learn(expr).map_err(invalid("where"))?;
+                self.steps.push(Step::Test(expr));
             }
             Pipe::Eval(assignments) => {
                 for assignment in assignments {
@@ -136,6 +141,11 @@ impl<'q> Stage<'q> {
             match step {
                 Step::Where(node) => {
                     if !passes(node, made, 0) {
+                        return Ok(());
+                    }
+                }
+                Step::Test(expr) => {
+                    if truth(&self.evaluator.value(expr, made, 0)) != Some(true) {
                         return Ok(());
                     }
                 }
@@ -249,6 +259,7 @@ impl Outline {
         let mut reads = Vec::new();
         match pipe {
             Pipe::Where(filter) => filter_targets(filter, &mut reads),
+            Pipe::Test(expr) => expr.targets(&mut reads),
             Pipe::Eval(assignments) => {
                 for assignment in assignments {
                     let mut reads = Vec::new();
@@ -285,6 +296,17 @@ impl Outline {
     pub(crate) fn decides(&self, filter: &Filter) -> bool {
         let mut targets = Vec::new();
         filter_targets(filter, &mut targets);
+        self.makes_any(&targets)
+    }
+
+    /// Whether an expression looks at what only a stage knows.
+    pub(crate) fn computes(&self, expr: &Expr) -> bool {
+        let mut targets = Vec::new();
+        expr.targets(&mut targets);
+        self.makes_any(&targets)
+    }
+
+    fn makes_any(&self, targets: &[Target]) -> bool {
         targets.iter().any(|target| self.makes(target))
     }
 

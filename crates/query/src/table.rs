@@ -65,7 +65,7 @@ impl Table {
                     let mut keep = keep.into_iter();
                     self.rows.retain(|_| keep.next().unwrap_or(false));
                 }
-                Pipe::Eval(_) | Pipe::Parse(_) | Pipe::Join(_) => {
+                Pipe::Test(_) | Pipe::Eval(_) | Pipe::Parse(_) | Pipe::Join(_) => {
                     self.compute(pipe, dataset, limits, rights)?
                 }
                 Pipe::Context(_) => {
@@ -126,6 +126,7 @@ impl Table {
             let pipe = match pipe {
                 Pipe::Eval(_) => "eval",
                 Pipe::Parse(_) => "parse",
+                Pipe::Test(_) => "where",
                 _ => "join",
             };
             Err(QueryError::PipeTooLarge { pipe, limit, advice: "put `limit` or `fields` before it" })

@@ -443,6 +443,114 @@ proptest! {
     }
 }
 
+/// A condition, and what it is for a record: true, false, or neither where what it looks at is absent.
+type Condition = (&'static str, fn(&Row<'_>) -> Option<bool>);
+
+fn field(row: &Row<'_>, name: &str) -> Value {
+    value(row, &Target::resolve(Dataset::Logs, name))
+}
+
+fn some_text(row: &Row<'_>, name: &str) -> Option<String> {
+    match field(row, name) {
+        Value::Null => None,
+        other => Some(other.to_string().to_lowercase()),
+    }
+}
+
+fn some_number(row: &Row<'_>, name: &str) -> Option<f64> {
+    number(&field(row, name))
+}
+
+const CONDITIONS: [Condition; 16] = [
+    ("len(message) > 12", |row| some_text(row, "message").map(|text| text.chars().count() > 12)),
+    ("duration_ms > 2 * 20", |row| some_number(row, "duration_ms").map(|x| x > 40.0)),
+    ("100 >= duration_ms * 2", |row| some_number(row, "duration_ms").map(|x| x <= 50.0)),
+    ("duration_ms - 30 != 0", |row| some_number(row, "duration_ms").map(|x| x != 30.0)),
+    ("k > 1 + 1", |row| match some_number(row, "k") {
+        Some(x) => Some(x > 2.0),
+        None => some_text(row, "k").map(|text| text.as_str() > "2"),
+    }),
+    ("k = 9 / 3", |row| match some_number(row, "k") {
+        Some(x) => Some((x - 3.0).abs() < 1e-9),
+        None => some_text(row, "k").map(|_| false),
+    }),
+    ("lower(service) = \"edge\"", |row| some_text(row, "service").map(|text| text == "edge")),
+    ("service != concat(\"ed\", \"ge\")", |row| some_text(row, "service").map(|text| text != "edge")),
+    ("isnull(duration_ms)", |row| Some(field(row, "duration_ms").is_null())),
+    ("not isnull(source_ip)", |row| Some(!field(row, "source_ip").is_null())),
+    ("starts_with(source_ip, \"10.0.1\")", |row| {
+        some_text(row, "source_ip").map(|text| text.starts_with("10.0.1"))
+    }),
+    ("http.status >= 500 - 1", |row| some_number(row, "http.status").map(|x| x >= 499.0)),
+    ("level >= lower(\"WARN\")", |row| match field(row, "level") {
+        Value::Level(level) => Some(level >= Level::Warn),
+        _ => None,
+    }),
+    ("timestamp >= time(\"2026-03-01T12:03:30Z\")", |row| {
+        Some(row.timestamp().0 >= START + 210 * NS_PER_SECOND)
+    }),
+    // The text of an array is not that of its element.
+    ("tags = trim(\"red \")", |row| some_text(row, "tags").map(|text| text == "red")),
+    ("ok = isnull(nothing)", |row| match field(row, "ok") {
+        Value::Bool(b) => Some(b),
+        _ => None,
+    }),
+];
+
+/// `(a and b) or not c`, of three values.
+fn joined(a: Option<bool>, b: Option<bool>, c: Option<bool>) -> bool {
+    let both = match (a, b) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    };
+    both == Some(true) || c == Some(false)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// However much of a condition the scan takes over.
+    #[test]
+    fn conditions_agree_with_the_reference(
+        filter in filter_line(),
+        a in prop::sample::select(&CONDITIONS[..]),
+        b in prop::sample::select(&CONDITIONS[..]),
+        c in prop::sample::select(&CONDITIONS[..]),
+        form in 0..4_u8,
+        late in any::<bool>(),
+    ) {
+        let holds = |row: &Row<'_>| {
+            let (a, b, c) = (a.1(row), b.1(row), c.1(row));
+            match form {
+                0 => a == Some(true),
+                1 => a == Some(true) && b == Some(true),
+                2 => a == Some(true) || b == Some(true),
+                _ => joined(a, b, c),
+            }
+        };
+        let condition = match form {
+            0 => a.0.to_owned(),
+            1 => format!("{} and {}", a.0, b.0),
+            2 => format!("{} or {}", a.0, b.0),
+            _ => format!("({} and {}) or not ({})", a.0, b.0, c.0),
+        };
+        let before = if late { "eval service = service, z = 1 | " } else { "" };
+        let rows: Vec<Row<'_>> = reference_rows(&parse(&filter, None, None)).into_iter().filter(holds).collect();
+        let answer = |ending: &str| {
+            let line = format!("{filter} | {before}where {condition} | {ending}");
+            let query = parse(&line, None, None);
+            (WORLD.engine.run(&query, &Control::default(), RunLimits::default()).expect("runs").rows, query.to_string())
+        };
+        let (found, query) = answer("fields id | limit 1000");
+        let found: Vec<String> = found.iter().map(|row| shown(row)).collect();
+        let expected: Vec<String> = rows.iter().map(|row| row.id().to_string()).collect();
+        prop_assert_eq!(found, expected, "{}", query);
+        let (found, query) = answer("stats count()");
+        prop_assert_eq!(found, vec![vec![Value::Int(i64::try_from(rows.len()).expect("small"))]], "{}", query);
+    }
+}
+
 fn stream(row: &Row<'_>) -> String {
     [logs::SERVICE, logs::INSTANCE, logs::HOST].map(|id| row.value(id).to_string().to_lowercase()).join("/")
 }
@@ -778,6 +886,10 @@ fn explain_says_what_will_be_done() {
         "so few rows are looked at sooner than two partial minutes and the counts between"
     );
     assert_eq!(explain("refused"), "refused > newest-first(limit 100) > 1 scans []");
+    assert_eq!(
+        explain("| where duration_ms > 2 * 20 and k > len(service)"),
+        "duration_ms>40 | where k > len(service) > newest-first(limit 100) > where(expression) > 1 scans []"
+    );
 }
 
 /// A damaged segment was an error for every query; and an answer without it must never look whole.

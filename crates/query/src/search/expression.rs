@@ -32,6 +32,7 @@ impl Parser<'_> {
                 self.cursor.at = start;
                 return Ok(left);
             };
+            self.expression_marks += usize::from(self.stands_apart(operator, start));
             let is_comparison = |expr: &Expr| matches!(expr, Expr::Binary(operator, ..) if operator.precedence() == COMPARISON);
             if operator.precedence() == COMPARISON && is_comparison(&left) && !self.closes_before(start) {
                 return Err(self
@@ -42,6 +43,14 @@ impl Parser<'_> {
             let right = self.binary(operator.precedence() + 1)?;
             left = Expr::Binary(operator, Box::new(left), Box::new(right));
         }
+    }
+
+    /// Whether an arithmetic operator has white space or a parenthesis on both sides: in a filter it would mean nothing.
+    fn stands_apart(&self, operator: Operator, start: usize) -> bool {
+        let is_apart = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || matches!(c, '(' | ')'));
+        operator.precedence() > COMPARISON
+            && is_apart(self.cursor.line[..start].chars().next_back())
+            && is_apart(self.cursor.peek())
     }
 
     /// Whether a parenthesis closes right before a place.
@@ -175,8 +184,12 @@ impl Parser<'_> {
         let word = &rest[..len];
         if rest[len..].trim_start().starts_with('(') && len > 0 {
             self.cursor.at += len;
+            let is_adjacent = self.cursor.peek() == Some('(');
             self.cursor.eat_spaced("(");
-            return self.call(start, word);
+            self.expression_calls += usize::from(is_adjacent);
+            let call = self.call(start, word)?;
+            self.expression_marks += usize::from(is_adjacent);
+            return Ok(call);
         }
         match word.to_ascii_lowercase().as_str() {
             "true" if self.eat_expression_word("true") => return Ok(Expr::Constant(Constant::Bool(true))),

@@ -5,11 +5,12 @@ use heimdall_model::schema::FieldType;
 use heimdall_model::time::{NS_PER_DAY, TimeForm};
 use heimdall_model::{Dataset, Matcher, Timestamp, schema};
 
-use super::cursor::{Bare, Cursor};
+use super::cursor::{Bare, Cursor, is_name_char, is_name_start};
 use super::error::ParseError;
 use super::nearest::nearest;
 use super::{DEPTH_MAX, LINE_BYTES_MAX, PATTERNS_MAX, TERMS_MAX, any_of, default_target, holds_words};
-use crate::query::Scope;
+use crate::expression::{COMPARISON, Expr, Operator as Sign};
+use crate::query::{Pipe, Scope};
 
 /// Words that join conditions and so need quotes to be searched.
 pub(super) const KEYWORDS: [&str; 4] = ["AND", "OR", "NOT", "TO"];
@@ -19,6 +20,7 @@ pub(super) const RESERVED_NAMES: [&str; 2] = ["dataset", "exists"];
 pub(super) const METHODS: [&str; 5] = ["exists", "words", "contains", "like", "regex"];
 
 /// Reads one line. Filter parts are here; pipes are in `pipes`.
+#[derive(Clone)]
 pub(super) struct Parser<'a> {
     pub(super) cursor: Cursor<'a>,
     pub(super) dataset: Dataset,
@@ -26,6 +28,10 @@ pub(super) struct Parser<'a> {
     pub(super) warnings: Vec<String>,
     pub(super) now: Timestamp,
     pub(super) expression_terms: usize,
+    /// What was read in expressions that means nothing in a filter.
+    pub(super) expression_marks: usize,
+    /// What was written as a call of a function.
+    pub(super) expression_calls: usize,
     /// Whether it is a line within another.
     pub(super) is_inner: bool,
     known_attributes: &'a [String],
@@ -79,6 +85,8 @@ impl<'a> Parser<'a> {
             warnings: Vec::new(),
             now,
             expression_terms: 0,
+            expression_marks: 0,
+            expression_calls: 0,
             is_inner: false,
             known_attributes,
             terms: 0,
@@ -137,6 +145,72 @@ impl<'a> Parser<'a> {
             return Err(self.cursor.error(start, "this `)` closes nothing"));
         }
         Ok(filter)
+    }
+
+    /// What `where` asks: a filter, as in front of the pipes, or an expression, as in `eval`.
+    ///
+    /// It is an expression when it reads as a whole as one that can hold or not, and has in it what means nothing in a
+    /// filter: a function, or an arithmetic operator that stands apart.
+    pub(super) fn condition(&mut self) -> Result<Pipe, ParseError> {
+        let mut other = self.clone();
+        (other.expression_marks, other.expression_calls) = (0, 0);
+        let read = other.expression().and_then(|expr| other.end_of_pipe().map(|()| expr));
+        let is_marked = other.expression_marks > 0;
+        let is_meant = is_marked || other.expression_calls > 0;
+        let error = match read {
+            Ok(expr) if is_marked && expr.is_condition() => {
+                *self = other;
+                self.warn_of_bare_texts(&expr);
+                return Ok(Pipe::Test(expr));
+            }
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
+        let start = self.cursor.at;
+        let filter = self.filter();
+        match (filter, error) {
+            // What an expression was meant by, read as words.
+            (Ok(filter), Some(error)) if is_meant && has_operator_word(&filter) => Err(error),
+            (Err(_), Some(error)) if is_meant => Err(error),
+            (Ok(filter), _) => Ok(Pipe::Where(filter)),
+            (Err(error), _) => Err(self.about_two_fields(start, error)),
+        }
+    }
+
+    /// Says how to compare two fields where a number was expected and a name found.
+    fn about_two_fields(&self, start: usize, error: ParseError) -> ParseError {
+        let at = self.cursor.line[start..].split('|').next().unwrap_or_default();
+        let is_name = |text: &str| text.starts_with(is_name_start) && text.chars().all(is_name_char);
+        let sides = at
+            .split_once(['<', '>'])
+            .map(|(left, right)| (left.trim(), right.trim_start_matches('=').trim()));
+        match sides {
+            Some((left, right)) if error.hint.is_none() && is_name(left) && is_name(right) => {
+                error.hint(format!("to compare two fields, write {left} > tonumber({right})"))
+            }
+            _ => error,
+        }
+    }
+
+    /// Warns of a bare word beside a comparison: in an expression it is a field.
+    fn warn_of_bare_texts(&mut self, expr: &Expr) {
+        let Expr::Binary(operator, left, right) = expr else { return };
+        if operator.precedence() < COMPARISON {
+            self.warn_of_bare_texts(left);
+            self.warn_of_bare_texts(right);
+        }
+        let (Sign::Equal | Sign::NotEqual, Expr::Column(_), Expr::Column(Target::Attribute(path))) =
+            (operator, left.as_ref(), right.as_ref())
+        else {
+            return;
+        };
+        let is_computed =
+            matches!(&self.scope, Scope::Extended(columns) if columns.iter().any(|it| it.name == *path));
+        if matches!(self.scope, Scope::Columns(_)) || is_computed || self.known_attributes.contains(path) {
+            return;
+        }
+        self.warnings
+            .push(format!("`{path}` is read as a field here; write \"{path}\" to compare with the text"));
     }
 
     /// Fails unless the text ends here.
@@ -784,6 +858,20 @@ impl ParseError {
     /// The nearest name as hint; the hint it has when there is none.
     fn did_you_mean_or_keep(self, name: Option<&str>) -> ParseError {
         if name.is_some() { self.did_you_mean(name) } else { self }
+    }
+}
+
+/// Whether a filter searches a word that is an operator of expressions.
+fn has_operator_word(filter: &Filter) -> bool {
+    match filter {
+        Filter::All => false,
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(has_operator_word),
+        Filter::Not(part) => has_operator_word(part),
+        Filter::Test(_, Test::Words(word)) => {
+            !word.is_empty()
+                && word.chars().all(|c| matches!(c, '<' | '>' | '=' | '!' | '+' | '-' | '/' | '%'))
+        }
+        Filter::Test(..) => false,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::query::{
 
 /// The pipes, with one line for people.
 pub(super) const PIPES: [(&str, &str); 17] = [
-    ("where", "keep the rows that fit more conditions"),
+    ("where", "keep the rows that fit: where duration_ms > 2 * limit_ms"),
     ("stats", "aggregate: stats count(), p99(duration_ms) by service, bin(5m)"),
     ("sort", "order: sort -count, service"),
     ("limit", "keep the first rows"),
@@ -117,7 +117,7 @@ impl Parser<'_> {
         Ok(pipeline)
     }
 
-    fn end_of_pipe(&mut self) -> Result<(), ParseError> {
+    pub(super) fn end_of_pipe(&mut self) -> Result<(), ParseError> {
         self.cursor.skip_space();
         let start = self.cursor.at;
         if self.cursor.is_at_end() || self.cursor.peek() == Some('|') {
@@ -136,7 +136,7 @@ impl Parser<'_> {
         let start = self.cursor.at;
         let name = self.cursor.identifier();
         match name.to_ascii_lowercase().as_str() {
-            "where" => Ok(vec![Pipe::Where(self.filter()?)]),
+            "where" => self.condition().map(|pipe| vec![pipe]),
             "stats" => self.stats().map(|pipe| vec![pipe]),
             "sort" => self.sort().map(|pipe| vec![pipe]),
             "limit" | "head" => Ok(vec![Pipe::Limit(self.row_count()?)]),

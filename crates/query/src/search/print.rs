@@ -86,6 +86,10 @@ impl Line {
                 self.push("where ");
                 self.filter(filter, false);
             }
+            Pipe::Test(expr) => {
+                self.push("where ");
+                self.expression(expr, 0);
+            }
             Pipe::Stats { aggregates, by } => self.stats(aggregates, by),
             Pipe::Sort(keys) => {
                 self.push("sort ");

@@ -211,6 +211,50 @@ fn expressions() {
 }
 
 #[test]
+fn where_takes_expressions() {
+    let same = |line: &str| check(line, line);
+    same("| where duration_ms > 2 * limit_ms");
+    same("| where len(message) > 100 and status >= 500");
+    same("| stats count() as n, max(duration_ms) as m by host | where n > m / 2");
+    same("| eval x = len(message) | where x + 1 > 5 | where x>5");
+    same("| where host == \"a\" and other == host or not contains(message, \"x\")");
+    // What is a plain filter becomes one.
+    check(
+        "level:error | where 2 * 60 < duration_ms and len(host) > 3 and service != \"a b\"",
+        "level:error duration_ms>120 service:* NOT service:\"a b\" | where len(host) > 3",
+    );
+    check("| where isnull(host) or level >= \"warn\"", "NOT host:* OR level>=warn");
+    check("| where timestamp > now() - 1h", "");
+    // Old lines mean what they meant.
+    check("| where duration_ms > 500 -host:db", "duration_ms>500 NOT host:db");
+    check("| where a -b", "a NOT b");
+    check("| where error(timeout) len (x)", "error timeout len x");
+    check("| where a = b", "a:b");
+    check("| where failed \"->\"", "failed \"->\"");
+    check_error("| where lenn(message) > 100", "unknown function `lenn` at column 9; did you mean `len`?");
+    check_error(
+        "| where len(message) > 100 and level:error",
+        "`:error` does not belong here at column 37; separate pipes by `|`",
+    );
+    check_error(
+        "| where len(message) >",
+        "a value is missing here at column 23; a field, a number, a \"text\" or a function",
+    );
+    check_error(
+        "| where duration_ms > limit_ms | stats count()",
+        "`limit_ms` is not a number, which `duration_ms` needs at column 23; to compare two fields, write duration_ms > tonumber(limit_ms)",
+    );
+    check_error(
+        "| stats count() by host | where len(hots) > 3",
+        "there is no column `hots` here at column 37; did you mean `host`?",
+    );
+    check_error(
+        "| where len(a) > 1 | context 5",
+        "only conditions and one `limit` may stand before `context` at column 22",
+    );
+}
+
+#[test]
 fn context_and_joins() {
     check("error | context 5", "error | context 5");
     check(
@@ -315,6 +359,7 @@ fn times_narrow_the_range() {
     assert_eq!(range("timestamp<2026-02-01T00:00:00Z", None), "open 2026-02-01T00:00:00 ");
     assert_eq!(range("ts>=now-1h", Some("2026-03-01T11:30:00Z")), "2026-03-01T11:30:00 open ");
     assert_eq!(range("a | where timestamp>=now-2h", None), "2026-03-01T10:00:00 open a");
+    assert_eq!(range("a | where timestamp >= now() - 2h", None), "2026-03-01T10:00:00 open a");
     let either = parse_filter("timestamp>=now-1h", Dataset::Logs, Timestamp::parse(NOW).expect("a time"));
     assert!(matches!(either, Ok(Filter::Test(..))), "a rule keeps its times");
 }
@@ -399,6 +444,10 @@ fn near_misses_are_hints_not_errors() {
         ["`servcie` is not a known field and is searched as an attribute; did you mean `service`?"]
     );
     assert_eq!(warnings("a or b"), ["`or` is searched as a word; write OR to join conditions"]);
+    assert_eq!(
+        warnings("| where len(message) > 5 and service == checkout"),
+        ["`checkout` is read as a field here; write \"checkout\" to compare with the text"]
+    );
     assert!(warnings("servics:a http.status:5 attributes.servcie:a").is_empty());
 }
 
@@ -531,6 +580,7 @@ proptest! {
         // A field that is hidden by a computed column cannot be meant after it.
         prop_assume!(by != Target::Field(schema::logs::SERVICE));
         let eval = |name: &str, expr: Expr| Pipe::Eval(vec![Assignment { name: name.to_owned(), expr }]);
+        let unhidden = first.clone();
         let mut query = Query::new(Tenant::default(), Dataset::Logs, TimeRange::ALL);
         query.pipeline = vec![
             eval("service", first),
@@ -539,7 +589,9 @@ proptest! {
             eval("x", Expr::Column(Target::Attribute(Aggregate::default_alias(Func::Count, Some(&by), Dataset::Logs)))),
         ];
         let mut plain = query.clone();
-        plain.pipeline = vec![eval("x", second)];
+        let marked = Box::new(Expr::Call(Function::Coalesce, vec![unhidden.clone()]));
+        let test = Expr::Binary(Operator::Greater, marked, Box::new(unhidden));
+        plain.pipeline = vec![eval("x", second), Pipe::Test(test)];
         for query in [query, plain] {
             let line = query.to_string();
             let mut again = parse(&line, &context(Dataset::Logs)).map_err(|error| TestCaseError::fail(format!("{line}: {error}")))?;
@@ -554,6 +606,18 @@ proptest! {
         if let Ok(query) = parse(&line, &context(Dataset::Logs)) {
             let printed = query.to_string();
             let again = parse(&printed, &context(Dataset::Logs)).map_err(|error| TestCaseError::fail(format!("{printed}: {error}")))?;
+            prop_assert_eq!(again.pipeline, query.pipeline, "{} -> {}", line, printed);
+        }
+    }
+
+    #[test]
+    fn no_condition_panics_or_means_two_things(text in "[a-c0-2 .,<>=!&|+*/%()\":-]{0,20}|(if|isnull|not|and|len|\\(|\\)|a| |,|1| - |<|==|level|:|\"x\"){0,12}") {
+        let line = format!("| where {text}");
+        if let Ok(query) = parse(&line, &context(Dataset::Logs)) {
+            let printed = query.to_string();
+            let range = ParseContext { from: Some(query.range.from), to: Some(query.range.to), ..context(query.dataset) };
+            let again = parse(&printed, &range).map_err(|error| TestCaseError::fail(format!("{printed}: {error}")))?;
+            prop_assert_eq!(again.filter, query.filter, "{} -> {}", line, printed);
             prop_assert_eq!(again.pipeline, query.pipeline, "{} -> {}", line, printed);
         }
     }
