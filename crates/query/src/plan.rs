@@ -22,6 +22,8 @@ pub enum Strategy {
     Sketch,
     /// Counts by hour and template answer; only the partial hours at the ends are scanned.
     Templates,
+    /// Counts and times by service and template answer; segments that reach beyond the range are scanned.
+    Runs,
     /// Counts by value of a declared field answer; segments that reach beyond the range are scanned.
     Cube,
     /// Several of these answer, each some of the aggregates.
@@ -48,6 +50,7 @@ impl Strategy {
             Strategy::Rollup => "rollup",
             Strategy::Sketch => "sketch",
             Strategy::Templates => "templates",
+            Strategy::Runs => "runs",
             Strategy::Cube => "cube",
             Strategy::Summaries => "summaries",
             Strategy::Sql => "sql",

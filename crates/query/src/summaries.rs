@@ -130,6 +130,10 @@ impl Run<'_> {
                 }
                 None
             }
+            Summary::Runs => match self.runs(view, share.inner, &mut grouping, &mut looked)? {
+                Some(rest) => Some(rest),
+                None => return Ok(None),
+            },
             Summary::Cube { field, filter, classes } => {
                 let matcher = Matcher::compile(filter, self.plan.dataset).map_err(QueryError::Filter)?;
                 let sought = sought(filter, self.plan.dataset);
@@ -222,6 +226,49 @@ impl Run<'_> {
             grouping.add_counted(&Several { time, cells }, count)?;
         }
         Ok(true)
+    }
+
+    /// Adds what runs know; gives what they do not cover, or `None` when somebody asks for the id of no template: only stored rows
+    /// tell whether none was assigned.
+    fn runs(
+        &self,
+        view: &View,
+        inner: TimeRange,
+        grouping: &mut Grouping<'_>,
+        looked: &mut Looked,
+    ) -> Result<Option<View>, QueryError> {
+        let matcher = Matcher::compile(&self.plan.filter, self.plan.dataset).map_err(QueryError::Filter)?;
+        let id_field = Target::Field(schema::logs::TEMPLATE_ID);
+        let service_field = Target::Field(self.plan.dataset.service());
+        let mut targets: Vec<Target> = crate::group::targets(grouping.aggregates(), grouping.by()).collect();
+        crate::plan::filter_targets(&self.plan.filter, &mut targets);
+        let reads_ids = targets.contains(&id_field);
+        let mut texts: std::collections::HashMap<u32, Option<Arc<str>>> = std::collections::HashMap::new();
+        let (mut result, mut is_decided) = (Ok(()), true);
+        let rest = view.runs(inner, &mut |run| {
+            is_decided &= !(reads_ids && run.template == 0);
+            let known = texts
+                .entry(run.template)
+                .or_insert_with(|| self.store.template_text(&self.query.tenant, run.template));
+            let cells = [
+                (service_field.clone(), text(run.service)),
+                (id_field.clone(), Cell::Int(i64::from(run.template))),
+                (Target::Template, text(known.as_deref())),
+            ];
+            let mut rows = Several { time: run.first, cells };
+            if !is_decided || result.is_err() || !passes(&matcher.root, &rows, 0) {
+                return;
+            }
+            looked.stats.rows_matched += run.rows;
+            // The rows between are like the first, but for their times, of which only both ends are asked for.
+            result = grouping.add_counted(&rows, (run.rows - 1).max(1));
+            if run.rows > 1 && result.is_ok() {
+                rows.time = run.last;
+                result = grouping.add_counted(&rows, 1);
+            }
+        })?;
+        result?;
+        Ok(is_decided.then_some(rest))
     }
 
     /// Adds what cubes know; gives what they do not cover, or `None` when they turn out not to know: a number in attributes is

@@ -40,6 +40,7 @@ const COUNTS_BYTE_NS: u64 = 2;
 const TEMPLATES_BYTE_NS: u64 = 20;
 const LATENCY_BYTE_NS: u64 = 2;
 const CUBE_BYTE_NS: u64 = 10;
+const RUNS_BYTE_NS: u64 = 10;
 /// Asking the template catalog.
 const CATALOG_NS: u64 = 100_000;
 /// A row of the memtable whose summary is yet to be made.
@@ -56,6 +57,8 @@ pub(crate) enum Summary {
     Latency,
     /// Rows by hour and template; whether templates decide the filter is known when they are asked.
     Templates,
+    /// Rows, with earliest and latest, by service and template.
+    Runs,
     /// Rows by value of a declared field: `filter` is on the value, `classes` those of the status that are meant, when
     /// the filter asks.
     Cube { field: Target, filter: Filter, classes: Option<Classes> },
@@ -217,6 +220,13 @@ impl Stats<'_> {
         if only(&[Target::Template, Target::Field(schema::logs::TEMPLATE_ID), message]) {
             found.push(Summary::Templates);
         }
+        if only(&[
+            Target::Field(dataset.service()),
+            Target::Template,
+            Target::Field(schema::logs::TEMPLATE_ID),
+        ]) {
+            found.push(Summary::Runs);
+        }
         found.extend(self.cubes());
         found
     }
@@ -258,7 +268,7 @@ impl Stats<'_> {
         self.by.iter().all(|key| match (summary, key) {
             (Summary::Counts, GroupKey::Bin(span)) => span % MINUTE_NS == 0,
             (Summary::Latency | Summary::Templates, GroupKey::Bin(span)) => span % HOUR_NS == 0,
-            (Summary::Cube { .. }, GroupKey::Bin(_)) => false,
+            (Summary::Cube { .. } | Summary::Runs, GroupKey::Bin(_)) => false,
             (_, GroupKey::Field(target)) => self.tells_apart(summary, target),
         })
     }
@@ -273,6 +283,10 @@ impl Stats<'_> {
             Summary::Templates => {
                 matches!(target, Target::Template | Target::Field(schema::logs::TEMPLATE_ID))
             }
+            Summary::Runs => {
+                *target == service
+                    || matches!(target, Target::Template | Target::Field(schema::logs::TEMPLATE_ID))
+            }
             Summary::Cube { field, .. } => target == field,
         }
     }
@@ -285,6 +299,9 @@ impl Stats<'_> {
                 aggregate.func,
                 Func::Count | Func::Sum | Func::Avg | Func::Min | Func::Max | Func::Percentile(_)
             );
+        }
+        if *summary == Summary::Runs && *target == Target::Field(schema::TIMESTAMP) {
+            return matches!(aggregate.func, Func::Count | Func::Min | Func::Max);
         }
         self.tells_apart(summary, target)
             && match aggregate.func {
@@ -304,13 +321,15 @@ impl Stats<'_> {
             Summary::Templates => (SummaryKind::Templates, TEMPLATES_BYTE_NS),
             Summary::Latency if bin.is_some() => (SummaryKind::LatencyHours, LATENCY_BYTE_NS),
             Summary::Latency => (SummaryKind::LatencyWhole, LATENCY_BYTE_NS),
+            Summary::Runs => (SummaryKind::Runs, RUNS_BYTE_NS),
             Summary::Cube { field, .. } => (SummaryKind::Cube(field), CUBE_BYTE_NS),
         };
         let bytes_of = |bytes| match summary {
             Summary::Cube { filter, .. } => sought(filter, self.plan.dataset).share_of(bytes),
             _ => bytes,
         };
-        let fixed_ns = if *summary == Summary::Templates { CATALOG_NS } else { 0 };
+        let asks_catalog = matches!(summary, Summary::Templates | Summary::Runs);
+        let fixed_ns = if asks_catalog { CATALOG_NS } else { 0 };
         let SummaryExtent { parts, bytes, rows_to_count, rest } = self.view.summary_extent(kind, inner)?;
         let bytes = bytes_of(bytes);
         let reading = Cost {
@@ -360,6 +379,7 @@ fn strategy(summary: &Summary) -> Strategy {
         Summary::Counts => Strategy::Rollup,
         Summary::Latency => Strategy::Sketch,
         Summary::Templates => Strategy::Templates,
+        Summary::Runs => Strategy::Runs,
         Summary::Cube { .. } => Strategy::Cube,
     }
 }
@@ -381,7 +401,7 @@ fn inner(summary: &Summary, range: TimeRange) -> Option<TimeRange> {
     match summary {
         Summary::Counts => whole(range, MINUTE_NS),
         Summary::Latency | Summary::Templates => whole(range, HOUR_NS),
-        Summary::Cube { .. } => Some(range),
+        Summary::Cube { .. } | Summary::Runs => Some(range),
     }
 }
 

@@ -63,6 +63,6 @@ pub use upkeep::{Pace, UpkeepReport};
 pub use verify::{VerifiedFile, verify};
 pub use version::DataVersion;
 pub use view::{
-    Bin, CountVisitor, CountsBy, Covered, Cubes, Extent, FieldStatistics, ServiceLatency, SummaryExtent,
-    SummaryKind, TemplateCounts, View, has_latency,
+    Bin, CountVisitor, CountsBy, Covered, Cubes, Extent, FieldStatistics, RunOf, ServiceLatency,
+    SummaryExtent, SummaryKind, TemplateCounts, View, has_latency,
 };

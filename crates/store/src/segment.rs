@@ -527,6 +527,7 @@ impl SegmentWriter {
         sidecar.put(&std::mem::take(&mut sink.checksums));
         sidecar.put(&self.layout.runs);
         sidecar.put(&self.layout.zones);
+        sidecar.put(&self.layout.times);
         let summary = std::mem::take(&mut self.summary).finish();
         summary.iter().for_each(|(kind, content)| sidecar.put_bytes(*kind, content));
         if let Some((shape, rows)) = self.signature.take() {

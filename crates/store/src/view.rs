@@ -18,7 +18,7 @@ use crate::memtable::Chunk;
 use crate::prune::{self, Known, Verdict};
 use crate::scan::{ScanError, TimeRange};
 use crate::segment::{Segment, TableKey};
-use crate::sidecar::{Damage, kind};
+use crate::sidecar::{Damage, RunTimes, kind};
 use crate::store::{Store, StoreError};
 use crate::summary::{
     CLASS_OTHER, Classes, CubeReader, Directory, FieldSummary, HOUR_NS, Latency, MINUTE_NS, Sought,
@@ -100,6 +100,8 @@ pub enum SummaryKind<'a> {
     LatencyHours,
     /// Durations by service.
     LatencyWhole,
+    /// Counts and times by service and template.
+    Runs,
     /// Counts by value of this field.
     Cube(&'a Target),
 }
@@ -137,6 +139,21 @@ pub struct ServiceLatency {
     pub service: Option<Arc<str>>,
     /// Its durations.
     pub latency: Latency,
+}
+
+/// The records of one service and template in one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunOf<'a> {
+    /// The service, if any.
+    pub service: Option<&'a str>,
+    /// The template; 0: none.
+    pub template: u32,
+    /// How many they are.
+    pub rows: u64,
+    /// Event time of the earliest.
+    pub first: Timestamp,
+    /// Event time of the latest.
+    pub last: Timestamp,
 }
 
 /// Cubes of one field over the covered parts of a table.
@@ -462,6 +479,11 @@ impl View {
             SummaryKind::Templates => return Ok(Some(kind::TEMPLATE_COUNTS)),
             SummaryKind::LatencyHours => return Ok(Some(kind::LATENCY_HOURS)),
             SummaryKind::LatencyWhole => return Ok(Some(kind::LATENCY_WHOLE)),
+            SummaryKind::Runs => {
+                let (min, max) = part.bounds();
+                let is_covered = range.covers(min, max) && matches!(part, Part::Segment(_));
+                return Ok(is_covered.then_some(kind::RUN_TIMES));
+            }
             SummaryKind::Cube(target) => target,
         };
         let (min, max) = part.bounds();
@@ -613,6 +635,38 @@ impl View {
         };
         counts.retain(|(_, template), _| passing.contains(template));
         Ok(Some(counts))
+    }
+
+    /// Hands the records of each service and template, segment by segment, to `each`: of the segments that lie in `range` as a
+    /// whole and know the times of their runs. Gives what is to be scanned: the others, and the memtable.
+    ///
+    /// # Errors
+    /// A sidecar could not be read.
+    pub fn runs(&self, range: TimeRange, each: &mut dyn FnMut(RunOf<'_>)) -> Result<View, StoreError> {
+        let Covered { rest, .. } = self.covered(range, |part| {
+            let (min, max) = part.bounds();
+            let Part::Segment(segment) = part else { return Ok(None) };
+            if !range.covers(min, max) {
+                return Ok(None);
+            }
+            let Some(times) = segment.sidecar().block::<RunTimes>()? else { return Ok(None) };
+            let directory = segment.sidecar().runs()?;
+            if times.0.len() != directory.runs.len() {
+                let damage = Damage { at: 0, detail: "it is not of as many runs as there are" };
+                return Err(part.damaged(kind::RUN_TIMES, &damage));
+            }
+            for (run, (first, last)) in directory.runs.iter().zip(&times.0) {
+                each(RunOf {
+                    service: directory.service(run),
+                    template: run.template,
+                    rows: u64::from(run.rows.end - run.rows.start),
+                    first: Timestamp(*first),
+                    last: Timestamp(*last),
+                });
+            }
+            Ok(Some(()))
+        })?;
+        Ok(rest)
     }
 
     /// Cubes of a declared field over the parts that lie in `range` as a whole and have one. `by_class`: rows are told

@@ -24,7 +24,7 @@ use parquet::file::reader::Length;
 
 pub(crate) use cache::BlockCache;
 pub(crate) use codec::{Damage, Reader, put_count};
-pub(crate) use runs::{LayoutBuilder, Run, RunDirectory, Zone, Zones};
+pub(crate) use runs::{LayoutBuilder, Run, RunDirectory, RunTimes, Zone, Zones};
 
 use crate::files::RangeFile;
 use crate::store::StoreError;
@@ -56,6 +56,8 @@ pub(crate) mod kind {
     pub(crate) const LATENCY_WHOLE: u32 = 15;
     /// Which cubes there are. Kind 13 was that of cubes in which a value's place said nothing of what equals it.
     pub(crate) const CUBES: u32 = 16;
+    /// Earliest and latest time of each run.
+    pub(crate) const RUN_TIMES: u32 = 17;
     /// Checksums of the Parquet file.
     pub(crate) const CHECKSUMS: u32 = 40;
     /// The first cube; the others follow, at most 64 of them.

@@ -165,10 +165,50 @@ impl SidecarBlock for Zones {
     }
 }
 
+/// Earliest and latest time of the rows of each run, ns, in the order of the runs. Segments written before it was added have none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RunTimes(pub Vec<(i64, i64)>);
+
+impl RunTimes {
+    /// Adds a row of the run numbered `run`: the last one or the next.
+    fn push(&mut self, run: usize, ns: i64) {
+        match self.0.get_mut(run) {
+            Some((min, max)) => (*min, *max) = ((*min).min(ns), (*max).max(ns)),
+            None => self.0.push((ns, ns)),
+        }
+    }
+}
+
+impl SidecarBlock for RunTimes {
+    const KIND: u32 = kind::RUN_TIMES;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_count(out, self.0.len());
+        for (min, max) in &self.0 {
+            out.extend_from_slice(&min.to_le_bytes());
+            out.extend_from_slice(&max.to_le_bytes());
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damage> {
+        let count = reader.count(16)?;
+        (0..count).map(|_| Ok((reader.i64()?, reader.i64()?))).collect::<Result<_, Damage>>().map(RunTimes)
+    }
+
+    fn check(&self, rows: u64) -> Result<(), &'static str> {
+        if self.0.len() as u64 <= rows { Ok(()) } else { Err("there are more runs than rows") }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.0.capacity() * size_of::<(i64, i64)>()
+    }
+}
+
 /// Gathers runs and zones while a segment's sorted rows are written.
 #[derive(Default)]
 pub(crate) struct LayoutBuilder {
     pub runs: RunDirectory,
+    pub times: RunTimes,
     pub zones: Zones,
     rows: usize,
 }
@@ -178,6 +218,7 @@ impl LayoutBuilder {
     pub(crate) fn add(&mut self, block: &RowBlock) {
         for row in 0..block.rows() {
             self.runs.push(block.service(row), block.template_id(row).unwrap_or(0));
+            self.times.push(self.runs.runs.len() - 1, block.timestamp(row).0);
             let level = block.level(row).map_or(0, heimdall_model::Level::code);
             self.zones.push(self.rows, block.timestamp(row).0, level);
             self.rows += 1;
