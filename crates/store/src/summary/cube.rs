@@ -293,8 +293,6 @@ pub(crate) struct CubeReader<B> {
     bytes: B,
     compressed: bool,
     frames: std::vec::IntoIter<Frame>,
-    #[cfg_attr(not(test), expect(dead_code, reason = "cubes of days come next"))]
-    values: u64,
     raw: Vec<u8>,
     /// Partitions read or passed over, and where the present frame ends among them.
     partition: usize,
@@ -311,7 +309,7 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
         let content = bytes.as_ref();
         let mut reader = Reader::new(content);
         let compressed = reader.u8()? == 1;
-        let values = reader.varint()?;
+        let _values = reader.varint()?;
         let mut frames = Vec::new();
         let mut start = 0_usize;
         for _ in 0..reader.count()? {
@@ -338,7 +336,6 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
             bytes,
             compressed,
             frames: frames.into_iter(),
-            values,
             raw: Vec::new(),
             partition: 0,
             frame_end: 0,
@@ -346,12 +343,6 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
             streams: [0..0, 0..0, 0..0, 0..0],
             key: Vec::new(),
         })
-    }
-
-    /// Values of the cube.
-    #[cfg(test)]
-    pub(crate) fn values(&self) -> u64 {
-        self.values
     }
 
     /// Hands the values of the partition `wanted` to `each`: tag and bytes, and rows by class. Partitions come in order; frames
@@ -476,35 +467,6 @@ pub(crate) fn merge<B: AsRef<[u8]>>(
     Ok(())
 }
 
-/// Adds up cubes into one.
-#[cfg_attr(not(test), expect(dead_code, reason = "cubes of days come next"))]
-pub(crate) fn combine<B: AsRef<[u8]>>(cubes: &mut [CubeReader<B>]) -> Result<Vec<u8>, Damage> {
-    let mut writer = CubeWriter::new(true);
-    let mut table = Table::default();
-    let mut sums: Vec<ClassCounts> = Vec::new();
-    for partition in 0..PARTITIONS {
-        table.clear();
-        sums.clear();
-        for cube in cubes.iter_mut() {
-            cube.read(partition, |key, counts| {
-                let number = table.insert(key[0], &key[1..]);
-                match sums.get_mut(number) {
-                    Some(sum) => {
-                        sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.saturating_add(*count));
-                    }
-                    None => sums.push(*counts),
-                }
-            })?;
-        }
-        let mut order: Vec<usize> = (0..sums.len()).collect();
-        order.sort_unstable_by(|a, b| table.key(*a).cmp(table.key(*b)));
-        for number in order {
-            writer.push(partition, table.key(number), &sums[number]);
-        }
-    }
-    Ok(writer.finish())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::value::Scratch;
@@ -527,18 +489,6 @@ mod tests {
         builder
     }
 
-    fn read(bytes: &[u8], classes: Classes) -> BTreeMap<String, u64> {
-        let mut found = BTreeMap::new();
-        let mut readers = [CubeReader::open(bytes).expect("opens")];
-        merge(&mut readers, Sought::ALL, classes, &mut |value, count| {
-            let SummaryValue::Text(text) = value else { panic!("{value:?}") };
-            assert!(found.insert(text.to_owned(), count).is_none(), "each value once");
-            true
-        })
-        .expect("reads");
-        found
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -553,16 +503,12 @@ mod tests {
                 .zip([true, false, true])
                 .map(|(rows, compress)| build(rows, &mut model).finish(compress))
                 .collect();
-            let mut readers: Vec<_> = files.iter().map(|bytes| CubeReader::open(bytes.as_slice()).expect("opens")).collect();
-            let combined = combine(&mut readers).expect("combines");
             let classes = Classes(mask);
             let expected: BTreeMap<String, u64> = model
                 .iter()
                 .map(|(text, counts)| (text.clone(), classes.sum(counts)))
                 .filter(|(_, count)| *count > 0)
                 .collect();
-            prop_assert_eq!(read(&combined, classes), expected.clone());
-            prop_assert_eq!(CubeReader::open(combined.as_slice()).expect("opens").values(), model.len() as u64);
             let mut readers: Vec<_> = files.iter().map(|bytes| CubeReader::open(bytes.as_slice()).expect("opens")).collect();
             let mut merged = BTreeMap::new();
             merge(&mut readers, Sought::ALL, classes, &mut |value, count| {
