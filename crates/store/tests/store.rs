@@ -109,7 +109,7 @@ fn a_crash_at_any_step_of_flush_and_merge_loses_and_doubles_nothing() {
     let batches: Vec<Batch> = (1..=8).map(|seq| batch(seq, seq, 40)).collect();
     let script = |disk: &ForgetfulDisk| -> Result<(), heimdall_store::StoreError> {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let store = Store::open(shared, Path::new("/data/store"), config())?;
+        let store = Arc::new(Store::open(shared, Path::new("/data/store"), config())?);
         for batch in batches.iter().filter(|batch| batch.base.seq() > store.journal_seq()) {
             add(&store, batch);
             store.freeze(batch.base.seq(), || b"state".to_vec());

@@ -101,7 +101,7 @@ impl World {
                 .to_vec(),
             ..StoreConfig::default()
         };
-        let store = Store::open(disk, Path::new("/data/store"), config).expect("opens");
+        let store = Arc::new(Store::open(disk, Path::new("/data/store"), config).expect("opens"));
         let mut batches = Vec::new();
         for (seq, (seed, odd)) in (1..).zip(seeds) {
             let mut batch = batch(seq, *seed, 120, *odd);
@@ -116,7 +116,7 @@ impl World {
         if merges {
             store.upkeep(Timestamp(0), &|| ControlFlow::Continue(())).expect("keeps");
         }
-        World { store: Arc::new(store), batches }
+        World { store, batches }
     }
 
     fn rows(&self, range: TimeRange) -> impl Iterator<Item = Row<'_>> {
