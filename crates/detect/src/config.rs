@@ -100,6 +100,8 @@ pub struct DetectConfig {
     pub flood: FloodConfig,
     /// Values beyond a fixed bound.
     pub threshold: ThresholdConfig,
+    /// Whether endpoints and targets answer.
+    pub availability: AvailabilityConfig,
     /// Failed logins.
     pub auth: AuthConfig,
     /// Too many failed operations.
@@ -129,6 +131,7 @@ impl Default for DetectConfig {
             baseline: BaselineConfig::default(),
             flood: FloodConfig::default(),
             threshold: ThresholdConfig::default(),
+            availability: AvailabilityConfig::default(),
             auth: AuthConfig::default(),
             error_rate: ErrorRateConfig::default(),
             signature: SignatureConfig::default(),
@@ -419,6 +422,34 @@ impl Default for ThresholdConfig {
             cpu: resource(90.0, 98.0, 3, CPU, Some("cpu_usage")),
             memory: resource(90.0, 97.0, 3, MEMORY, Some("memory_usage")),
             disk: resource(85.0, 95.0, 1, DISK, None),
+            limits: KeyLimits::default(),
+        }
+    }
+}
+
+/// Whether endpoints and targets answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AvailabilityConfig {
+    /// Whether the detector runs. Default `true`.
+    pub enabled: bool,
+    /// Metric names (any case) whose samples are 1 for an answer and 0 for none. Default `probe.availability`, `probe_success`, `up`.
+    pub metrics: Vec<String>,
+    /// Samples without an answer in a row that make a verdict. Default 2: one lost answer is common, two are not.
+    pub consecutive: u32,
+    /// Samples with an answer in a row after which it is over. Default 2.
+    pub recovered: u32,
+    /// Bounds.
+    pub limits: KeyLimits,
+}
+
+impl Default for AvailabilityConfig {
+    fn default() -> Self {
+        AvailabilityConfig {
+            enabled: true,
+            metrics: names(&["probe.availability", "probe_success", "up"]),
+            consecutive: 2,
+            recovered: 2,
             limits: KeyLimits::default(),
         }
     }
@@ -917,6 +948,7 @@ impl DetectConfig {
         self.check_resources()?;
         self.check_templates()?;
         self.check_ensemble()?;
+        self.check_availability()?;
         self.check_limits()
     }
 
@@ -1008,12 +1040,19 @@ impl DetectConfig {
         Ok(())
     }
 
+    fn check_availability(&self) -> Result<(), ConfigError> {
+        let AvailabilityConfig { consecutive, recovered, .. } = self.availability;
+        require("availability.consecutive", consecutive >= 1, "at least 1")?;
+        require("availability.recovered", recovered >= 1, "at least 1")
+    }
+
     fn check_limits(&self) -> Result<(), ConfigError> {
         for (name, limits) in [
             ("zscore", &self.zscore.limits),
             ("baseline", &self.baseline.limits),
             ("flood", &self.flood.limits),
             ("threshold", &self.threshold.limits),
+            ("availability", &self.availability.limits),
             ("auth", &self.auth.limits),
             ("error_rate", &self.error_rate.limits),
             ("signature", &self.signature.limits),

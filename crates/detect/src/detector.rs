@@ -2,7 +2,7 @@
 //!
 //! A detector of your own is about thirty lines: implement [`Detector`], hand it to [`crate::Judge::add`].
 
-use heimdall_model::{Assessment, Batch, Tenant, Verdict};
+use heimdall_model::{Assessment, Batch, Recovery, Tenant, Verdict};
 
 use crate::config::DetectConfig;
 
@@ -58,6 +58,9 @@ pub struct Observed<'a> {
 pub struct Findings {
     /// Findings worth an alert.
     pub verdicts: Vec<Verdict>,
+    /// Ends of earlier findings. Detectors that judge a state rather than an event give them; they come after the verdicts
+    /// of the same batch.
+    pub recovered: Vec<Recovery>,
     /// The state of every measured value, for the audit line of its service.
     pub assessments: Vec<Assessment>,
     /// Findings of detectors and rules in rehearsal (`detect.dry_run`): to be shown, not to be acted on.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use heimdall_model::{Batch, Tenant, Verdict};
 
 use crate::auth::Auth;
+use crate::availability::Availability;
 use crate::baseline::Baseline;
 use crate::config::DetectConfig;
 use crate::detector::{Counters, Detector, Findings, Observed, SnapshotError};
@@ -74,6 +75,7 @@ impl Judge {
             Box::new(Zscore::new(&config)),
             Box::new(Flood::new(&config)),
             Box::new(Threshold::new(&config)),
+            Box::new(Availability::new(&config)),
             Box::new(Auth::new(&config)),
             Box::new(ErrorRate::new(&config)),
             Box::new(Web::new(&config)),

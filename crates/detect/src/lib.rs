@@ -23,6 +23,7 @@
 
 pub mod adjust;
 pub mod auth;
+pub mod availability;
 pub mod baseline;
 pub mod config;
 pub mod console;

@@ -1,7 +1,8 @@
 //! Fixed bounds for CPU, memory and disk of each (tenant, service, host), from metric samples and log fields.
 //!
 //! A bound is crossed after `consecutive` samples above it, or when two samples or more lie above it for `lasting`:
-//! fast collectors are not judged by one peak, slow ones not after minutes.
+//! fast collectors are not judged by one peak, slow ones not after minutes. What was told is over by the same measure, below
+//! the bound of WARNING.
 //!
 //! Samples are taken in the order of arrival: a late sample counts as one more sample, its time does not end a run.
 //! Cost: about 300 bytes a key.
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 use heimdall_model::batch::Row;
 use heimdall_model::schema::metrics;
 use heimdall_model::{
-    Baseline, Dataset, Entity, Feature, FieldId, Position, RecordId, Severity, Timestamp, Verdict,
+    Baseline, Dataset, Entity, Feature, FieldId, Position, RecordId, Recovery, Severity, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,12 @@ struct State {
     critical: Run,
     reported: Reported,
     evidence: VecDeque<(i64, u64)>,
+    /// Samples in a row that are well, since it was told that they are not.
+    #[serde(default)]
+    well: Run,
+    /// It was told, and not yet that it is over.
+    #[serde(default)]
+    is_told: bool,
 }
 
 impl Run {
@@ -191,7 +198,11 @@ impl Threshold {
         let key = keyed::key(&mut self.key, &parts);
         let state = self.keys.entry(key, observed.batch.observed, &self.config.limits, State::default);
         let bounds = resource.config(&self.config);
+        if state.is_over(percent, time, bounds) {
+            out.recovered.push(recovery(observed, row, resource, percent, time, bounds));
+        }
         let Some(severity) = state.step(percent, time, row.position(), bounds) else { return };
+        state.is_told = true;
         if state.reported.due(time, severity, self.config.limits.repeat_every) {
             out.verdicts.push(verdict(observed, row, resource, percent, time, severity, state, bounds));
         }
@@ -199,6 +210,15 @@ impl Threshold {
 }
 
 impl State {
+    /// Whether what was told is over with this sample.
+    fn is_over(&mut self, percent: f64, time: i64, bounds: &ResourceConfig) -> bool {
+        if !self.well.step(self.is_told && percent <= bounds.warning, time, bounds) {
+            return false;
+        }
+        (self.well, self.is_told, self.reported) = (Run::default(), false, Reported::default());
+        true
+    }
+
     fn step(&mut self, percent: f64, time: i64, at: Position, bounds: &ResourceConfig) -> Option<Severity> {
         let warning = self.warning.step(percent > bounds.warning, time, bounds);
         let critical = self.critical.step(percent > bounds.critical, time, bounds);
@@ -272,6 +292,31 @@ fn verdict(
         ],
         evidence: state.evidence.iter().map(|(t, at)| RecordId::new(Timestamp(*t), Position(*at))).collect(),
         mitigation: steps(resource.mitigation()),
+    }
+}
+
+fn recovery(
+    observed: &Observed<'_>,
+    row: &Row<'_>,
+    resource: Resource,
+    percent: f64,
+    time: i64,
+    bounds: &ResourceConfig,
+) -> Recovery {
+    let (service, host) = (fields::service(row), fields::host(row));
+    let place = host.as_ref().map_or_else(|| service.to_owned(), |host| format!("{service} on {host}"));
+    Recovery {
+        tenant: observed.tenant.clone(),
+        rule: format!("threshold.{}", resource.name()),
+        entity: host.map_or_else(|| Entity::new("service", service), |host| Entity::new("host", &host)),
+        time: Timestamp(time),
+        position: row.position(),
+        summary: format!(
+            "{} of {place} is {} %, no longer above {} %",
+            resource.name(),
+            arrival::short(percent),
+            arrival::short(bounds.warning),
+        ),
     }
 }
 
@@ -361,6 +406,19 @@ mod tests {
         let out = feed(&mut detector, &metrics(&samples));
         let found: Vec<_> = out.verdicts.iter().map(|v| (v.severity, v.entity.value.as_str())).collect();
         assert_eq!(found, [(Severity::Critical, "busy")]);
+    }
+
+    #[test]
+    fn what_was_told_is_over_by_the_same_measure() {
+        let mut detector = Threshold::new(&DetectConfig::default());
+        let values = [95.0, 95.0, 95.0, 50.0, 95.0, 50.0, 50.0, 50.0, 50.0];
+        let samples: Vec<_> =
+            values.iter().zip(0..).map(|(x, n)| metric(n * 5, "API", "cpu_usage", *x)).collect();
+        let out = feed(&mut detector, &metrics(&samples));
+        let over: Vec<_> =
+            out.recovered.iter().map(|over| (over.rule.as_str(), over.summary.as_str())).collect();
+        assert_eq!(over, [("threshold.cpu", "cpu of API is 50 %, no longer above 90 %")]);
+        assert_eq!(out.verdicts.len(), 1);
     }
 
     #[test]

@@ -40,4 +40,4 @@ pub use schema::{Dataset, Field, FieldId, FieldType};
 pub use tenant::Tenant;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp, format_duration, parse_duration};
 pub use value::Value;
-pub use verdict::{Assessment, Baseline, Entity, Feature, Severity, Verdict};
+pub use verdict::{Assessment, Baseline, Entity, Feature, Recovery, Severity, Verdict};

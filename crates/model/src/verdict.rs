@@ -121,6 +121,23 @@ pub struct Verdict {
     pub mitigation: Vec<String>,
 }
 
+/// The end of a finding, as its detector sees it: the value is well again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Owner of the records.
+    pub tenant: Tenant,
+    /// Rule of the verdicts it ends; with tenant and entity it finds the alert.
+    pub rule: String,
+    /// What it is about.
+    pub entity: Entity,
+    /// Event time of the record that showed it.
+    pub time: Timestamp,
+    /// Journal position of that record.
+    pub position: Position,
+    /// One sentence: what is well again, with numbers and units.
+    pub summary: String,
+}
+
 /// The state of one measured value: written to the audit line of its service whether or not it alerts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assessment {

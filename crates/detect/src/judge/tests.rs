@@ -66,6 +66,7 @@ fn the_story_is_told_whole() {
             ("zscore", true, true),
             ("flood", true, true),
             ("threshold", true, true),
+            ("availability", true, false),
             ("auth", true, true),
             ("error-rate", true, true),
             ("web", true, false),
