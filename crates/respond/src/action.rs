@@ -158,6 +158,12 @@ pub trait ActionRunner: Send + Sync {
         deadline: Duration,
     ) -> BoxFuture<'a, Result<Outcome, ActionError>>;
 
+    /// How long after it was begun the other side may still be at it by itself when whoever asked is gone: an engine goes on
+    /// with a restart whose caller was killed. Until then, what is not done may yet be, and is not begun again.
+    fn lingers(&self, _action: &Action) -> Duration {
+        Duration::ZERO
+    }
+
     /// Says whether an action begun at `since` took effect, for resuming after a crash. Changes nothing.
     ///
     /// # Errors
