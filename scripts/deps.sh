@@ -5,10 +5,10 @@
 #   deps.sh test TOOLS   what tests need besides: folder TOOLS receives programs; what cannot be had is named with the
 #                        command that installs it, and the tests that need it skip themselves
 #
-# No service is installed or started: the Prometheus server is unpacked into TOOLS, not installed, DuckDB likewise.
+# No service is started: the Prometheus server is unpacked into TOOLS, not installed, DuckDB likewise.
 set -euo pipefail
 
-readonly RUST_MIN=1.95 DUCKDB=2.0.1
+readonly RUST_MIN=1.95 DUCKDB=2.0.1 AIOSMTPD=1.4.6
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -56,15 +56,15 @@ need() {
     has "$1" || say "$1 is missing, tests that need it are skipped; run: sudo apt-get install $2"
 }
 
-# A Prometheus server without its service: the package is downloaded and unpacked, which needs no root.
-need_prometheus() {
-    has prometheus && return
-    if [ ! -x "$TOOLS/usr/bin/prometheus" ] && has apt-get && has dpkg-deb; then
-        say "unpacking the Prometheus server into $TOOLS"
-        unpack prometheus || { as_root apt-get update >/dev/null 2>&1 && unpack prometheus; } || true
+# need_unpacked PROGRAM PACKAGE ADVICE: a program without the service its package would start: the package is downloaded and
+# unpacked, which needs no root.
+need_unpacked() {
+    has "$1" && return
+    if [ ! -x "$TOOLS/usr/bin/$1" ] && has apt-get && has dpkg-deb; then
+        say "unpacking $1 into $TOOLS"
+        unpack "$2" || { as_root apt-get update >/dev/null 2>&1 && unpack "$2"; } || true
     fi
-    [ -x "$TOOLS/usr/bin/prometheus" ] ||
-        say "prometheus is missing, tests that need it are skipped; put the binary of https://prometheus.io/download in your PATH"
+    [ -x "$TOOLS/usr/bin/$1" ] || say "$1 is missing, tests that need it are skipped; put the binary of $3 in your PATH"
 }
 
 unpack() (
@@ -75,21 +75,37 @@ unpack() (
     apt-get download "$1" >/dev/null 2>&1 && dpkg-deb -x ./*.deb "$TOOLS"
 )
 
-# A Python with DuckDB in a folder of its own, which reads exports as a user would.
-need_duckdb() {
-    local bin=$TOOLS/usr/bin/python-duckdb
+# need_python NAME MODULE VERSION WHAT: a Python with a module in a folder of its own, as the program python-NAME.
+need_python() {
+    local name=$1 module=$2 version=$3 what=$4 bin=$TOOLS/usr/bin/python-$1
     [ -x "$bin" ] && return
     if has python3; then
-        say "installing DuckDB $DUCKDB for Python into $TOOLS"
-        if python3 -m venv "$TOOLS/duckdb" >/dev/null 2>&1 &&
-            "$TOOLS/duckdb/bin/pip" install -q "duckdb==$DUCKDB" >/dev/null 2>&1; then
+        say "installing $module $version for Python into $TOOLS"
+        if python3 -m venv "$TOOLS/$name" >/dev/null 2>&1 &&
+            "$TOOLS/$name/bin/pip" install -q "$module==$version" >/dev/null 2>&1; then
             mkdir -p "$TOOLS/usr/bin"
-            printf '#!/bin/sh\nexec "%s" "$@"\n' "$TOOLS/duckdb/bin/python" >"$bin"
+            printf '#!/bin/sh\nexec "%s" "$@"\n' "$TOOLS/$name/bin/python" >"$bin"
             chmod 755 "$bin"
         fi
     fi
-    [ -x "$bin" ] || say "DuckDB is missing, tests that need it are skipped; run: pip install duckdb"
+    [ -x "$bin" ] || say "$what is missing, tests that need it are skipped; run: pip install $module"
 }
+
+# What actions are tested against: real servers, which the tests start themselves. Debian would start their services as they are
+# installed: a policy says no while that lasts.
+need_servers_of_actions() (
+    export PATH=$PATH:/usr/sbin
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ] && as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy" 2>/dev/null; then
+        trap 'as_root rm -f "$policy"' EXIT
+    fi
+    need redis-server redis-server
+    need supervisord supervisor
+    need dbus-daemon dbus-daemon
+    need busybox busybox-static
+    need dockerd docker.io
+    need nft nftables
+)
 
 check_rust
 check_compiler
@@ -100,4 +116,5 @@ if [ "${1:-build}" = test ]; then
     need unshare util-linux
     need_prometheus
     need_duckdb
+    need_servers_of_actions
 fi

@@ -1,12 +1,25 @@
 //! The alerts of this server: dedup, lifecycle, feedback, persistence, lists, live stream.
 //!
+//! - here: findings come in, and what became of them is made durable
+//! - `people`: what people change; `post`: what other systems post; `recover`: findings that are over; `upkeep`: what time changes; `views`: lists and streams
+//!
 //! Invariants:
 //! - one live alert per fingerprint; a verdict at or below the position of the latest alert of its finding is a replay and
-//!   changes nothing, whatever that alert's status;
+//!   changes nothing, whatever that alert's status: it neither raises nor reopens;
+//! - a finding that comes back within `reopen_within` of its resolution reopens the same alert, later it raises another;
 //! - `ingest` may be called again with the same verdicts after an error: what was applied is ignored;
-//! - a change of status and feedback are durable when their call returns `Ok`; findings are durable after [`Alerts::flush`].
+//! - a change of status and feedback are durable when their call returns `Ok`; findings are durable after [`Alerts::flush`];
+//! - `muted` is right when an alert is raised, and again at most one tick after a silence or an inhibiting alert changed.
 //!
-//! Every call may block on disk: async code calls from a blocking thread. Not here: who may call (see `heimdall-guard`).
+//! Every call may block on disk: async code calls from a blocking thread. Locks are taken in the order alerts, incidents,
+//! silences. Not here: who may call (see `heimdall-guard`).
+
+mod people;
+mod post;
+mod recover;
+mod told;
+mod upkeep;
+mod views;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,18 +27,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use heimdall_metastore::{
-    AlertCount, AlertCursor, AlertFilter, AlertRow, AlertStore, FeedbackCount, Metastore, PAGE_ROWS_MAX,
+    AlertCursor, AlertFilter, AlertRow, AlertSort, AlertStore, Metastore, PAGE_ROWS_MAX,
 };
-use heimdall_model::time::format_duration;
-use heimdall_model::{Alert, AlertId, Clock, FeedbackVerdict, Status, Tenant, Timestamp, Verdict};
+use heimdall_model::{
+    Alert, AlertId, Clock, IncidentId, Mute, MuteKind, Severity, Status, Timestamp, Verdict,
+};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::mpsc;
 
 use crate::error::AlertError;
-use crate::lifecycle::{HEIMDALL, Step, change_status, fingerprint, judge, may_follow, raise, repeat};
+use crate::event::{Cause, EventQueue};
+use crate::flapping::{FlapConfig, flapping_until, ns};
+use crate::incident::book::Incidents;
+use crate::incident::{EntryKind, IncidentConfig};
+use crate::inhibit::InhibitRule;
+use crate::lifecycle::{HEIMDALL, come_back, fingerprint, raise, repeat, resolved_at};
+use crate::priority::{PriorityRule, priority_of};
+use crate::silence::Silences;
 use crate::state::{State, Tell};
-use crate::stream::{AlertChange, Snapshot, Subscription};
-use crate::writer::{Queue, Shared};
+use crate::stream::AlertChange;
+use crate::writer::Shared;
 
 /// Repeats of one alert within this are stored and told once.
 pub const WRITE_INTERVAL: Duration = Duration::from_millis(200);
@@ -37,12 +57,13 @@ const CHUNK_VERDICTS_MAX: usize = 1_000;
 const FLUSH_WAIT: Duration = Duration::from_secs(10);
 /// How long a list waits for the newest changes to be stored, before it shows what is.
 const LIST_WAIT: Duration = Duration::from_secs(2);
-/// Alerts resolved, and old ones deleted, by one tick.
-const TICK_ROWS_MAX: usize = 1_000;
+
+/// Statuses of live alerts.
+const LIVE: [Status; 3] = [Status::Open, Status::Acknowledged, Status::Suppressed];
 
 const _: () = assert!(CHUNK_VERDICTS_MAX <= PENDING_MAX);
 
-/// How alerts age.
+/// How alerts age, come back, and belong together.
 #[derive(Debug, Clone)]
 pub struct AlertConfig {
     /// An `OPEN` or `ACKNOWLEDGED` alert without findings for this long is resolved (wall time; default 1 h; 0 = never).
@@ -51,6 +72,13 @@ pub struct AlertConfig {
     pub keep_resolved: Duration,
     /// Findings whose latest alert is kept in memory (default 50,000, about 100 MiB); the others are read when they recur.
     pub cached_max: usize,
+    /// A posted alert that says no end is over after this long, unless it is posted again (default 5 min, as Alertmanager's
+    /// `resolve_timeout`).
+    pub posted_ends_after: Duration,
+    /// Alerts that come and go.
+    pub flapping: FlapConfig,
+    /// Alerts that belong together.
+    pub incidents: IncidentConfig,
 }
 
 impl Default for AlertConfig {
@@ -59,11 +87,25 @@ impl Default for AlertConfig {
             resolve_after: Duration::from_secs(3_600),
             keep_resolved: Duration::from_secs(90 * 86_400),
             cached_max: 50_000,
+            posted_ends_after: Duration::from_secs(300),
+            flapping: FlapConfig::default(),
+            incidents: IncidentConfig::default(),
         }
     }
 }
 
-/// Some alerts, newest first.
+/// Rules that may change while alerts live.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AlertRules {
+    /// Which alerts keep others quiet; at most [`crate::inhibit::INHIBIT_RULES_MAX`].
+    pub inhibit: Vec<InhibitRule>,
+    /// How urgent alerts are when they are raised or grow worse.
+    pub priorities: Vec<PriorityRule>,
+    /// Alerts that come and go; none: as [`AlertConfig`] says.
+    pub flapping: Option<FlapConfig>,
+}
+
+/// Some alerts, in the order asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlertPage {
     /// The alerts.
@@ -77,36 +119,85 @@ pub struct Alerts {
     shared: Arc<Shared>,
     config: AlertConfig,
     clock: Arc<dyn Clock>,
+    silences: Arc<Silences>,
     opened_at: Timestamp,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Alerts {
-    /// Opens the alerts of a metastore and starts their writer.
+    /// Opens the alerts of a metastore, their silences and incidents, and starts their writer.
     ///
     /// # Errors
-    /// [`AlertError::Store`] or [`AlertError::Start`].
+    /// [`AlertError::Store`], [`AlertError::Silence`], [`AlertError::Incident`] or [`AlertError::Start`].
     pub fn open(
         store: Arc<dyn Metastore>,
         config: AlertConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Alerts>, AlertError> {
-        let state = State::new(&store.alerts().counts(None)?);
+        let silences = Silences::open(Arc::clone(&store), Arc::clone(&clock))?;
+        let incidents = Incidents::open(Arc::clone(&store), Arc::clone(&clock), config.incidents.clone())?;
+        Alerts::open_with(store, config, clock, silences, incidents)
+    }
+
+    /// As [`Alerts::open`], with silences and incidents of the same metastore that were opened before.
+    ///
+    /// # Errors
+    /// [`AlertError::Store`] or [`AlertError::Start`].
+    pub fn open_with(
+        store: Arc<dyn Metastore>,
+        config: AlertConfig,
+        clock: Arc<dyn Clock>,
+        silences: Arc<Silences>,
+        incidents: Arc<Incidents>,
+    ) -> Result<Arc<Alerts>, AlertError> {
+        let opened_at = clock.now();
+        let mut state = State::new(&store.alerts().counts(None)?, config.flapping, Vec::new());
+        read_live(&mut state, store.alerts(), &silences, &incidents, opened_at)?;
         state.show_gauges();
         let shared = Arc::new(Shared {
             store,
             state: Mutex::new(state),
             wake: Condvar::new(),
             stored: Condvar::new(),
-            queues: Mutex::new(Vec::new()),
+            readers: Mutex::new(Vec::new()),
+            incidents,
         });
         let of_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("alert-writer".to_owned())
             .spawn(move || of_writer.write_until_closed())
             .map_err(AlertError::Start)?;
-        let opened_at = clock.now();
-        Ok(Arc::new(Alerts { shared, config, clock, opened_at, writer: Mutex::new(Some(writer)) }))
+        Ok(Arc::new(Alerts { shared, config, clock, silences, opened_at, writer: Mutex::new(Some(writer)) }))
+    }
+
+    /// The silences that mute these alerts.
+    #[must_use]
+    pub fn silences(&self) -> &Arc<Silences> {
+        &self.silences
+    }
+
+    /// The incidents these alerts are in.
+    #[must_use]
+    pub fn incidents(&self) -> &Arc<Incidents> {
+        &self.shared.incidents
+    }
+
+    /// Takes other rules. Inhibition is applied to live alerts by the next tick; priorities to what is raised or grows worse
+    /// from now on, since people may have set those of live alerts.
+    pub fn set_rules(&self, rules: AlertRules) {
+        let mut state = self.shared.state.lock();
+        state.priorities = Arc::new(rules.priorities);
+        state.flapping = rules.flapping.unwrap_or(self.config.flapping);
+        state.live.set_inhibit_rules(rules.inhibit);
+    }
+
+    /// What happens to alerts from now on, once it is stored. Of what happens while `max` events wait to be read, the reader
+    /// only learns that it happened.
+    #[must_use]
+    pub fn events(&self, max: usize) -> EventQueue {
+        let (sender, queue) = crate::event::queue(max);
+        self.shared.readers.lock().push(sender);
+        queue
     }
 
     // ---- findings -------------------------------------------------------------------------------------------------
@@ -133,6 +224,12 @@ impl Alerts {
         let mut changes = Changes::default();
         let outcome =
             verdicts.into_iter().try_for_each(|verdict| self.apply(&mut state, verdict, now, &mut changes));
+        let told = self.end_chunk(state, changes);
+        outcome.map(|()| told)
+    }
+
+    /// Ends a chunk of changes made under one lock: tells of them, and wakes the writer if somebody waits for it.
+    fn end_chunk(&self, mut state: MutexGuard<'_, State>, changes: Changes) -> Vec<AlertChange> {
         let told = changes.tell(&mut state);
         state.evict(self.config.cached_max);
         state.show_gauges();
@@ -141,7 +238,7 @@ impl Alerts {
         if is_urgent {
             self.shared.wake.notify_one();
         }
-        outcome.map(|()| told)
+        told
     }
 
     fn apply(
@@ -161,19 +258,134 @@ impl Alerts {
             Some(row) if row.alert.status != Status::Resolved => {
                 let mut alert = Alert::clone(&row.alert);
                 repeat(&mut alert, verdict);
-                changes.repeated(&row.alert, &alert);
-                state.change(AlertRow { alert: Arc::new(alert), touched_at: now }, Tell::Later);
+                self.repeated(state, &row.alert, alert, now, changes);
+            }
+            Some(row) if self.comes_back(state, &row.alert, now) => {
+                let mut alert = Alert::clone(&row.alert);
+                repeat(&mut alert, verdict);
+                self.returned(state, alert, now, changes);
             }
             previous => {
                 let previous = previous.as_ref().map(|row| &*row.alert);
-                let alert = Arc::new(raise(verdict, fingerprint, previous, now));
-                metrics::counter!("alerts_raised_total", "severity" => alert.severity.as_str(), "detector" => alert.detector.clone()).increment(1);
-                state.moved(None, Status::Open);
-                changes.raised(alert.id);
-                state.change(AlertRow { alert, touched_at: now }, Tell::Later);
+                let mut alert = raise(verdict, fingerprint, previous, now);
+                alert.priority = priority_of(&alert, &state.priorities);
+                self.raised(state, alert, now, changes);
             }
         }
         Ok(())
+    }
+
+    /// Whether a finding that was resolved is still the same one.
+    fn comes_back(&self, state: &State, alert: &Alert, now: Timestamp) -> bool {
+        let since = ago(now, state.flapping.reopen_within);
+        since.is_some_and(|since| resolved_at(alert).is_some_and(|at| at >= since))
+    }
+
+    /// A live alert was found again.
+    fn repeated(
+        &self,
+        state: &mut State,
+        before: &Alert,
+        mut alert: Alert,
+        now: Timestamp,
+        changes: &mut Changes,
+    ) {
+        let is_worse = alert.severity > before.severity;
+        let (id, incidents) = (alert.id, Arc::clone(&self.shared.incidents));
+        if is_worse {
+            alert.priority = alert.priority.min(priority_of(&alert, &state.priorities));
+            changes.effect(id).is_worse = true;
+            if alert.incident.is_none() && alert.severity == Severity::Critical {
+                alert = self.correlated(state, alert, now, changes);
+            }
+            incidents.follow(&alert, EntryKind::Worse, &format!("{} now", alert.severity), HEIMDALL, now);
+        } else {
+            changes.effect(id);
+        }
+        state.change(AlertRow { alert: Arc::new(alert), touched_at: now }, Tell::Later);
+        if is_worse {
+            // Silences and inhibition may ask for the severity.
+            state.live.recheck(vec![id]);
+        }
+    }
+
+    /// A new alert.
+    fn raised(&self, state: &mut State, alert: Alert, now: Timestamp, changes: &mut Changes) {
+        metrics::counter!("alerts_raised_total", "severity" => alert.severity.as_str(), "detector" => alert.detector.clone()).increment(1);
+        state.moved(None, Status::Open);
+        changes.effect(alert.id).is_raised = true;
+        self.begun(state, alert, now, changes);
+    }
+
+    /// A resolved alert is live again.
+    fn returned(&self, state: &mut State, mut alert: Alert, now: Timestamp, changes: &mut Changes) {
+        metrics::counter!("alerts_returned_total", "severity" => alert.severity.as_str()).increment(1);
+        come_back(&mut alert, now);
+        state.moved(Some(Status::Resolved), Status::Open);
+        changes.effect(alert.id).is_returned = true;
+        self.begun(state, alert, now, changes);
+    }
+
+    /// An alert begins to live: is it muted, and what does it belong to?
+    fn begun(&self, state: &mut State, mut alert: Alert, now: Timestamp, changes: &mut Changes) {
+        state.live.put(&alert, &state.flapping);
+        alert.muted = self.mute_of(state, &alert, now);
+        let alert = self.correlated(state, alert, now, changes);
+        state.change(AlertRow { alert: Arc::new(alert), touched_at: now }, Tell::Later);
+    }
+
+    /// Finds or opens the incident of an alert.
+    fn correlated(&self, state: &mut State, alert: Alert, now: Timestamp, changes: &mut Changes) -> Alert {
+        let alert = Arc::new(alert);
+        let joined = self.shared.incidents.raised(&alert, now);
+        if let (Some(incident), Some(other)) = (joined.incident, joined.also) {
+            match self.link(state, other, Some(incident), now, Tell::Later) {
+                Ok(()) => changes.linked(other),
+                // The incident lists it: the alert learns of it at the next start.
+                Err(error) => {
+                    tracing::warn!(alert = %other, %incident, %error, "alert does not know its incident yet")
+                }
+            }
+        }
+        let mut alert = Arc::unwrap_or_clone(alert);
+        alert.incident = joined.incident.or(alert.incident);
+        alert
+    }
+
+    /// Notes the incident of an alert.
+    fn link(
+        &self,
+        state: &mut State,
+        id: AlertId,
+        incident: Option<IncidentId>,
+        now: Timestamp,
+        tell: Tell,
+    ) -> Result<(), AlertError> {
+        let Some(row) = state.find(id, self.store())? else { return Ok(()) };
+        let mut alert = Alert::clone(&row.alert);
+        alert.incident = incident;
+        self.shared.incidents.attach(&alert, now);
+        // The alert may be an old one: what is known of its finding stays the latest.
+        state.latest(&alert.fingerprint, self.store())?;
+        state.change(AlertRow { alert: Arc::new(alert), touched_at: row.touched_at }, tell);
+        Ok(())
+    }
+
+    /// Why nobody is to be told of a live alert.
+    fn mute_of(&self, state: &State, alert: &Alert, now: Timestamp) -> Option<Mute> {
+        let inhibited = || {
+            let by = state.live.inhibitor(alert.id)?;
+            let reason = format!("alert {by} says it already");
+            Some(Mute { kind: MuteKind::Inhibition, by: Some(by.to_string()), reason, since: now })
+        };
+        let flapping = || {
+            flapping_until(&alert.returns, &state.flapping).filter(|until| *until > now)?;
+            let reason = format!("it came back {} times lately", alert.returns.len());
+            Some(Mute { kind: MuteKind::Flapping, by: None, reason, since: now })
+        };
+        let mute = self.silences.mute_of(alert, now).or_else(inhibited).or_else(flapping)?;
+        let known = alert.muted.as_ref().filter(|known| is_same(known, &mute));
+        Some(known.cloned().unwrap_or(mute))
     }
 
     fn wait_for_room(&self, verdict_count: usize) -> Result<MutexGuard<'_, State>, AlertError> {
@@ -211,299 +423,6 @@ impl Alerts {
         Ok(())
     }
 
-    // ---- lifecycle ------------------------------------------------------------------------------------------------
-
-    /// Changes the status of an alert; a step to the status it has changes nothing and is `Ok`.
-    ///
-    /// # Errors
-    /// [`AlertError::NotFound`], [`AlertError::Conflict`], [`AlertError::Superseded`]: nothing changed.
-    /// [`AlertError::NotDurable`]: it changed, and is stored as soon as the metastore answers. [`AlertError::Store`]: nothing changed.
-    pub fn step(
-        &self,
-        tenant: Option<&Tenant>,
-        id: AlertId,
-        step: Step,
-        by: &str,
-        note: Option<&str>,
-    ) -> Result<Arc<Alert>, AlertError> {
-        let alert = {
-            let mut state = self.shared.state.lock();
-            let row = self.owned(&state, tenant, id)?;
-            self.check_step(&mut state, &row.alert, step.target())?;
-            if row.alert.status == step.target() {
-                return Ok(row.alert);
-            }
-            self.move_to(&mut state, &row, step.target(), by, note)
-        };
-        self.flush()?;
-        Ok(alert)
-    }
-
-    fn owned(&self, state: &State, tenant: Option<&Tenant>, id: AlertId) -> Result<AlertRow, AlertError> {
-        let found = state.find(id, self.store())?;
-        found
-            .filter(|row| tenant.is_none_or(|tenant| *tenant == row.alert.tenant))
-            .ok_or(AlertError::NotFound { id })
-    }
-
-    fn check_step(&self, state: &mut State, alert: &Alert, to: Status) -> Result<(), AlertError> {
-        let from = alert.status;
-        if from != to && !may_follow(from, to) {
-            return Err(AlertError::Conflict { id: alert.id, from, to });
-        }
-        if from == Status::Resolved && to != Status::Resolved {
-            let latest = state.latest(&alert.fingerprint, self.store())?;
-            if let Some(newer) = latest.filter(|latest| latest.alert.id != alert.id) {
-                return Err(AlertError::Superseded { id: alert.id, newer: newer.alert.id });
-            }
-        }
-        Ok(())
-    }
-
-    fn move_to(
-        &self,
-        state: &mut State,
-        row: &AlertRow,
-        to: Status,
-        by: &str,
-        note: Option<&str>,
-    ) -> Arc<Alert> {
-        let now = self.clock.now();
-        let mut alert = Alert::clone(&row.alert);
-        change_status(&mut alert, to, by, note, now);
-        let alert = Arc::new(alert);
-        state.moved(Some(row.alert.status), to);
-        state.change(AlertRow { alert: alert.clone(), touched_at: now }, Tell::Now);
-        state.show_gauges();
-        alert
-    }
-
-    /// Housekeeping, to be called every few seconds: resolves alerts gone quiet and deletes old resolved ones, at most 1,000 of
-    /// each. Quiet is counted from the start of this server at the earliest, since before it nobody looked. Returns how many
-    /// were resolved.
-    ///
-    /// # Errors
-    /// [`AlertError::Store`].
-    pub fn tick(&self, now: Timestamp) -> Result<usize, AlertError> {
-        if let Some(before) = ago(now, self.config.keep_resolved) {
-            self.store().delete_resolved(before, TICK_ROWS_MAX)?;
-        }
-        match ago(now, self.config.resolve_after) {
-            Some(before) if before > self.opened_at => self.resolve_quiet(before),
-            _ => Ok(0),
-        }
-    }
-
-    fn resolve_quiet(&self, before: Timestamp) -> Result<usize, AlertError> {
-        let candidates = self.store().quiet(before, TICK_ROWS_MAX)?;
-        let after = i64::try_from(self.config.resolve_after.as_nanos()).unwrap_or(i64::MAX);
-        let note = format!("no finding for {}", format_duration(after));
-        let mut resolved = 0;
-        for id in candidates {
-            let mut state = self.shared.state.lock();
-            let Some(row) = state.find(id, self.store())? else { continue };
-            let is_watched = matches!(row.alert.status, Status::Open | Status::Acknowledged);
-            if is_watched && row.touched_at < before {
-                self.move_to(&mut state, &row, Status::Resolved, HEIMDALL, Some(&note));
-                resolved += 1;
-            }
-        }
-        Ok(resolved)
-    }
-
-    // ---- feedback -------------------------------------------------------------------------------------------------
-
-    /// Notes whether a person finds an alert right. It may be said again, which changes nothing, and otherwise, which
-    /// replaces it; in every status, also of an alert that came back since.
-    ///
-    /// # Errors
-    /// [`AlertError::NotFound`], [`AlertError::Store`]: nothing changed. [`AlertError::NotDurable`]: it is noted, and stored as
-    /// soon as the metastore answers.
-    pub fn judge(
-        &self,
-        tenant: Option<&Tenant>,
-        id: AlertId,
-        verdict: FeedbackVerdict,
-        by: &str,
-        note: Option<&str>,
-    ) -> Result<Arc<Alert>, AlertError> {
-        let alert = {
-            let mut state = self.shared.state.lock();
-            let row = self.owned(&state, tenant, id)?;
-            let mut alert = Alert::clone(&row.alert);
-            if judge(&mut alert, verdict, by, note, self.clock.now()) {
-                // The alert may be an old one: what is known of its finding stays the latest.
-                state.latest(&alert.fingerprint, self.store())?;
-                let alert = Arc::new(alert);
-                state.change(AlertRow { alert: alert.clone(), touched_at: row.touched_at }, Tell::Now);
-                state.feedback_version += 1;
-                metrics::counter!("alert_feedback_total", "verdict" => verdict.as_str()).increment(1);
-                alert
-            } else {
-                row.alert
-            }
-        };
-        self.flush()?;
-        Ok(alert)
-    }
-
-    /// A number that rises whenever feedback changes: as long as it stays, so do the counts.
-    #[must_use]
-    pub fn feedback_version(&self) -> u64 {
-        self.shared.state.lock().feedback_version
-    }
-
-    /// Counts the feedback of a tenant, or of all, by tenant, detector and rule; alerts deleted since count too.
-    ///
-    /// # Errors
-    /// [`AlertError::Store`].
-    pub fn feedback_counts(&self, tenant: Option<&Tenant>) -> Result<Vec<FeedbackCount>, AlertError> {
-        self.settle();
-        Ok(self.store().feedback_counts(tenant)?)
-    }
-
-    /// Returns at most `limit` earlier alerts that are like this one, the closest first (see [`AlertStore::similar`]).
-    ///
-    /// # Errors
-    /// [`AlertError::Store`].
-    pub fn similar(&self, alert: &Alert, limit: usize) -> Result<Vec<Arc<Alert>>, AlertError> {
-        Ok(self.store().similar(alert, limit)?.into_iter().map(Arc::new).collect())
-    }
-
-    // ---- views ----------------------------------------------------------------------------------------------------
-
-    /// Returns an alert of this tenant, or of any.
-    ///
-    /// # Errors
-    /// [`AlertError::NotFound`] or [`AlertError::Store`].
-    pub fn get(&self, tenant: Option<&Tenant>, id: AlertId) -> Result<Arc<Alert>, AlertError> {
-        let state = self.shared.state.lock();
-        Ok(self.owned(&state, tenant, id)?.alert)
-    }
-
-    /// Returns at most `limit` (1 to 1,000) alerts older than the cursor, newest first by `raised_at`.
-    ///
-    /// # Errors
-    /// [`AlertError::Store`].
-    pub fn list(
-        &self,
-        filter: &AlertFilter,
-        after: Option<&AlertCursor>,
-        limit: usize,
-    ) -> Result<AlertPage, AlertError> {
-        self.settle();
-        let limit = limit.clamp(1, PAGE_ROWS_MAX);
-        let alerts = self.store().list(filter, after, limit)?;
-        let last = alerts.last().map(|last| AlertCursor { raised_at: last.raised_at, id: last.id });
-        let next = last.filter(|_| alerts.len() == limit);
-        Ok(AlertPage { items: alerts.into_iter().map(Arc::new).collect(), next })
-    }
-
-    /// Counts the alerts of a tenant, or of all, by status and severity; pairs without alerts are left out.
-    ///
-    /// # Errors
-    /// [`AlertError::Store`].
-    pub fn counts(&self, tenant: Option<&Tenant>) -> Result<Vec<AlertCount>, AlertError> {
-        self.settle();
-        Ok(self.store().counts(tenant)?)
-    }
-
-    /// Lets the store catch up, so that a list shows what its reader just did; an unwell metastore only makes lists older.
-    fn settle(&self) {
-        if self.flush_within(LIST_WAIT).is_err() {
-            tracing::debug!("list of alerts without the newest changes");
-        }
-    }
-
-    /// Subscribes to the changes from now on, of one tenant or of all.
-    #[must_use]
-    pub fn subscribe(&self, tenant: Option<&Tenant>) -> Subscription {
-        let state = self.shared.state.lock();
-        Subscription::new(state.deltas.subscribe(), tenant, state.seq)
-    }
-
-    /// Returns the newest alerts and the number of the last delta they include.
-    ///
-    /// # Errors
-    /// [`AlertError::Store`].
-    pub fn snapshot(&self, tenant: Option<&Tenant>, limit: usize) -> Result<Snapshot, AlertError> {
-        self.snapshot_of(&self.shared.state.lock(), tenant, limit)
-    }
-
-    /// Returns a snapshot and exactly the deltas after it.
-    ///
-    /// # Errors
-    /// [`AlertError::Store`].
-    pub fn watch(
-        &self,
-        tenant: Option<&Tenant>,
-        limit: usize,
-    ) -> Result<(Snapshot, Subscription), AlertError> {
-        let state = self.shared.state.lock();
-        let snapshot = self.snapshot_of(&state, tenant, limit)?;
-        let subscription = Subscription::new(state.deltas.subscribe(), tenant, snapshot.seq);
-        Ok((snapshot, subscription))
-    }
-
-    /// What is stored, overlaid with what is pending. The lock is held, so nothing moves in between.
-    fn snapshot_of(
-        &self,
-        state: &State,
-        tenant: Option<&Tenant>,
-        limit: usize,
-    ) -> Result<Snapshot, AlertError> {
-        let filter = AlertFilter { tenant: tenant.cloned(), ..AlertFilter::default() };
-        let stored = self.store().list(&filter, None, limit)?;
-        let mut newest: HashMap<AlertId, Arc<Alert>> =
-            stored.into_iter().map(|alert| (alert.id, Arc::new(alert))).collect();
-        let pending = state.pending_rows().map(|row| &row.alert);
-        let mine = pending.filter(|alert| tenant.is_none_or(|tenant| *tenant == alert.tenant));
-        newest.extend(mine.map(|alert| (alert.id, alert.clone())));
-        let mut alerts: Vec<_> = newest.into_values().collect();
-        alerts.sort_unstable_by_key(|alert| std::cmp::Reverse((alert.raised_at, alert.id)));
-        alerts.truncate(limit);
-        Ok(Snapshot { seq: state.seq, alerts })
-    }
-
-    // ---- notifiers ------------------------------------------------------------------------------------------------
-
-    /// Adds a channel that is told of new and escalated alerts once they are stored.
-    pub(crate) fn add_queue(&self, channel: &'static str, queued_max: usize) -> mpsc::Receiver<AlertChange> {
-        let (sender, receiver) = mpsc::channel(queued_max);
-        self.shared.queues.lock().push(Queue { channel, sender });
-        receiver
-    }
-
-    /// Says whether a channel shall still be told: not when it was, nor when the alert is being kept quiet by now.
-    pub(crate) fn is_due(&self, change: &AlertChange, channel: &str) -> bool {
-        let state = self.shared.state.lock();
-        let alert = state.in_memory(change.alert().id).map_or(change.alert(), |row| &row.alert);
-        let was_told = alert.notified.iter().any(|told| told == channel);
-        let is_new = matches!(change, AlertChange::Raised(_));
-        alert.status != Status::Suppressed && !(is_new && was_told)
-    }
-
-    /// Notes in the alert that a channel was told.
-    pub(crate) fn record_notified(&self, id: AlertId, channel: &str) -> Result<(), AlertError> {
-        let mut state = self.shared.state.lock();
-        let Some(row) = state.find(id, self.store())? else { return Ok(()) };
-        if !row.alert.notified.iter().any(|told| told == channel) {
-            let mut alert = Alert::clone(&row.alert);
-            alert.notified.push(channel.to_owned());
-            state.change(AlertRow { alert: Arc::new(alert), touched_at: row.touched_at }, Tell::Later);
-        }
-        Ok(())
-    }
-
-    /// `OPEN` alerts raised within `window` that a channel was not told of, oldest first: a stop came in between.
-    pub(crate) fn untold(&self, channel: &str, window: Duration) -> Result<Vec<AlertChange>, AlertError> {
-        let since = ago(self.clock.now(), window);
-        let filter = AlertFilter { statuses: vec![Status::Open], since, ..AlertFilter::default() };
-        let alerts = self.store().list(&filter, None, PAGE_ROWS_MAX)?;
-        let untold = alerts.into_iter().filter(|alert| !alert.notified.iter().any(|told| told == channel));
-        Ok(untold.rev().map(|alert| AlertChange::Raised(Arc::new(alert))).collect())
-    }
-
     /// Stores what is pending and stops the writer; later changes are not stored. Dropping does the same.
     pub fn close(&self) {
         self.shared.state.lock().is_closed = true;
@@ -514,6 +433,7 @@ impl Alerts {
             tracing::error!("the alert writer panicked");
         }
         self.shared.stored.notify_all();
+        self.shared.readers.lock().drain(..).for_each(|reader| reader.close());
     }
 
     fn store(&self) -> &dyn AlertStore {
@@ -537,20 +457,28 @@ struct Changes {
 #[derive(Default, Clone, Copy)]
 struct Effect {
     is_raised: bool,
-    is_escalated: bool,
+    is_returned: bool,
+    is_worse: bool,
+    /// A verdict is about it.
+    is_found: bool,
+    /// It learnt of its incident.
+    is_linked: bool,
 }
 
 impl Changes {
-    fn raised(&mut self, id: AlertId) {
-        self.effect(id).is_raised = true;
+    /// An alert learnt of its incident, whether or not a verdict of the chunk is about it.
+    fn linked(&mut self, id: AlertId) {
+        self.entry(id).is_linked = true;
     }
 
-    fn repeated(&mut self, before: &Alert, after: &Alert) {
-        let is_escalated = after.severity > before.severity && after.status != Status::Suppressed;
-        self.effect(after.id).is_escalated |= is_escalated;
-    }
-
+    /// What verdicts do to an alert.
     fn effect(&mut self, id: AlertId) -> &mut Effect {
+        let effect = self.entry(id);
+        effect.is_found = true;
+        effect
+    }
+
+    fn entry(&mut self, id: AlertId) -> &mut Effect {
         let order = &mut self.order;
         self.by_id.entry(id).or_insert_with(|| {
             order.push(id);
@@ -558,31 +486,75 @@ impl Changes {
         })
     }
 
-    /// Tells subscribers of what is new, queues what people must hear, and returns the changes.
+    /// Tells subscribers of what is new, queues what others must hear, and returns the changes.
     fn tell(self, state: &mut State) -> Vec<AlertChange> {
         let mut changes = Vec::with_capacity(self.order.len());
         for id in self.order {
             let effect = self.by_id.get(&id).copied().unwrap_or_default();
             let Some(alert) = state.in_memory(id).map(|row| row.alert.clone()) else { continue };
-            let change = if effect.is_raised {
-                state.publish_raised(&alert);
-                AlertChange::Raised(alert)
-            } else {
-                AlertChange::Updated(alert)
-            };
-            if effect.is_raised || effect.is_escalated {
-                state.notify(change.clone());
+            if effect.is_raised || effect.is_returned {
+                state.event(&alert, Cause::Raised);
+            } else if effect.is_worse {
+                state.event(&alert, Cause::Worse);
+            } else if effect.is_linked {
+                state.event(&alert, Cause::Changed);
             }
-            changes.push(change);
+            if effect.is_raised {
+                state.publish_raised(&alert);
+                changes.push(AlertChange::Raised(alert));
+            } else if effect.is_found {
+                changes.push(AlertChange::Updated(alert));
+            }
         }
         changes
     }
 }
 
+/// Reads what must be known of every live alert, and mends what a stop between storing an incident and its alerts left.
+fn read_live(
+    state: &mut State,
+    store: &dyn AlertStore,
+    silences: &Silences,
+    incidents: &Incidents,
+    now: Timestamp,
+) -> Result<(), AlertError> {
+    let filter = AlertFilter { statuses: LIVE.to_vec(), ..AlertFilter::default() };
+    let mut after: Option<AlertCursor> = None;
+    let mut alone = Vec::new();
+    loop {
+        let page = store.list(&filter, after.as_ref(), PAGE_ROWS_MAX)?;
+        let Some(last) = page.last() else { break };
+        after = Some(AlertCursor::of(last, AlertSort::default()));
+        for mut alert in page {
+            let missed = incidents.attach(&alert, now);
+            if missed.is_some() {
+                alert.incident = missed;
+                state.change(AlertRow { touched_at: now, alert: Arc::new(alert.clone()) }, Tell::Later);
+            } else {
+                state.live.put(&alert, &state.flapping);
+            }
+            let silenced = silences.mute_of(&alert, now);
+            if silenced.is_some() || alert.muted.is_some() {
+                state.live.recheck(vec![alert.id]);
+            }
+            if alert.incident.is_none() {
+                alone.push(Arc::new(alert));
+            }
+        }
+    }
+    // The newest came first, and the newest is to be remembered.
+    alone.iter().rev().for_each(|alert| incidents.remember(alert));
+    Ok(())
+}
+
+/// Whether two mutes are by the same silence, alert or habit.
+fn is_same(a: &Mute, b: &Mute) -> bool {
+    (a.kind, &a.by) == (b.kind, &b.by)
+}
+
 /// The time this long before `now`; none for the duration 0, which means never.
 fn ago(now: Timestamp, duration: Duration) -> Option<Timestamp> {
-    let ns = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-    (ns > 0).then(|| now.saturating_add_ns(-ns))
+    (!duration.is_zero()).then(|| now.saturating_add_ns(-ns(duration)))
 }
 
 #[cfg(test)]

@@ -3,6 +3,10 @@
 use heimdall_metastore::MetastoreError;
 use heimdall_model::{AlertId, Status};
 
+use crate::incident::IncidentError;
+use crate::posted::PostedFault;
+use crate::silence::SilenceError;
+
 /// Why an alert could not be found or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,6 +35,30 @@ pub enum AlertError {
         /// The one that took its place.
         newer: AlertId,
     },
+    /// A value of the change cannot be.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// Which one.
+        field: &'static str,
+        /// Why it cannot be.
+        reason: String,
+    },
+    /// Posted alerts cannot be; the others of the call are taken.
+    #[error("{refused} posted alerts are refused, the first is alert {index}: {fault}")]
+    Posted {
+        /// Place of the first in the call, from 0.
+        index: usize,
+        /// What is wrong with it.
+        fault: PostedFault,
+        /// How many there are.
+        refused: usize,
+    },
+    /// The incident cannot be changed so.
+    #[error(transparent)]
+    Incident(#[from] IncidentError),
+    /// The silences cannot be read.
+    #[error(transparent)]
+    Silence(#[from] SilenceError),
     /// The change holds and is shown, but is not durable yet: the metastore does not answer. It is written when it does.
     #[error("the alert is not stored yet: the metastore does not answer")]
     NotDurable,

@@ -5,15 +5,21 @@
 //!   alert, so that a replay after a crash raises the same alert again, not a second one;
 //! - floats of an alert are finite (JSON has no others), evidence and history are bounded;
 //! - severity never falls while an alert lives.
+//!
+//! A history entry whose `from` and `to` are equal says that something else changed: assignee, priority, how long it is suppressed.
 
 use std::collections::BTreeMap;
 
+use heimdall_model::alert::COMMENTS_MAX;
 use heimdall_model::verdict::EVIDENCE_MAX;
 use heimdall_model::{
-    Alert, AlertId, Baseline, Entity, Feature, Feedback, FeedbackVerdict, Priority, Status, Tenant,
-    Timestamp, Transition, Verdict,
+    Alert, AlertId, Baseline, Comment, Entity, Feature, Feedback, FeedbackVerdict, IncidentId, Priority,
+    Status, Tenant, Timestamp, Transition, Verdict,
 };
 use ring::digest::{Context, SHA256};
+use uuid::Uuid;
+
+use crate::flapping::RETURNS_MAX;
 
 /// Status changes kept in an alert; beyond, the oldest after its raising go (the audit trail has them all).
 pub const HISTORY_MAX: usize = 100;
@@ -28,7 +34,10 @@ pub enum Step {
     /// Somebody takes it.
     Acknowledge,
     /// Keep quiet about it, and go on counting.
-    Suppress,
+    Suppress {
+        /// It is `OPEN` again then; none: until somebody says otherwise.
+        until: Option<Timestamp>,
+    },
     /// It is over.
     Resolve,
     /// It is not over, or nobody has it after all.
@@ -36,12 +45,20 @@ pub enum Step {
 }
 
 impl Step {
+    /// Until when it keeps the alert quiet.
+    pub(crate) const fn until(self) -> Option<Timestamp> {
+        match self {
+            Step::Suppress { until } => until,
+            Step::Acknowledge | Step::Resolve | Step::Reopen => None,
+        }
+    }
+
     /// The status it leads to.
     #[must_use]
     pub const fn target(self) -> Status {
         match self {
             Step::Acknowledge => Status::Acknowledged,
-            Step::Suppress => Status::Suppressed,
+            Step::Suppress { .. } => Status::Suppressed,
             Step::Resolve => Status::Resolved,
             Step::Reopen => Status::Open,
         }
@@ -57,8 +74,12 @@ pub fn may_follow(from: Status, to: Status) -> bool {
 /// The stable name of a finding: 32 hex digits of SHA-256 over tenant, rule and entity.
 #[must_use]
 pub fn fingerprint(tenant: &Tenant, rule: &str, entity: &Entity) -> String {
-    let hash = hash(&[tenant.as_str(), rule, &entity.kind, &entity.value]);
-    hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    fingerprint_of(&[tenant.as_str(), rule, &entity.kind, &entity.value])
+}
+
+/// 32 hex digits of a hash over these parts. Findings have four parts; whoever names other things takes another number.
+pub(crate) fn fingerprint_of(parts: &[&str]) -> String {
+    hash(parts)[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// SHA-256 over the parts with their lengths, so that no two lists of parts read the same.
@@ -75,11 +96,31 @@ fn hash(parts: &[&str]) -> [u8; 32] {
 
 /// UUID version 7: milliseconds of the finding, and a hash of fingerprint and position where others put random bits.
 fn alert_id(fingerprint: &str, verdict: &Verdict) -> AlertId {
-    let ms = u64::try_from(verdict.time.0 / 1_000_000).unwrap_or(0);
-    let hash = hash(&[fingerprint, &verdict.position.0.to_string()]);
+    stable_id(verdict.time, &[fingerprint, &verdict.position.0.to_string()])
+}
+
+/// Id of the incident this alert opens: the same for a replay of its raising, another when it came back since.
+pub(crate) fn incident_id(alert: &Alert) -> IncidentId {
+    let (seconds, ns) = alert.id.get_timestamp().map_or((0, 0), |time| time.to_unix());
+    let ns = i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(i64::from(ns));
+    let returned = alert.returns.last().map_or(0, |at| at.0);
+    stable_id(Timestamp(ns), &["incident", &alert.id.to_string(), &returned.to_string()])
+}
+
+/// UUID version 7 with a hash of these parts where others put random bits.
+pub(crate) fn stable_id(time: Timestamp, parts: &[&str]) -> Uuid {
     let mut tail = [0; 10];
-    tail.copy_from_slice(&hash[..10]);
-    uuid::Builder::from_unix_timestamp_millis(ms, &tail).into_uuid()
+    tail.copy_from_slice(&hash(parts)[..10]);
+    uuid::Builder::from_unix_timestamp_millis(unix_ms(time), &tail).into_uuid()
+}
+
+/// A new id, UUID version 7.
+pub(crate) fn fresh_id(now: Timestamp) -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(unix_ms(now), &rand::random()).into_uuid()
+}
+
+fn unix_ms(time: Timestamp) -> u64 {
+    u64::try_from(time.0 / 1_000_000).unwrap_or(0)
 }
 
 /// The alert a verdict raises; `previous` is the resolved alert of the same finding.
@@ -143,7 +184,6 @@ pub(crate) fn repeat(alert: &mut Alert, verdict: Verdict) {
     alert.first_seen = alert.first_seen.min(verdict.time);
     alert.last_seen = alert.last_seen.max(verdict.time);
     alert.severity = alert.severity.max(verdict.severity);
-    alert.priority = alert.priority.min(Priority::of(alert.severity));
     alert.score = alert.score.max(finite(verdict.score));
     alert.position = alert.position.max(verdict.position);
     alert.title = verdict.title;
@@ -158,14 +198,50 @@ pub(crate) fn repeat(alert: &mut Alert, verdict: Verdict) {
     bound_evidence(alert);
 }
 
+/// A resolved alert is live again because what it is about came back: people are told anew.
+pub(crate) fn come_back(alert: &mut Alert, now: Timestamp) {
+    change_status(alert, Status::Open, HEIMDALL, Some("it came back"), now);
+    let excess = (alert.returns.len() + 1).saturating_sub(RETURNS_MAX);
+    alert.returns.drain(..excess);
+    alert.returns.push(now);
+    alert.notified.clear();
+}
+
+/// When an alert was resolved; none while it is not.
+pub(crate) fn resolved_at(alert: &Alert) -> Option<Timestamp> {
+    let last = alert.history.iter().rev().find(|step| step.to == Status::Resolved)?;
+    (alert.status == Status::Resolved).then_some(last.at)
+}
+
 /// Changes the status and writes it into the history.
 pub(crate) fn change_status(alert: &mut Alert, to: Status, by: &str, note: Option<&str>, now: Timestamp) {
-    let note = note.map(cut);
+    record(alert, to, by, note, now);
+    alert.status = to;
+    alert.suppressed_until = None;
+    if to == Status::Resolved {
+        alert.muted = None;
+    }
+}
+
+/// Writes something into the history that leaves the status as it is.
+pub(crate) fn remark(alert: &mut Alert, note: &str, by: &str, now: Timestamp) {
+    record(alert, alert.status, by, Some(note), now);
+}
+
+fn record(alert: &mut Alert, to: Status, by: &str, note: Option<&str>, now: Timestamp) {
     if alert.history.len() >= HISTORY_MAX {
         alert.history.remove(1);
     }
+    let note = note.map(cut);
     alert.history.push(Transition { at: now, from: Some(alert.status), to, by: by.to_owned(), note });
-    alert.status = to;
+}
+
+/// Adds what somebody wrote; the oldest goes when there are too many.
+pub(crate) fn add_comment(comments: &mut Vec<Comment>, comment: Comment) {
+    if comments.len() >= COMMENTS_MAX {
+        comments.remove(0);
+    }
+    comments.push(comment);
 }
 
 /// Writes down what a person says of the alert. Returns false when that is what is written already; a note stays when the
@@ -189,7 +265,7 @@ pub(crate) fn judge(
 }
 
 /// A note as it is kept.
-fn cut(note: &str) -> String {
+pub(crate) fn cut(note: &str) -> String {
     note.chars().take(NOTE_CHARS_MAX).collect()
 }
 
@@ -270,7 +346,7 @@ pub(crate) mod tests {
         };
         repeat(&mut alert, worse);
         repeat(&mut alert, verdict("10.0.0.1", 31));
-        assert_eq!((alert.severity, alert.priority, alert.count), (Severity::Critical, Priority::P1, 3));
+        assert_eq!((alert.severity, alert.count), (Severity::Critical, 3));
         assert_eq!((alert.score, alert.position), (0.5, Position(31)));
         for position in 32..80 {
             repeat(&mut alert, verdict("10.0.0.1", position));

@@ -12,7 +12,14 @@ use heimdall_metastore::{AlertCount, AlertRow, AlertStore, MetastoreError};
 use heimdall_model::{Alert, AlertId, Status};
 use tokio::sync::broadcast;
 
+use crate::event::{AlertEvent, Cause};
+use crate::flapping::FlapConfig;
+use crate::live::Live;
+use crate::priority::PriorityRule;
 use crate::stream::{AlertChange, DELTAS_KEPT, Delta};
+
+/// Events of one alert that wait for the metastore; beyond, the oldest go, and the readers are told that they missed some.
+const EVENTS_WAITING_MAX: usize = 32;
 
 /// A change waiting for the metastore.
 pub(crate) struct Pending {
@@ -20,15 +27,15 @@ pub(crate) struct Pending {
     pub(crate) version: u64,
     /// Subscribers have not been told of the latest state.
     is_untold: bool,
-    /// To be handed to the notifiers once stored, each with the version it was made at.
-    notices: Vec<(u64, AlertChange)>,
+    /// To be sent once stored, each with the version it was made at.
+    events: Vec<(u64, AlertEvent)>,
 }
 
 /// One alert of a round of the writer.
 pub(crate) struct Item {
     pub(crate) row: AlertRow,
     version: u64,
-    notice_count: usize,
+    event_count: usize,
 }
 
 struct Cached {
@@ -55,13 +62,20 @@ pub(crate) struct State {
     by_status: [u64; Status::ALL.len()],
     /// Rises whenever feedback changes.
     pub(crate) feedback_version: u64,
+    /// What must be known of every live alert.
+    pub(crate) live: Live,
+    /// Hot rules.
+    pub(crate) flapping: FlapConfig,
+    pub(crate) priorities: Arc<Vec<PriorityRule>>,
+    /// Events were dropped before they could be sent.
+    pub(crate) has_dropped_events: bool,
     /// The writer shall not wait for its interval.
     pub(crate) is_urgent: bool,
     pub(crate) is_closed: bool,
 }
 
 impl State {
-    pub(crate) fn new(counts: &[AlertCount]) -> State {
+    pub(crate) fn new(counts: &[AlertCount], flapping: FlapConfig, priorities: Vec<PriorityRule>) -> State {
         let mut by_status = [0; Status::ALL.len()];
         for count in counts.iter().filter(|count| count.status != Status::Resolved) {
             by_status[count.status as usize] += count.count;
@@ -76,6 +90,10 @@ impl State {
             deltas: broadcast::Sender::new(DELTAS_KEPT),
             by_status,
             feedback_version: 0,
+            live: Live::default(),
+            flapping,
+            priorities: Arc::new(priorities),
+            has_dropped_events: false,
             is_urgent: false,
             is_closed: false,
         }
@@ -130,6 +148,7 @@ impl State {
     /// Takes the new state of an alert: to be stored, and to be told to subscribers now or with the next round.
     pub(crate) fn change(&mut self, row: AlertRow, tell: Tell) {
         self.version += 1;
+        self.live.put(&row.alert, &self.flapping);
         if tell == Tell::Now {
             self.publish(AlertChange::Updated(row.alert.clone()));
         }
@@ -138,7 +157,7 @@ impl State {
             row: row.clone(),
             version,
             is_untold: false,
-            notices: Vec::new(),
+            events: Vec::new(),
         });
         (pending.row, pending.version) = (row.clone(), version);
         pending.is_untold = tell == Tell::Later;
@@ -146,19 +165,22 @@ impl State {
     }
 
     /// Tells subscribers of a new alert, whose state was just given to [`Self::change`].
-    pub(crate) fn publish_raised(&mut self, alert: &Arc<heimdall_model::Alert>) {
+    pub(crate) fn publish_raised(&mut self, alert: &Arc<Alert>) {
         if let Some(pending) = self.pending.get_mut(&alert.id) {
             pending.is_untold = false;
         }
         self.publish(AlertChange::Raised(alert.clone()));
     }
 
-    /// Hands a change to the notifiers once the alert is stored.
-    pub(crate) fn notify(&mut self, change: AlertChange) {
-        if let Some(pending) = self.pending.get_mut(&change.alert().id) {
-            pending.notices.push((self.version, change));
-            self.is_urgent = true;
+    /// Sends an event once the alert, whose state was just given to [`Self::change`], is stored.
+    pub(crate) fn event(&mut self, alert: &Arc<Alert>, cause: Cause) {
+        let Some(pending) = self.pending.get_mut(&alert.id) else { return };
+        if pending.events.len() >= EVENTS_WAITING_MAX {
+            pending.events.remove(0);
+            self.has_dropped_events = true;
         }
+        pending.events.push((self.version, AlertEvent { alert: Arc::clone(alert), cause }));
+        self.is_urgent = true;
     }
 
     /// Counts an alert out of one status and into another.
@@ -200,22 +222,23 @@ impl State {
             .map(|pending| Item {
                 row: pending.row.clone(),
                 version: pending.version,
-                notice_count: pending.notices.len(),
+                event_count: pending.events.len(),
             })
             .collect();
         items.sort_unstable_by_key(|item| (item.row.alert.status != Status::Resolved, item.version));
         (items, self.version)
     }
 
-    /// Notes that an item is stored; returns what notifiers may be told now, with versions to order it by.
-    pub(crate) fn stored(&mut self, item: &Item) -> Vec<(u64, AlertChange)> {
+    /// Notes that an item is stored; returns what may be sent now, with versions to order it by.
+    pub(crate) fn stored(&mut self, item: &Item) -> Vec<(u64, AlertEvent)> {
         let id = item.row.alert.id;
         let Some(pending) = self.pending.get_mut(&id) else { return Vec::new() };
-        let notices: Vec<_> = pending.notices.drain(..item.notice_count).collect();
+        let sent = item.event_count.min(pending.events.len());
+        let events: Vec<_> = pending.events.drain(..sent).collect();
         if pending.version == item.version {
             self.pending.remove(&id);
         }
-        notices
+        events
     }
 
     /// Keeps at most `max` stored findings in memory; the least recently used go, a sixteenth at a time.

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - an alert changed a hundred times between two rounds is stored once;
-//! - notifiers hear of an alert only after the round that stored it;
+//! - nobody is sent an event before the round that stored its alert; events go out in the order things happened;
+//! - incidents are stored before the alerts of the round: a replay finds the incident its alert was in;
 //! - a failing metastore loses nothing: what is pending stays so and is tried again, and `ingest` waits when it is full.
 
 use std::sync::Arc;
@@ -10,12 +11,11 @@ use std::time::{Duration, Instant};
 
 use heimdall_metastore::{AlertRow, Metastore, MetastoreError};
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use crate::alerts::WRITE_INTERVAL;
+use crate::event::{AlertEvent, EventSender};
+use crate::incident::book::Incidents;
 use crate::state::{Item, State};
-use crate::stream::AlertChange;
 
 /// Alerts stored in one transaction.
 const TRANSACTION_ROWS_MAX: usize = 1_000;
@@ -23,12 +23,6 @@ const TRANSACTION_ROWS_MAX: usize = 1_000;
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// Rounds tried once closed; then what is pending is given up, loudly.
 const CLOSING_ROUNDS_MAX: u32 = 3;
-
-/// The queue of one notifier.
-pub(crate) struct Queue {
-    pub(crate) channel: &'static str,
-    pub(crate) sender: mpsc::Sender<AlertChange>,
-}
 
 /// What the writer and the callers share.
 pub(crate) struct Shared {
@@ -38,7 +32,9 @@ pub(crate) struct Shared {
     pub(crate) wake: Condvar,
     /// Wakes whoever waits for a round to end.
     pub(crate) stored: Condvar,
-    pub(crate) queues: Mutex<Vec<Queue>>,
+    /// Readers of events.
+    pub(crate) readers: Mutex<Vec<EventSender>>,
+    pub(crate) incidents: Arc<Incidents>,
 }
 
 impl Shared {
@@ -81,21 +77,35 @@ impl Shared {
     }
 
     fn store_all(&self, items: &[Item]) -> Result<(), MetastoreError> {
-        items.chunks(TRANSACTION_ROWS_MAX).try_for_each(|chunk| self.store_chunk(chunk))
+        self.incidents.flush()?;
+        let mut events = Vec::new();
+        let outcome =
+            items.chunks(TRANSACTION_ROWS_MAX).try_for_each(|chunk| self.store_chunk(chunk, &mut events));
+        self.send(events);
+        outcome
     }
 
-    fn store_chunk(&self, chunk: &[Item]) -> Result<(), MetastoreError> {
+    fn store_chunk(&self, chunk: &[Item], events: &mut Vec<(u64, AlertEvent)>) -> Result<(), MetastoreError> {
         let rows: Vec<AlertRow> = chunk.iter().map(|item| item.row.clone()).collect();
         match self.store.alerts().put(&rows) {
             Err(MetastoreError::Conflict { .. }) => rows.iter().try_for_each(|row| self.store_one(row))?,
             outcome => outcome?,
         }
         let mut state = self.state.lock();
-        let mut notices: Vec<_> = chunk.iter().flat_map(|item| state.stored(item)).collect();
-        drop(state);
-        notices.sort_by_key(|(version, _)| *version);
-        notices.into_iter().for_each(|(_, change)| self.enqueue(change));
+        events.extend(chunk.iter().flat_map(|item| state.stored(item)));
         Ok(())
+    }
+
+    fn send(&self, mut events: Vec<(u64, AlertEvent)>) {
+        events.sort_by_key(|(version, _)| *version);
+        let has_dropped = std::mem::take(&mut self.state.lock().has_dropped_events);
+        let mut readers = self.readers.lock();
+        if has_dropped {
+            readers.retain(EventSender::miss);
+        }
+        for (_, event) in events {
+            readers.retain(|reader| reader.send(event.clone()));
+        }
     }
 
     /// Stores one alert of a chunk that was refused; only the one that contradicts the store is given up.
@@ -115,20 +125,6 @@ impl Shared {
         state.committed = state.committed.max(version);
         drop(state);
         self.stored.notify_all();
-    }
-
-    fn enqueue(&self, change: AlertChange) {
-        for queue in self.queues.lock().iter() {
-            let reason = match queue.sender.try_send(change.clone()) {
-                Ok(()) => continue,
-                Err(TrySendError::Full(_)) => "queue_full",
-                Err(TrySendError::Closed(_)) => "closed",
-            };
-            let (channel, alert) = (queue.channel, change.alert().id);
-            metrics::counter!("alert_notifications_dropped_total", "channel" => channel, "reason" => reason)
-                .increment(1);
-            tracing::error!(channel, %alert, reason, "alert notification dropped");
-        }
     }
 }
 

@@ -108,6 +108,20 @@ pub(crate) fn problem(denied: &Denied) -> Problem {
     }
 }
 
+/// Checks that whoever asks may speak for every tenant: what follows concerns all of them.
+///
+/// # Errors
+/// 403.
+pub(crate) fn of_all_tenants(access: &Access, what: &'static str) -> Result<(), Problem> {
+    match access.bound_tenant() {
+        None => Ok(()),
+        Some(_) => {
+            let detail = format!("{what} for all tenants: by a token that may speak for all of them");
+            Err(Problem::new(StatusCode::FORBIDDEN, "tenant_denied", detail))
+        }
+    }
+}
+
 /// Whoever is asking, in a handler.
 pub(crate) struct Access {
     principal: Arc<Principal>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use heimdall_alert::AlertError;
+use heimdall_alert::{AlertError, SilenceError};
 use heimdall_guard::{AuditError, TokenError};
 use heimdall_ingest::compression::CompressionError;
 use heimdall_ingest::{BodyError, Refused, Rejected};
@@ -152,10 +152,33 @@ pub(crate) fn alert(error: &AlertError) -> Problem {
         AlertError::Superseded { newer, .. } => {
             Problem::new(StatusCode::CONFLICT, "alert_superseded", detail).with_member("newer", json!(newer))
         }
+        AlertError::Invalid { field, reason } => Problem::field(field, reason.clone()),
+        AlertError::Posted { index, fault, .. } => Problem::bad_request("invalid_alerts", detail)
+            .with_errors(vec![FieldError {
+                index: Some(*index as u64),
+                field: fault.field.into(),
+                reason: fault.reason.clone().into(),
+            }]),
+        AlertError::Incident(error) => crate::routes::incidents::incident(error),
+        AlertError::Silence(error) => silence(error),
         AlertError::NotDurable => {
             Problem::busy(StatusCode::SERVICE_UNAVAILABLE, "alert_not_durable", detail, RETRY_AFTER)
         }
         AlertError::Store(error) => metastore(error),
+        other => Problem::internal(other),
+    }
+}
+
+/// A silence that could not be made, changed or found.
+pub(crate) fn silence(error: &SilenceError) -> Problem {
+    match error {
+        SilenceError::NotFound { id } => Problem::not_found("silence", id),
+        SilenceError::Invalid { field, reason } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_document", error.to_string())
+                .with_errors(vec![FieldError::of(field, reason.clone())])
+        }
+        SilenceError::TooMany => Problem::new(StatusCode::CONFLICT, "too_many_silences", error.to_string()),
+        SilenceError::Store(error) => metastore(error),
         other => Problem::internal(other),
     }
 }

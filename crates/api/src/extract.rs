@@ -9,7 +9,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use heimdall_model::Timestamp;
+use heimdall_model::time::parse_duration;
+use heimdall_model::{LabelMatcher, Timestamp};
 use serde::de::DeserializeOwned;
 
 use crate::limits::DOCUMENT_BYTES_MAX;
@@ -17,6 +18,10 @@ use crate::problem::{FieldError, Problem};
 
 /// A small document not complete after this long is given up.
 const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a body that another system posts in a form of its own: 413 above.
+const POSTED_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Matchers of one request.
+const MATCHERS_MAX: usize = 64;
 /// Bytes reserved before the first chunk, whatever length the client announces.
 const RESERVE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
@@ -40,6 +45,80 @@ fn not_the_parameters(rejection: &QueryRejection) -> Problem {
     let (field, reason) = fault.split_once(": ").unwrap_or(("", fault));
     let error = FieldError { index: None, field: short(field).into(), reason: reason.to_owned().into() };
     Problem::bad_request("invalid_parameter", fault.to_owned()).with_errors(vec![error])
+}
+
+/// Query parameters as they come, for those that may be given several times.
+#[derive(Debug)]
+pub(crate) struct Pairs(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Pairs {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Params::from_request_parts(parts, state).await.map(|Params(pairs)| Pairs(pairs))
+    }
+}
+
+impl Pairs {
+    /// The last value of a parameter; an empty one is none.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().rev().find(|(given, _)| given == name)?;
+        Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A parameter that is true or false.
+    ///
+    /// # Errors
+    /// 400: it is neither.
+    pub(crate) fn flag(&self, name: &'static str, default: bool) -> Result<bool, Problem> {
+        let Some(value) = self.get(name) else { return Ok(default) };
+        let neither = || Problem::parameter(name, format!("`{}` is neither true nor false", short(value)));
+        value.parse().map_err(|_| neither())
+    }
+
+    /// Every `filter`, as matchers.
+    ///
+    /// # Errors
+    /// 400: one is no matcher, or there are too many.
+    pub(crate) fn matchers(&self) -> Result<Vec<LabelMatcher>, Problem> {
+        let filters = self.0.iter().filter(|(name, value)| name == "filter" && !value.is_empty());
+        let matchers: Vec<&str> = filters.map(|(_, value)| value.as_str()).collect();
+        read_matchers(&matchers).map_err(|reason| Problem::parameter("filter", reason))
+    }
+}
+
+/// Reads matchers such as `service="payment"`.
+pub(crate) fn read_matchers<T: AsRef<str>>(texts: &[T]) -> Result<Vec<LabelMatcher>, String> {
+    if texts.len() > MATCHERS_MAX {
+        return Err(format!("there are more than {MATCHERS_MAX} matchers"));
+    }
+    let read = |text: &T| text.as_ref().parse::<LabelMatcher>().map_err(|error| error.to_string());
+    texts.iter().map(read).collect()
+}
+
+/// A body as it comes, up to 4 MiB: what others post in forms of their own, and what signatures are computed over.
+#[derive(Debug)]
+pub(crate) struct RawBody(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let announced = announced_length(request.headers(), POSTED_BYTES_MAX)?;
+        let limits =
+            BodyLimits { bytes_max: POSTED_BYTES_MAX, idle: DOCUMENT_TIMEOUT, total: DOCUMENT_TIMEOUT };
+        collect(request.into_body(), announced, &limits, &mut |_| Ok(())).await.map(RawBody)
+    }
+}
+
+impl RawBody {
+    /// Reads it as a JSON document.
+    ///
+    /// # Errors
+    /// 400 or 422: it is none.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        serde_json::from_slice(&self.0).map_err(|error| not_the_document(&error))
+    }
 }
 
 /// A part of the path.
@@ -201,6 +280,29 @@ pub(crate) fn time_opt(
     text.filter(|text| !text.is_empty()).map(|text| time(name, text, now)).transpose()
 }
 
+/// The end of a period that a document states as `until` or `for`; none when it states neither.
+///
+/// # Errors
+/// 422 naming the field: it is no time or duration, both are given, or the end is not in the future.
+pub(crate) fn end_of_period(
+    until: Option<&str>,
+    period: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Problem> {
+    let (field, end) = match (until, period) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(Problem::field("until", "goes without `for`")),
+        (Some(until), None) => ("until", Timestamp::parse_when(until, now)),
+        (None, Some(period)) => ("for", parse_duration(period).map(|ns| now.saturating_add_ns(ns))),
+    };
+    let given = short(until.or(period).unwrap_or_default());
+    match end {
+        None => Err(Problem::field(field, format!("`{given}` is no time or duration, such as `2h`"))),
+        Some(end) if end <= now => Err(Problem::field(field, format!("`{given}` is not in the future"))),
+        Some(end) => Ok(Some(end)),
+    }
+}
+
 /// Checks a `limit` parameter.
 pub(crate) fn limit(given: Option<usize>, default: usize, max: usize) -> Result<usize, Problem> {
     match given {
@@ -224,6 +326,25 @@ mod tests {
 
     async fn collected(body: Body, announced: Option<u64>) -> Result<Bytes, Problem> {
         collect(body, announced, &LIMITS, &mut |_| Ok(())).await
+    }
+
+    #[test]
+    fn a_period_ends_in_the_future() {
+        let now = Timestamp(1_795_780_800_000_000_000);
+        let ends = |until, period| end_of_period(until, period, now).map(|end| end.map(|end| end.0 - now.0));
+        let hour = 3_600_000_000_000;
+        assert_eq!(ends(None, None).unwrap(), None);
+        assert_eq!(ends(None, Some("2h")).unwrap(), Some(2 * hour));
+        assert_eq!(ends(Some("now+1h"), None).unwrap(), Some(hour));
+        for (until, period) in [
+            (Some("now-1h"), None),
+            (Some("x"), None),
+            (None, Some("0s")),
+            (None, Some("x")),
+            (Some("now+1h"), Some("2h")),
+        ] {
+            assert_eq!(ends(until, period).unwrap_err().code(), "invalid_document", "{until:?} {period:?}");
+        }
     }
 
     fn chunks(parts: &[&'static str]) -> Body {

@@ -2,6 +2,7 @@
 //!
 //! - [`router`]: every route, registered once for serving and for the API description
 //! - [`serve`]: HTTP/1.1 with its limits; [`watch`]: the technician listener
+//! - `csv`: lists for spreadsheets
 //! - `edge`: around every request (id, metrics, headers, panics); `access`: who is asking, and whether they may
 //! - `routes`: the handlers; `wire`: documents; `extract`: parameters and bodies; `session`: what outlives a request;
 //!   `stall`: cuts clients that stop reading
@@ -11,6 +12,7 @@
 //! Not here: rules of the domain, protocols other than HTTP and the technician lines.
 
 mod access;
+mod csv;
 mod edge;
 mod error;
 mod extract;
@@ -32,6 +34,7 @@ pub use limits::{HttpLimits, QUERY_ROWS_MAX};
 pub use ports::{DetectorView, Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer};
 pub use problem::{FieldError, Problem};
 pub use router::router;
+pub use routes::inbound::Inbound;
 pub use server::{Ends, ServeError, serve};
 pub use state::{AppState, Inner, Parts};
 

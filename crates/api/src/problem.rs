@@ -101,6 +101,14 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
+    /// 422 `invalid_document`: one field of the document is at fault.
+    #[must_use]
+    pub fn field(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Problem {
+        let reason = reason.into();
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_document", format!("`{field}`: {reason}"))
+            .with_errors(vec![FieldError::of(field, reason)])
+    }
+
     /// 400 `invalid_parameter`: one parameter or header is at fault.
     #[must_use]
     pub fn parameter(name: &'static str, reason: impl Into<Cow<'static, str>>) -> Problem {
@@ -202,7 +210,7 @@ impl Problem {
         &self.0.detail
     }
 
-    pub(crate) fn document(&self) -> Vec<u8> {
+    pub(crate) fn to_json(&self) -> Vec<u8> {
         let parts = &self.0;
         let document = ProblemDocument {
             kind: format!("urn:heimdall:problem:{}", parts.code),
@@ -219,7 +227,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.0.status, self.document()).into_response();
+        let mut response = (self.0.status, self.to_json()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.0.retry_after {
@@ -257,7 +265,7 @@ mod tests {
         let problem =
             Problem::parameter("limit", "is above 10000").with_retry_after(Duration::from_millis(1_200));
         assert_eq!(
-            String::from_utf8(problem.document()).unwrap(),
+            String::from_utf8(problem.to_json()).unwrap(),
             r#"{"type":"urn:heimdall:problem:invalid_parameter","title":"Bad Request","status":400,"code":"invalid_parameter","detail":"`limit`: is above 10000","errors":[{"field":"limit","reason":"is above 10000"}]}"#
         );
         let response = problem.into_response();

@@ -11,7 +11,8 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::{
-    admin, alerts, alerts_live, detection, fields, home, ingest, query, records, status, storage, tail,
+    actions, admin, alertmanager, alerts, alerts_live, detection, fields, home, inbound, incidents, ingest,
+    notifications, query, records, silences, status, storage, tail,
 };
 use crate::{access, edge};
 
@@ -72,16 +73,58 @@ fn registered() -> OpenApiRouter<AppState> {
         .routes(routes!(fields::suggest))
         .routes(routes!(alerts::latest))
         .routes(routes!(alerts::step))
-        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::list, alertmanager::am_v1_alerts))
+        .routes(routes!(alerts::steps))
         .routes(routes!(alerts::one))
         .routes(routes!(alerts::feedback))
+        .routes(routes!(alerts::assign))
+        .routes(routes!(alerts::comment))
+        .routes(routes!(alerts::priority))
+        .routes(routes!(alerts::decisions))
         .routes(routes!(alerts::step_v1))
         .routes(routes!(alerts_live::follow))
+        .merge(work())
+        .merge(alertmanager::router())
+        .merge(alertmanager::prefixed())
         .routes(routes!(admin::issue_token, admin::list_tokens))
         .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::audit))
         .routes(routes!(storage::erase))
         .routes(routes!(storage::segments))
+}
+
+/// What people and the machine do about alerts.
+fn work() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(incidents::list_incidents))
+        .routes(routes!(incidents::one_incident))
+        .routes(routes!(incidents::postmortem))
+        .routes(routes!(incidents::assign_incident))
+        .routes(routes!(incidents::comment_incident))
+        .routes(routes!(incidents::add_alert, incidents::remove_alert))
+        .routes(routes!(incidents::step_incident))
+        .routes(routes!(silences::list_silences, silences::put_silence))
+        .routes(routes!(silences::one_silence, silences::expire_silence))
+        .routes(routes!(notifications::list_deliveries))
+        .routes(routes!(notifications::receivers))
+        .routes(routes!(notifications::test_receiver))
+        .routes(routes!(notifications::routes))
+        .routes(routes!(notifications::on_call))
+        .routes(routes!(actions::plan_alert))
+        .routes(routes!(actions::list_runs))
+        .routes(routes!(actions::kill_switch, actions::turn_kill_switch))
+        .routes(routes!(actions::playbooks))
+        .routes(routes!(actions::autonomy))
+        .routes(routes!(actions::actions_status))
+        .routes(routes!(actions::one_run))
+        .routes(routes!(actions::approve_run))
+        .routes(routes!(actions::reject_run))
+        .routes(routes!(actions::cancel_run))
+        .routes(routes!(actions::breakers))
+        .routes(routes!(actions::breaker, actions::set_breaker))
+        .routes(routes!(inbound::alertmanager_webhook))
+        .routes(routes!(inbound::slack_interactions))
+        .routes(routes!(inbound::pagerduty_webhook))
 }
 
 async fn unknown_path(uri: Uri) -> Problem {

@@ -4,11 +4,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use heimdall_alert::Alerts;
+use heimdall_alert::pipeline::PipelineHandle;
 use heimdall_guard::{Audit, Guard, Tokens};
 use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::{DecodeLimits, Intake};
 use heimdall_model::{Clock, Timestamp};
 use heimdall_query::{Engine, RunLimits};
+use heimdall_respond::Responder;
+use heimdall_respond::runners::Breakers;
 use heimdall_sql::SqlEngine;
 use heimdall_store::Store;
 use heimdall_stream::Tail;
@@ -19,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::limits::HttpLimits;
 use crate::ports::{StatusSource, Writer};
 use crate::routes::home::Description;
+use crate::routes::inbound::Inbound;
 
 /// The parts the API stands on; the binary makes them.
 pub struct Parts {
@@ -30,8 +34,16 @@ pub struct Parts {
     pub engine: Engine,
     /// Answers to SQL.
     pub sql: Arc<SqlEngine>,
-    /// Alerts.
+    /// Alerts, their silences and incidents.
     pub alerts: Arc<Alerts>,
+    /// Who is told of alerts.
+    pub pipeline: PipelineHandle,
+    /// What is done about alerts.
+    pub responder: Arc<Responder>,
+    /// Circuit breakers, where they are on.
+    pub breakers: Option<Breakers>,
+    /// How others that send us things prove who they are.
+    pub inbound: Inbound,
     /// Who gets in.
     pub guard: Guard,
     /// Access tokens.

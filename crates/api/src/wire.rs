@@ -3,13 +3,17 @@
 //! Invariant: times are RFC 3339 with nanoseconds, ids are text, no 64-bit integer becomes a float.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use heimdall_guard::{TokenInfo, TokenSecret};
 use heimdall_ingest::{Coerced, Receipt, Rejected};
 use heimdall_model::verdict::{Baseline, Entity, Feature};
-use heimdall_model::{Alert, Feedback, Priority, RecordId, Severity, Status, Tenant, Timestamp, Transition};
+use heimdall_model::{
+    Alert, Comment, Feedback, IncidentId, Mute, Priority, RecordId, Severity, Status, Tenant, Timestamp,
+    Transition,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -139,6 +143,30 @@ pub(crate) struct AlertView<'a> {
     /// What a person says of it: `{verdict, by, at, note}`, the verdict `true_positive` or `false_positive`; null until then.
     #[schema(value_type = Option<Object>)]
     feedback: Option<&'a Feedback>,
+    /// Labels beyond those the fields above give; of alerts another system posted, all of theirs.
+    labels: &'a BTreeMap<String, String>,
+    /// Texts another system posted with it.
+    annotations: &'a BTreeMap<String, String>,
+    /// Where the system that posted it shows it.
+    source_url: Option<&'a str>,
+    /// When it is over unless it is posted or found again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ends_at: Option<Timestamp>,
+    /// Until when it is SUPPRESSED; null: until somebody says otherwise.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    suppressed_until: Option<Timestamp>,
+    /// Who works on it.
+    assignee: Option<&'a str>,
+    /// What people wrote, oldest first: `{at, by, text}` each.
+    #[schema(value_type = Vec<Object>)]
+    comments: &'a [Comment],
+    /// The incident it belongs to.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    incident: Option<IncidentId>,
+    /// Why nobody is told of it at present: `{kind, by, reason, since}`; `kind` is `silence`, `maintenance`, `inhibition` or
+    /// `flapping`.
+    #[schema(value_type = Option<Object>)]
+    muted: Option<&'a Mute>,
 }
 
 impl<'a> From<&'a Alert> for AlertView<'a> {
@@ -168,6 +196,15 @@ impl<'a> From<&'a Alert> for AlertView<'a> {
             notified: &alert.notified,
             history: &alert.history,
             feedback: alert.feedback.as_ref(),
+            labels: &alert.labels,
+            annotations: &alert.annotations,
+            source_url: alert.source_url.as_deref(),
+            ends_at: alert.ends_at,
+            suppressed_until: alert.suppressed_until,
+            assignee: alert.assignee.as_deref(),
+            comments: &alert.comments,
+            incident: alert.incident,
+            muted: alert.muted.as_ref(),
         }
     }
 }

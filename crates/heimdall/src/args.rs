@@ -1,4 +1,6 @@
-//! The command line.
+//! The command line; what people work with alerts by is in [`people`].
+
+mod people;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,6 +8,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::LogFormat;
+
+pub(crate) use people::{
+    ActionsArgs, ActionsCommand, AlertAction, AlertFilterArgs, AlertsArgs, IncidentsArgs, IncidentsCommand,
+    NotificationsArgs, NotificationsCommand, SilenceAddArgs, SilencesArgs, SilencesCommand, SwitchPosition,
+};
 
 /// Self-hosted guardian for services and hosts: keeps logs, metrics and events, finds attacks and trouble, tells people.
 #[derive(Debug, Parser)]
@@ -19,6 +26,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the server
     Serve(ServeArgs),
+    /// Watch this host: metrics, endpoints, logs; keep what the server has not yet, detect without it
+    Agent(AgentArgs),
     /// Run the server and feed it with a simulated company that is attacked and breaks
     Demo(DemoArgs),
     /// Write simulated structured logs to standard output, a file or a server
@@ -33,8 +42,16 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Technician console: alerts as they happen, over TCP
     Watch(WatchArgs),
-    /// List alerts, or change the status of one
+    /// List alerts, work with one, or ask why nobody was told of it
     Alerts(AlertsArgs),
+    /// Alerts that belong together: list, take, resolve, export the post-mortem
+    Incidents(IncidentsArgs),
+    /// Keep quiet about alerts for a while
+    Silences(SilencesArgs),
+    /// Who was told what, where alerts go, who is on call
+    Notifications(NotificationsArgs),
+    /// What Heimdall does about alerts by itself: plans, runs, approvals, the kill switch
+    Actions(ActionsArgs),
     /// Issue, revoke and list access tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -108,6 +125,31 @@ pub(crate) struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// Configuration file [default: heimdall-agent.toml, when it exists]
+    #[arg(long, env = "HEIMDALL_AGENT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Address of the server; without one the agent works alone
+    #[arg(long, env = "HEIMDALL_URL")]
+    pub url: Option<String>,
+    /// Access token with the scope `ingest`; better in a file, as `server.token_file`
+    #[arg(long, env = "HEIMDALL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Folder of the buffer and of checkpoints [default: ./heimdall-agent]
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Folder of detection rules, used besides the built-in ones
+    #[arg(long)]
+    pub rules_dir: Option<PathBuf>,
+    /// Least serious level to log, or a filter
+    #[arg(long, default_value = "info")]
+    pub log_level: String,
+    /// Show the effective configuration, and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     #[command(flatten)]
     pub serve: ServeArgs,
@@ -120,6 +162,15 @@ pub(crate) struct DemoArgs {
     /// Simulated seconds per real second
     #[arg(long, default_value_t = 1.0)]
     pub speed: f64,
+    /// Besides, make real containers, break them in turn, and heal them
+    #[arg(long)]
+    pub docker: bool,
+    /// Image of these containers: anything with a shell and busybox's httpd
+    #[arg(long, default_value = "busybox:stable", requires = "docker")]
+    pub docker_image: String,
+    /// Socket of the Docker engine
+    #[arg(long, default_value = "/var/run/docker.sock", requires = "docker")]
+    pub docker_socket: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -294,47 +345,6 @@ pub(crate) struct WatchArgs {
     /// Colour
     #[arg(long, value_enum, default_value_t = Colour::Auto)]
     pub color: Colour,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AlertsArgs {
-    /// Alert to change
-    pub id: Option<String>,
-    /// What to do with it
-    #[arg(value_enum, requires = "id")]
-    pub action: Option<AlertAction>,
-    /// Why
-    #[arg(long)]
-    pub note: Option<String>,
-    /// Only alerts of this status: open, acknowledged, suppressed, resolved
-    #[arg(long)]
-    pub status: Option<String>,
-    /// Alerts at most
-    #[arg(long, short = 'n', default_value_t = 50)]
-    pub limit: usize,
-    /// One JSON object a line
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub remote: Remote,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum AlertAction {
-    /// All that is known of it, and earlier alerts like it
-    Show,
-    /// Somebody takes it
-    Acknowledge,
-    /// Keep quiet about it, and go on counting
-    Suppress,
-    /// It is over
-    Resolve,
-    /// It is not over
-    Reopen,
-    /// It was so, and worth telling: thresholds follow
-    TruePositive,
-    /// It was not so, or nobody needed to know: thresholds follow
-    FalsePositive,
 }
 
 #[derive(Debug, Subcommand)]

@@ -24,6 +24,11 @@ impl Client {
         Ok(Client { http, remote: remote.clone() })
     }
 
+    /// The token it speaks with, where it needs one.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.remote.token.as_deref()
+    }
+
     /// A request with the principal's headers.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.remote.url.trim_end_matches('/'));

@@ -9,16 +9,19 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use heimdall_alert::WebhookUrl;
+use heimdall_alert::notify::{ChannelConfig, Secret};
 use heimdall_detect::{DetectConfig, Period};
 use heimdall_llm::LlmConfig;
 use heimdall_model::{Dataset, Tenant};
+use heimdall_respond::RespondConfig;
+use heimdall_respond::runners::RunnersConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
 /// Environment variables with names of their own; an empty one counts as not set.
 const WELL_KNOWN: &[(&str, &str)] = &[
     ("SLACK_WEBHOOK_URL", "alerts.slack_webhook_url"),
+    ("PAGERDUTY_ROUTING_KEY", "alerts.pagerduty_routing_key"),
     ("LLM_ENABLED", "llm.enabled"),
     ("OPENAI_API_KEY", "llm.api_key"),
     ("OPENAI_BASE_URL", "llm.base_url"),
@@ -97,6 +100,10 @@ pub(crate) struct Config {
     pub query: QueryConfig,
     /// Who is told.
     pub alerts: AlertsConfig,
+    /// What may be done about alerts.
+    pub respond: RespondConfig,
+    /// What actions reach, and how.
+    pub runners: RunnersConfig,
     /// What Heimdall says of itself.
     pub log: LogConfig,
     /// Thresholds of the detectors.
@@ -384,7 +391,31 @@ pub(crate) struct AlertsConfig {
     /// Print raised alerts on standard output. Default `true`.
     pub stdout: bool,
     /// Slack incoming webhook; also read from `SLACK_WEBHOOK_URL`. A secret: never logged. Default none.
-    pub slack_webhook_url: Option<String>,
+    #[serde(deserialize_with = "secret")]
+    pub slack_webhook_url: Option<Secret>,
+    /// PagerDuty integration key (Events API v2); also read from `PAGERDUTY_ROUTING_KEY`. A secret. Default none.
+    #[serde(deserialize_with = "secret")]
+    pub pagerduty_routing_key: Option<Secret>,
+    /// Further channels, as a list of `[[alerts.channels]]` with a `type` each (see the page on channels). Default none.
+    pub channels: Vec<ChannelConfig>,
+    /// File that says who is told of what, when and how often, re-read when it changes; the channels above are not used then.
+    /// Default none: every channel is told of all alerts.
+    pub routing_file: Option<PathBuf>,
+    /// Address of Heimdall as people reach it, such as `https://heimdall.example.org`: links in messages. Default none.
+    pub base_url: Option<String>,
+    /// An alert that comes back this soon after it was resolved is the same alert, open again. Default `10m`.
+    pub reopen_within: Period,
+    /// An alert joins an incident whose last alert is no older than this. Default `15m`.
+    pub incident_window: Period,
+    /// Secret with which Slack signs the buttons people press (`signing secret` of the app). Default none: they are not answered.
+    #[serde(deserialize_with = "secret")]
+    pub slack_signing_secret: Option<Secret>,
+    /// Who people of Slack are here, by Slack's id of them, such as `U024BE7LH`. When anybody is named, nobody else may press.
+    /// Default none: anybody in the workspace may.
+    pub slack_users: BTreeMap<String, String>,
+    /// Secret of PagerDuty's webhook subscription, by which what is acknowledged or resolved there is so here. Default none.
+    #[serde(deserialize_with = "secret")]
+    pub pagerduty_webhook_secret: Option<Secret>,
     /// An alert without findings for this long is resolved; `0s` leaves that to people. Default `1h`.
     pub resolve_after: Period,
     /// Folder of rules, re-read when it changes. Default: the built-in rules only.
@@ -399,11 +430,26 @@ impl Default for AlertsConfig {
         AlertsConfig {
             stdout: true,
             slack_webhook_url: None,
+            pagerduty_routing_key: None,
+            channels: Vec::new(),
+            routing_file: None,
+            base_url: None,
+            reopen_within: Period::minutes(10),
+            incident_window: Period::minutes(15),
+            slack_signing_secret: None,
+            slack_users: BTreeMap::new(),
+            pagerduty_webhook_secret: None,
             resolve_after: Period::hours(1),
             rules_dir: None,
             audit_console: false,
         }
     }
+}
+
+/// Reads a secret; an empty one is none, as variables of the environment that are there but not set.
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.trim().is_empty());
+    text.map(|text| Secret::parse(&text).map_err(serde::de::Error::custom)).transpose()
 }
 
 /// How log lines look.
@@ -479,7 +525,7 @@ pub(crate) fn load(
     for (key, value) in flags {
         set(&mut table, key, value, "flag", &mut origins);
     }
-    let mut config = Config::deserialize(table).map_err(|error| ConfigError::Invalid {
+    let config = Config::deserialize(table).map_err(|error| ConfigError::Invalid {
         origins: distinct(&origins),
         detail: error.to_string().trim_end().replace('\n', " "),
     })?;
@@ -498,11 +544,16 @@ pub(crate) fn load(
             detail: format!("store.policies: {policies} are more than {max}"),
         });
     }
-    let webhook = &mut config.alerts.slack_webhook_url;
-    webhook.take_if(|url| url.trim().is_empty());
-    webhook.as_deref().map(WebhookUrl::parse).transpose().map_err(|error| ConfigError::Invalid {
-        origins: origins.get("alerts.slack_webhook_url").cloned().unwrap_or_default(),
-        detail: format!("alerts.slack_webhook_url: {error}"),
+    let webhook = config.alerts.slack_webhook_url.as_ref().map(Secret::expose);
+    if webhook.is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+        return Err(ConfigError::Invalid {
+            origins: origins.get("alerts.slack_webhook_url").cloned().unwrap_or_default(),
+            detail: "alerts.slack_webhook_url: is not a http(s) address".to_owned(),
+        });
+    }
+    config.respond.check().map_err(|error| ConfigError::Invalid {
+        origins: distinct(&origins),
+        detail: format!("respond.{error}"),
     })?;
     Ok(Loaded { config, origins })
 }
@@ -576,11 +627,7 @@ fn distinct(origins: &BTreeMap<String, String>) -> String {
 impl Loaded {
     /// The effective values as TOML, each with its origin; secrets are not shown.
     pub(crate) fn print(&self) -> String {
-        let mut shown = self.config.clone();
-        if shown.alerts.slack_webhook_url.is_some() {
-            shown.alerts.slack_webhook_url = Some("<secret>".to_owned());
-        }
-        let table = Table::try_from(shown).expect("the configuration serialises");
+        let table = Table::try_from(&self.config).expect("the configuration serialises");
         let mut out = String::new();
         self.print_table(&table, "", &mut out);
         out

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use heimdall_alert::Alerts;
+use heimdall_alert::{AlertError, Alerts};
 use heimdall_detect::{Findings, console};
 use heimdall_guard::AssessmentLog;
 use heimdall_model::{Assessment, Verdict};
@@ -76,7 +76,8 @@ impl Sink for Herald {
                 "rehearsal: this would have raised an alert"
             );
         }
-        if !findings.verdicts.is_empty() || !findings.assessments.is_empty() {
+        let Findings { verdicts, recovered, assessments, .. } = &findings;
+        if !(verdicts.is_empty() && recovered.is_empty() && assessments.is_empty()) {
             self.send(Message::Findings(findings));
         }
     }
@@ -137,10 +138,7 @@ impl Worker {
         for assessment in &findings.assessments {
             self.write(assessment);
         }
-        if findings.verdicts.is_empty() {
-            return;
-        }
-        while let Err(error) = self.alerts.ingest(findings.verdicts.clone()) {
+        while let Err(error) = self.store(&findings) {
             tracing::error!(%error, "findings could not be stored; trying again");
             count_error();
             if self.shutdown.is_cancelled() {
@@ -149,6 +147,16 @@ impl Worker {
             }
             std::thread::park_timeout(RETRY_AFTER);
         }
+    }
+
+    fn store(&self, findings: &Findings) -> Result<(), AlertError> {
+        if !findings.verdicts.is_empty() {
+            self.alerts.ingest(findings.verdicts.clone())?;
+        }
+        if !findings.recovered.is_empty() {
+            self.alerts.recover(findings.recovered.clone())?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, assessment: &Assessment) {

@@ -13,7 +13,9 @@ mod client;
 mod commands;
 mod config;
 mod herald;
+mod people;
 mod reference;
+mod response;
 mod rule_files;
 mod scout;
 mod server;
@@ -78,6 +80,7 @@ fn raise_open_files() {
 async fn run_async(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => commands::serve::run(&args).await,
+        Command::Agent(args) => commands::agent::run(args).await,
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Generate(args) => commands::generate::run(args).await,
         Command::Ingest(args) => commands::ingest::run(args).await,
@@ -86,6 +89,10 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Tail(args) => commands::tail::run(args).await,
         Command::Watch(args) => commands::watch::run(args).await,
         Command::Alerts(args) => commands::alerts::run(args).await,
+        Command::Incidents(args) => commands::incidents::run(args).await,
+        Command::Silences(args) => commands::silences::run(args).await,
+        Command::Notifications(args) => commands::notifications::run(args).await,
+        Command::Actions(args) => commands::actions::run(args).await,
         Command::Token(command) => commands::token::run(command).await,
         Command::Bench(command) => commands::bench::run(command).await,
         Command::Rules(command) => commands::rules::run(command).await,

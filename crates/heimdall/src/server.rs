@@ -15,12 +15,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use heimdall_alert::{
-    AlertConfig, Alerts, DispatchConfig, Dispatcher, Notifier, SlackWebhook, StdoutNotifier, WebhookUrl,
-};
+use heimdall_alert::{AlertConfig, Alerts, EventQueue, FlapConfig, IncidentConfig, Pipeline, PipelineConfig};
 use heimdall_api::{
-    AppState, DURATION_BUCKETS, DetectorView, HttpLimits, Parts as ApiParts, QUERY_ROWS_MAX, Readiness,
-    RuleFault, RuleView, StatusSource, StreamView, Writer,
+    AppState, DURATION_BUCKETS, DetectorView, HttpLimits, Inbound, Parts as ApiParts, QUERY_ROWS_MAX,
+    Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer,
 };
 use heimdall_detect::{DetectConfig, Judge, RuleError, RuleSet};
 use heimdall_guard::{AssessmentLog, AssessmentLogConfig, Audit, Guard, Tokens, check_bind};
@@ -33,6 +31,8 @@ use heimdall_llm::{LanguageModel, LlmConfig, OpenAi, Reviewer};
 use heimdall_metastore::Metastore;
 use heimdall_model::{Clock, Dataset, Judged, Severity, SystemClock};
 use heimdall_query::{Engine, RunLimits};
+use heimdall_respond::runners::{self, RunnerPorts, Runners};
+use heimdall_respond::{ActionRunner, Playbook, Ports, Prober, Responder};
 use heimdall_sql::{SqlConfig, SqlEngine};
 use heimdall_store::{Cold, RetentionPolicy, Store, StoreError};
 use heimdall_stream::{Command, Parts as StreamParts, Stream, StreamConfig, Tail};
@@ -44,11 +44,11 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ColdAfter, Config, PolicyConfig, ServerConfig};
+use crate::config::{AlertsConfig, ColdAfter, Config, PolicyConfig, ServerConfig};
 use crate::herald::Herald;
 use crate::scout::Scout;
 use crate::tuning::Tuning;
-use crate::{rule_files, telemetry};
+use crate::{people, response, rule_files, telemetry};
 
 /// Time between rounds of housekeeping: expiring tokens, resolving quiet alerts, following feedback, folding histograms.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
@@ -60,6 +60,15 @@ const READY_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Connections that may wait to be accepted: thousands of agents come back at once after a restart. The kernel takes the
 /// smaller of this and its own bound (`net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
+
+/// What a command adds to the server it starts.
+#[derive(Default)]
+pub(crate) struct Extras {
+    /// Who does actions before the runners of the configuration do.
+    pub hands: Vec<Arc<dyn ActionRunner>>,
+    /// Playbooks instead of those that come with Heimdall and the configured ones.
+    pub playbooks: Option<Vec<Playbook>>,
+}
 
 /// A server that is bound and about to run.
 pub(crate) struct Server {
@@ -73,7 +82,12 @@ pub(crate) struct Server {
     alerts: Arc<Alerts>,
     tokens: Arc<Tokens>,
     metrics: PrometheusHandle,
-    dispatcher: Dispatcher,
+    pipeline: Pipeline,
+    routing_file: Option<PathBuf>,
+    responder: Arc<Responder>,
+    runners: Runners,
+    events: EventQueue,
+    playbooks_dir: Option<PathBuf>,
     herald: JoinHandle<()>,
     reviewer: Option<(Reviewer, Herald)>,
     rules_dir: Option<PathBuf>,
@@ -85,6 +99,15 @@ pub(crate) struct Server {
 impl Server {
     /// Opens and binds everything. Ends when `shutdown` fires, see [`Server::run`].
     pub(crate) async fn build(config: &Config, shutdown: CancellationToken) -> Result<Server> {
+        Server::build_with(config, Extras::default(), shutdown).await
+    }
+
+    /// As [`Server::build`], with what the configuration does not say.
+    pub(crate) async fn build_with(
+        config: &Config,
+        extras: Extras,
+        shutdown: CancellationToken,
+    ) -> Result<Server> {
         let data_dir = config.server.data_dir.clone();
         let watch_address = config.server.watch_address();
         check_bind(config.server.listen, config.auth.enabled)?;
@@ -110,8 +133,56 @@ impl Server {
             tracing::info!(file = %data_dir.join("admin.token").display(), "wrote a new admin token");
         }
         let audit = Arc::new(Audit::open(Arc::clone(&metastore), Arc::clone(&clock))?);
-        let alerts = Alerts::open(metastore, alert_config(config), Arc::clone(&clock))?;
-        let dispatcher = Dispatcher::new(&alerts, notifiers(config)?, &DispatchConfig::default());
+        let alerts = Alerts::open(Arc::clone(&metastore), alert_config(config), Arc::clone(&clock))?;
+        let routing = people::routing(&config.alerts)?;
+        alerts.set_rules(people::rules(&routing));
+        let pipeline = Pipeline::new(
+            Arc::clone(&alerts),
+            Arc::clone(alerts.silences()),
+            Arc::clone(&metastore),
+            Arc::clone(&clock),
+            routing,
+            PipelineConfig { base_url: config.alerts.base_url.clone(), ..PipelineConfig::default() },
+        )
+        .map_err(|faults| anyhow!(people::listed(&faults)))?;
+        let engine = Engine::new(Arc::clone(&store)).with_cache(config.query.cache_bytes.0);
+        let pen = response::Pen {
+            alerts: Arc::clone(&alerts),
+            store: Arc::clone(&metastore),
+            clock: Arc::clone(&clock),
+        };
+        let bell = response::Bell {
+            alerts: Arc::clone(&alerts),
+            pipeline: Some(pipeline.handle()),
+            clock: Arc::clone(&clock),
+        };
+        let runner_ports = RunnerPorts {
+            store: Arc::clone(&metastore),
+            clock: Arc::clone(&clock),
+            notebook: Arc::new(pen),
+            pager: Arc::new(bell),
+        };
+        let runners = runners::build(&config.runners, &runner_ports).context("runners")?;
+        let ward = response::Ward {
+            alerts: Arc::clone(&alerts),
+            engine: Some(engine.clone()),
+            prober: Prober::new(&config.runners.docker.endpoint)?,
+            clock: Arc::clone(&clock),
+        };
+        let caller = response::Caller { alerts: Arc::clone(&alerts), clock: Arc::clone(&clock) };
+        let ports = Ports {
+            runners: extras.hands.into_iter().chain(runners.list.clone()).collect(),
+            metastore: Arc::clone(&metastore),
+            health: Arc::new(ward),
+            ledger: Arc::new(response::Book { audit: Arc::clone(&audit) }),
+            escalation: Arc::new(caller),
+            clock: Arc::clone(&clock),
+        };
+        let own = || response::playbooks(config.respond.playbooks_dir.as_deref());
+        let playbooks =
+            extras.playbooks.map_or_else(own, Ok).map_err(|faults| anyhow!(response::listed(&faults)))?;
+        let responder = Responder::open(config.respond.clone(), playbooks, ports)?;
+        let events = alerts.events(response::EVENTS_MAX);
         let log = AssessmentLog::open(AssessmentLogConfig::new(data_dir.join("audit")))
             .context("could not open the audit files")?;
         let tuning = Tuning::new(config.detect.clone(), &alerts)?;
@@ -146,7 +217,6 @@ impl Server {
         let http = bind(config.server.listen)?;
         let watch = bind(watch_address)?;
         let limits = http_limits(config);
-        let engine = Engine::new(Arc::clone(&store)).with_cache(config.query.cache_bytes.0);
         let sql = SqlEngine::new(engine.clone(), &sql_config(config)).context("could not set up SQL")?;
         let state = AppState::new(ApiParts {
             intake: Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&clock), &intake_limits(config))),
@@ -154,6 +224,10 @@ impl Server {
             sql: Arc::new(sql),
             store,
             alerts: Arc::clone(&alerts),
+            pipeline: pipeline.handle(),
+            responder: Arc::clone(&responder),
+            breakers: runners.breakers.clone(),
+            inbound: inbound(config),
             guard: Guard::new(Arc::clone(&tokens), config.auth.enabled),
             tokens: Arc::clone(&tokens),
             audit,
@@ -183,7 +257,12 @@ impl Server {
             alerts,
             tokens,
             metrics,
-            dispatcher,
+            pipeline,
+            routing_file: config.alerts.routing_file.clone(),
+            responder,
+            runners,
+            events,
+            playbooks_dir: config.respond.playbooks_dir.clone(),
             herald,
             reviewer: reviewer.map(|reviewer| (reviewer, reports)),
             rules_dir,
@@ -212,7 +291,23 @@ impl Server {
         let http = tokio::spawn(heimdall_api::serve(self.http, router, self.limits, shutdown.clone()));
         let watch = tokio::spawn(heimdall_api::watch::serve(self.watch, self.state, shutdown.clone()));
         let told = CancellationToken::new();
-        let dispatcher = tokio::spawn(self.dispatcher.run(told.clone()));
+        let routing = tokio::spawn(people::watch(
+            self.routing_file,
+            Arc::clone(&self.alerts),
+            self.pipeline.handle(),
+            shutdown.clone(),
+        ));
+        let pipeline = tokio::spawn(self.pipeline.run(told.clone()));
+        let playbooks =
+            tokio::spawn(response::watch(self.playbooks_dir, Arc::clone(&self.responder), shutdown.clone()));
+        let attending = tokio::spawn(response::attend(
+            Arc::clone(&self.alerts),
+            Arc::clone(&self.responder),
+            self.events,
+            shutdown.clone(),
+        ));
+        let keeping_runners = tokio::spawn(response::keep(self.runners, shutdown.clone()));
+        let responding = tokio::spawn(self.responder.run(shutdown.clone()));
         let keeping = tokio::spawn(housekeeping(
             Arc::clone(&self.alerts),
             self.tokens,
@@ -245,6 +340,9 @@ impl Server {
         watch.await?;
         keeping.await?;
         rules.await?;
+        for task in [routing, playbooks, attending, keeping_runners, responding] {
+            task.await?;
+        }
         if let Some(review) = review {
             review.await?;
         }
@@ -262,7 +360,7 @@ impl Server {
         })
         .await?;
         told.cancel();
-        dispatcher.await?;
+        pipeline.await?;
         let alerts = self.alerts;
         tokio::task::spawn_blocking(move || alerts.close()).await?;
         drop(self.data_lock);
@@ -361,7 +459,21 @@ fn journal_config(config: &Config) -> heimdall_journal::Config {
 }
 
 fn alert_config(config: &Config) -> AlertConfig {
-    AlertConfig { resolve_after: duration(config.alerts.resolve_after), ..AlertConfig::default() }
+    let AlertsConfig { resolve_after, reopen_within, incident_window, .. } = config.alerts;
+    AlertConfig {
+        resolve_after: duration(resolve_after),
+        flapping: FlapConfig { reopen_within: duration(reopen_within), ..FlapConfig::default() },
+        incidents: IncidentConfig { window: duration(incident_window), ..IncidentConfig::default() },
+        ..AlertConfig::default()
+    }
+}
+
+fn inbound(config: &Config) -> Inbound {
+    Inbound {
+        slack_signing_secret: config.alerts.slack_signing_secret.clone(),
+        slack_users: config.alerts.slack_users.clone(),
+        pagerduty_secret: config.alerts.pagerduty_webhook_secret.clone(),
+    }
 }
 
 fn intake_limits(config: &Config) -> IntakeLimits {
@@ -396,18 +508,6 @@ fn http_limits(config: &Config) -> HttpLimits {
         drain: duration(*grace),
         ..HttpLimits::default()
     }
-}
-
-fn notifiers(config: &Config) -> Result<Vec<Box<dyn Notifier>>> {
-    let mut notifiers: Vec<Box<dyn Notifier>> = Vec::new();
-    if config.alerts.stdout {
-        notifiers.push(Box::new(StdoutNotifier::new(Box::new(std::io::stdout()))));
-    }
-    if let Some(url) = &config.alerts.slack_webhook_url {
-        let url = WebhookUrl::parse(url).context("alerts.slack_webhook_url")?;
-        notifiers.push(Box::new(SlackWebhook::new(url)?));
-    }
-    Ok(notifiers)
 }
 
 /// The built-in rules and the folder's; what cannot load is named and left out.

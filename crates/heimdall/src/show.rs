@@ -9,6 +9,9 @@ use crate::args::Colour;
 const RESET: &str = "\x1b[0m";
 pub(crate) const DIM: &str = "\x1b[2m";
 pub(crate) const BOLD: &str = "\x1b[1m";
+pub(crate) const GREEN: &str = "\x1b[32m";
+/// Characters a cell keeps however narrow the terminal is.
+const CELL_CHARS_MIN: usize = 9;
 
 /// Whether to write colour codes to standard output.
 pub(crate) fn is_coloured(colour: Colour) -> bool {
@@ -79,8 +82,12 @@ pub(crate) fn alert(alert: &Value, colour: bool) -> String {
         Some("false_positive") => "  (false positive)",
         _ => "",
     };
+    let muted = alert.pointer("/muted/kind").and_then(Value::as_str);
+    let muted = muted.map(|kind| format!("  (quiet: {kind})")).unwrap_or_default();
+    let assignee = alert.get("assignee").and_then(Value::as_str);
+    let assignee = assignee.map(|name| format!("  @{}", printable(name))).unwrap_or_default();
     format!(
-        "{} {} {:<12} {}  {} [{}] ×{count}  {}{feedback}",
+        "{} {} {:<12} {}  {} [{}] ×{count}  {}{assignee}{muted}{feedback}",
         paint(text("last_seen"), DIM, colour),
         paint(&format!("{severity:<8}"), code_of(severity), colour),
         text("status"),
@@ -106,6 +113,37 @@ pub(crate) fn table(headings: &[String], rows: &[Vec<String>]) -> String {
     [line(headings), line(&rule)].into_iter().chain(rows.iter().map(|row| line(row))).collect()
 }
 
+/// Columns of the terminal; of anything else, no bound.
+pub(crate) fn width() -> usize {
+    let terminal = console::Term::stdout();
+    if terminal.is_term() { usize::from(terminal.size().1) } else { usize::MAX }
+}
+
+/// As [`table`], within so many characters: the last columns that are too wide are cut, with `…`.
+pub(crate) fn table_within(headings: &[String], rows: &[Vec<String>], width: usize) -> String {
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([headings[column].chars().count()]).max().unwrap_or(0)
+    };
+    let mut widths: Vec<usize> = (0..headings.len()).map(widest).collect();
+    let gaps = 2 * headings.len().saturating_sub(1);
+    let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(width);
+    for width in widths.iter_mut().rev() {
+        let cut = excess.min(width.saturating_sub(CELL_CHARS_MIN));
+        (*width, excess) = (*width - cut, excess - cut);
+    }
+    let row =
+        |cells: &Vec<String>| cells.iter().zip(&widths).map(|(cell, width)| cut(cell, *width)).collect();
+    table(headings, &rows.iter().map(row).collect::<Vec<_>>())
+}
+
+fn cut(cell: &str, width: usize) -> String {
+    if cell.chars().count() <= width {
+        return cell.to_owned();
+    }
+    cell.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +155,17 @@ mod tests {
             unreachable!("an object")
         };
         assert_eq!(record(&fields, false), "       s a\\u{1b}[2Jb x=1");
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        let rows = [vec!["0123456789".to_owned(), "a long text that is cut".to_owned()]];
+        let headings = ["id".to_owned(), "comment".to_owned()];
+        let text = table_within(&headings, &rows, 26);
+        assert_eq!(text.lines().last(), Some("0123456789  a long text t…"));
+        assert_eq!(table_within(&headings, &rows, usize::MAX), table(&headings, &rows));
+        // What must be copied whole, such as an id in front, goes last.
+        assert!(table_within(&headings, &rows, 5).contains("01234567…"));
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use heimdall_model::{
-    Alert, AlertId, Entity, Feedback, FeedbackVerdict, Position, Priority, Severity, Status, Tenant,
-    Timestamp,
+    Alert, AlertId, Entity, Feedback, FeedbackVerdict, Mute, MuteKind, Position, Priority, Severity, Status,
+    Tenant, Timestamp,
 };
 
 use crate::port::{
-    AlertCursor, AlertFilter, AlertRow, AlertStore, AuditFilter, AuditRow, AuditStore, Document,
+    AlertCursor, AlertFilter, AlertRow, AlertSort, AlertStore, AuditFilter, AuditRow, AuditStore, Document,
     DocumentCursor, DocumentFilter, DocumentStore, Metastore, MetastoreError, TokenRow, TokenStore,
 };
 
@@ -22,6 +22,9 @@ pub fn conformance(make: impl Fn() -> Box<dyn Metastore>) {
     one_live_alert_per_fingerprint(make().alerts());
     pages_neither_repeat_nor_skip(make().alerts());
     filters_select(make().alerts());
+    filters_by_what_people_set_select(make().alerts());
+    labels_and_text_are_searched(make().alerts());
+    other_orders_page_as_well(make().alerts());
     quiet_and_old_alerts_are_found(make().alerts());
     feedback_outlives_its_alert(make().alerts());
     similar_alerts_are_earlier_ones_the_closest_first(make().alerts());
@@ -117,7 +120,7 @@ fn pages_neither_repeat_nor_skip(store: &dyn AlertStore) {
     loop {
         let page = store.list(&AlertFilter::default(), cursor.as_ref(), 8).expect("list");
         let Some(last) = page.last() else { break };
-        let text = AlertCursor { raised_at: last.raised_at, id: last.id }.to_string();
+        let text = AlertCursor::of(last, AlertSort::default()).to_string();
         cursor = Some(text.parse().expect("a cursor reads its own text"));
         seen.extend(page.iter().map(|alert| (alert.raised_at, alert.id)));
     }
@@ -141,14 +144,131 @@ fn filters_select(store: &dyn AlertStore) {
     assert_eq!(count(AlertFilter { statuses, severity: Some(Severity::Warning), ..every }), 15);
 }
 
+/// Thirty live alerts about three services, changed by `change`.
+fn changed(store: &dyn AlertStore, change: impl Fn(u64, &mut Alert)) {
+    let all: Vec<_> = (0..30_u32)
+        .map(|n| {
+            let mut row = alert(n.into(), &format!("fp{n}"), Status::Open, i64::from(n));
+            change(n.into(), Arc::make_mut(&mut row.alert));
+            row
+        })
+        .collect();
+    store.put(&all).expect("put");
+}
+
+fn filters_by_what_people_set_select(store: &dyn AlertStore) {
+    let incident = AlertId::from_u64_pair(7, 7);
+    let mute = Mute { kind: MuteKind::Silence, by: None, reason: "x".to_owned(), since: Timestamp(1) };
+    changed(store, |n, alert| {
+        alert.assignee = (n % 3 == 0).then(|| "ann".to_owned());
+        alert.incident = (n % 10 == 0).then_some(incident);
+        alert.muted = (n % 5 == 0).then(|| mute.clone());
+        alert.priority = if n < 4 { Priority::P3 } else { Priority::P1 };
+    });
+    for tenant in [Some(Tenant::default()), None] {
+        let every = AlertFilter { tenant, ..AlertFilter::default() };
+        let count = |filter: AlertFilter| store.list(&filter, None, 100).expect("list").len();
+        assert_eq!(count(AlertFilter { assignee: Some("ann".to_owned()), ..every.clone() }), 10);
+        assert_eq!(count(AlertFilter { assignee: Some(String::new()), ..every.clone() }), 20, "nobody");
+        assert_eq!(count(AlertFilter { incident: Some(incident), ..every.clone() }), 3);
+        assert_eq!(count(AlertFilter { is_muted: Some(true), ..every.clone() }), 6);
+        assert_eq!(count(AlertFilter { is_muted: Some(false), ..every.clone() }), 24);
+        assert_eq!(count(AlertFilter { priority: Some(Priority::P3), ..every.clone() }), 4);
+        assert_eq!(count(AlertFilter { until: Some(Timestamp(5)), ..every }), 5);
+    }
+}
+
+fn labels_and_text_are_searched(store: &dyn AlertStore) {
+    changed(store, |n, alert| {
+        alert.labels.insert("zone".to_owned(), format!("eu-{}", n % 2));
+        alert.title = if n == 7 { "Größe überschritten".to_owned() } else { "Disk".to_owned() };
+        alert.assignee = (n == 8).then(|| "Ann".to_owned());
+        alert.status = if n < 10 { Status::Open } else { Status::Acknowledged };
+    });
+    let check = |labels: &[&str], text: &str, expected: usize| {
+        for tenant in [Some(Tenant::default()), None] {
+            let filter = AlertFilter {
+                tenant,
+                labels: labels.iter().map(|label| label.parse().expect("a matcher")).collect(),
+                text: Some(text.to_owned()),
+                ..AlertFilter::default()
+            };
+            let found = store.list(&filter, None, 100).expect("list");
+            assert_eq!(found.len(), expected, "{labels:?} {text}");
+            let narrowed = AlertFilter { statuses: vec![Status::Open], ..filter.clone() };
+            let open = found.iter().filter(|alert| alert.status == Status::Open).count();
+            assert_eq!(store.list(&narrowed, None, 100).expect("list").len(), open, "{labels:?} {text}");
+            let mut paged = Vec::new();
+            let mut cursor = None;
+            loop {
+                let page = store.list(&filter, cursor.as_ref(), 4).expect("list");
+                let Some(last) = page.last() else { break };
+                cursor = Some(AlertCursor::of(last, filter.sort));
+                paged.extend(page);
+            }
+            assert_eq!(paged, found, "pages neither repeat nor skip");
+        }
+    };
+    check(&["zone=eu-1"], "", 15);
+    check(&["zone=~eu-.", "service=SERVICE-0"], "", 10);
+    check(&["zone!=eu-1", "source_ip=10.0.0.4"], "", 1);
+    check(&["absent="], "", 30);
+    check(&["absent!="], "", 0);
+    check(&["severity=critical", "alertname=~rule-[0-3]", "rule!=rule-0", "tenant=default"], "", 1);
+    check(&[], "GRÖSSE", 0);
+    check(&[], " größe ÜBER", 1);
+    check(&[], "10.0.0.2", 11);
+    check(&[], "eu-0", 15);
+    check(&["zone=eu-0"], "ann", 1);
+    check(&[], "%", 0);
+}
+
+fn other_orders_page_as_well(store: &dyn AlertStore) {
+    changed(store, |n, alert| {
+        alert.last_seen = Timestamp(100 - i64::try_from(n / 3).expect("small"));
+        alert.priority = if n % 3 == 0 { Priority::P1 } else { Priority::P2 };
+        alert.raised_at = Timestamp(i64::try_from(n / 2).expect("small") * 1_000_000);
+    });
+    for (sort, text) in [AlertSort::LastSeen, AlertSort::Worst]
+        .into_iter()
+        .flat_map(|sort| [(sort, None), (sort, Some("10.0"))])
+    {
+        let filter = AlertFilter {
+            tenant: Some(Tenant::default()),
+            text: text.map(str::to_owned),
+            sort,
+            ..AlertFilter::default()
+        };
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = store.list(&filter, cursor.as_ref(), 7).expect("list");
+            let Some(last) = page.last() else { break };
+            cursor = Some(AlertCursor::of(last, sort));
+            seen.extend(page.iter().map(|alert| (sort.key(alert), alert.id)));
+        }
+        assert_eq!(seen.len(), 30, "{sort:?}");
+        assert!(seen.windows(2).all(|pair| pair[0] > pair[1]), "{sort:?}: {seen:?}");
+    }
+    let worst = AlertFilter { sort: AlertSort::Worst, ..AlertFilter::default() };
+    let first = store.list(&worst, None, 1).expect("list").remove(0);
+    assert_eq!((first.severity, first.priority), (Severity::Critical, Priority::P1));
+}
+
 fn quiet_and_old_alerts_are_found(store: &dyn AlertStore) {
     let statuses = [Status::Open, Status::Acknowledged, Status::Suppressed, Status::Resolved];
     let all: Vec<_> = (0..8_u32)
         .map(|n| alert(n.into(), &format!("fp{n}"), statuses[n as usize % 4], i64::from(n)))
         .collect();
     store.put(&all).expect("put");
+    let mut ends = alert(9, "fp9", Status::Open, 2);
+    Arc::make_mut(&mut ends.alert).ends_at = Some(Timestamp(3));
+    store.put(&[ends]).expect("put");
     let quiet: Vec<_> = store.quiet(Timestamp(5), 9).expect("quiet");
-    assert_eq!(quiet, [0, 1, 4].map(|n| AlertId::from_u64_pair(n, n)));
+    assert_eq!(
+        quiet,
+        [0, 1, 4].map(|n| AlertId::from_u64_pair(n, n)),
+        "one with an end of its own is not quiet"
+    );
     assert_eq!(store.delete_resolved(Timestamp(7), 9).expect("delete"), 1);
     assert_eq!(store.get(AlertId::from_u64_pair(3, 3)).expect("get"), None);
     assert!(store.get(AlertId::from_u64_pair(7, 7)).expect("get").is_some());

@@ -13,7 +13,7 @@ pub mod port;
 pub mod sqlite;
 
 pub use port::{
-    AlertCount, AlertCursor, AlertFilter, AlertRow, AlertStore, AuditFilter, AuditRow, AuditStore,
+    AlertCount, AlertCursor, AlertFilter, AlertRow, AlertSort, AlertStore, AuditFilter, AuditRow, AuditStore,
     CursorError, Document, DocumentCursor, DocumentFilter, DocumentStore, FeedbackCount, Metastore,
     MetastoreError, PAGE_ROWS_MAX, TokenRow, TokenStore,
 };

@@ -3,7 +3,8 @@
 //! Invariants every implementation keeps (checked by `conformance`):
 //! - a call that writes is durable when it returns `Ok`, and all or nothing;
 //! - at most one alert of a fingerprint is not `RESOLVED`;
-//! - pages are ordered newest first by `(raised_at, id)` and a cursor neither repeats nor skips an alert that stays;
+//! - pages are in the order asked for, `(raised_at, id)` newest first where nothing is, and a cursor neither repeats nor skips
+//!   an alert that stays where it is in it;
 //! - audit rows are never changed, and their `seq` is dense from 1.
 //!
 //! Not here: what an alert means (`heimdall-alert`), who may do what and how the audit chain is computed (`heimdall-guard`).
@@ -13,7 +14,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use heimdall_model::{Alert, AlertId, Entity, Judged, Severity, Status, Tenant, Timestamp};
+use heimdall_model::{
+    Alert, AlertId, Entity, IncidentId, Judged, LabelMatcher, Priority, Severity, Status, Tenant, Timestamp,
+};
 
 /// Most rows one list call returns; a larger limit is cut to it.
 pub const PAGE_ROWS_MAX: usize = 1_000;
@@ -115,15 +118,80 @@ pub struct AlertFilter {
     pub entity: Option<Entity>,
     /// Raised at this time or later.
     pub since: Option<Timestamp>,
+    /// Raised before this time.
+    pub until: Option<Timestamp>,
+    /// Exactly this priority.
+    pub priority: Option<Priority>,
+    /// Assigned to exactly this person; the empty text means nobody.
+    pub assignee: Option<String>,
+    /// In exactly this incident.
+    pub incident: Option<IncidentId>,
+    /// Muted, or not.
+    pub is_muted: Option<bool>,
+    /// Passes all of these, by [`Alert::label`].
+    pub labels: Vec<LabelMatcher>,
+    /// Has this text somewhere in its title, summary, rule, service, entity, assignee or labels, in any case.
+    pub text: Option<String>,
+    /// In which order.
+    pub sort: AlertSort,
 }
 
-/// Place in a list of alerts: everything after it is older. Its text form is opaque to clients.
+/// In which order alerts are listed; equal ones by id, the highest first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum AlertSort {
+    /// Raised last first.
+    #[default]
+    Newest,
+    /// Seen last first.
+    LastSeen,
+    /// Worst first: by severity, then priority, then raised last, to the millisecond.
+    Worst,
+}
+
+impl AlertSort {
+    /// The number an alert is ordered by, highest first.
+    #[must_use]
+    pub fn key(self, alert: &Alert) -> i64 {
+        match self {
+            AlertSort::Newest => alert.raised_at.0,
+            AlertSort::LastSeen => alert.last_seen.0,
+            AlertSort::Worst => worst_key(alert),
+        }
+    }
+}
+
+/// Four bits of severity and priority above 48 of milliseconds.
+fn worst_key(alert: &Alert) -> i64 {
+    const MS_BITS: u32 = 48;
+    let severity = match alert.severity {
+        Severity::Critical => 2,
+        Severity::Warning => 1,
+        Severity::Normal => 0,
+    };
+    let priority = match alert.priority {
+        Priority::P1 => 2,
+        Priority::P2 => 1,
+        Priority::P3 => 0,
+    };
+    let ms = (alert.raised_at.0 / 1_000_000).clamp(0, (1 << MS_BITS) - 1);
+    (severity << 2 | priority) << MS_BITS | ms
+}
+
+/// Place in a list of alerts. It holds for the order it was made in; its text form is opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AlertCursor {
-    /// Of the last alert seen.
-    pub raised_at: Timestamp,
+    /// What the last alert seen is ordered by (see [`AlertSort::key`]).
+    pub key: i64,
     /// Of the last alert seen.
     pub id: AlertId,
+}
+
+impl AlertCursor {
+    /// The place of an alert in a list of this order.
+    #[must_use]
+    pub fn of(alert: &Alert, sort: AlertSort) -> AlertCursor {
+        AlertCursor { key: sort.key(alert), id: alert.id }
+    }
 }
 
 /// A text is not a cursor.
@@ -133,16 +201,16 @@ pub struct CursorError;
 
 impl fmt::Display for AlertCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}", self.raised_at.0, self.id.simple())
+        write!(f, "{}_{}", self.key, self.id.simple())
     }
 }
 
 impl FromStr for AlertCursor {
     type Err = CursorError;
     fn from_str(text: &str) -> Result<Self, CursorError> {
-        let (raised_at, id) = text.split_once('_').ok_or(CursorError)?;
+        let (key, id) = text.split_once('_').ok_or(CursorError)?;
         Ok(AlertCursor {
-            raised_at: Timestamp(raised_at.parse().map_err(|_| CursorError)?),
+            key: key.parse().map_err(|_| CursorError)?,
             id: AlertId::try_parse(id).map_err(|_| CursorError)?,
         })
     }
@@ -193,7 +261,7 @@ pub trait AlertStore: Send + Sync {
     /// The store cannot be read.
     fn latest(&self, fingerprint: &str) -> Result<Option<AlertRow>, MetastoreError>;
 
-    /// Returns at most `limit` alerts (see [`PAGE_ROWS_MAX`]) older than the cursor, newest first.
+    /// Returns at most `limit` alerts (see [`PAGE_ROWS_MAX`]) after the cursor, in the order of the filter.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -204,7 +272,8 @@ pub trait AlertStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Alert>, MetastoreError>;
 
-    /// Returns at most `limit` `OPEN` or `ACKNOWLEDGED` alerts touched before this time, longest quiet first.
+    /// Returns at most `limit` `OPEN` or `ACKNOWLEDGED` alerts touched before this time, longest quiet first; not those that
+    /// have an end of their own.
     ///
     /// # Errors
     /// The store cannot be read.

@@ -24,6 +24,7 @@ pub struct Builder {
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
     data_dir: Option<PathBuf>,
+    listen: SocketAddr,
 }
 
 /// A running server, or one that was stopped and can be started again on the same data.
@@ -62,6 +63,13 @@ impl Builder {
         self
     }
 
+    /// Listens there instead of on a free port, so that whoever sends to it finds it again after a restart.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Builder {
+        self.listen = address;
+        self
+    }
+
     /// Starts the server and waits until it is ready.
     #[track_caller]
     #[must_use]
@@ -79,7 +87,8 @@ impl Builder {
         // Left behind by a server that was killed.
         let _ = std::fs::remove_file(listeners(data_dir));
         let mut command = process::clean(&self.bin, dir);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir).args(&self.args);
+        command.args(["serve", "--listen", &self.listen.to_string(), "--data-dir"]).arg(data_dir);
+        command.args(&self.args);
         let child = command.envs(self.envs.iter().map(|(name, value)| (name, value))).spawn();
         child.unwrap_or_else(|error| panic!("could not start {}: {error}", self.bin.display()))
     }
@@ -89,7 +98,13 @@ impl Server {
     /// A server of this binary, usually `env!("CARGO_BIN_EXE_heimdall")`.
     #[must_use]
     pub fn builder(bin: impl AsRef<Path>) -> Builder {
-        Builder { bin: bin.as_ref().to_owned(), args: Vec::new(), envs: Vec::new(), data_dir: None }
+        Builder {
+            bin: bin.as_ref().to_owned(),
+            args: Vec::new(),
+            envs: Vec::new(),
+            data_dir: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        }
     }
 
     #[track_caller]
@@ -238,7 +253,7 @@ impl Server {
         wait_for("the server to stop", || self.child.try_wait().expect("our own child can be waited for"))
     }
 
-    /// Starts it again on the same data and settings, stopping it first when it runs. Ports change.
+    /// Starts it again on the same data and settings, stopping it first when it runs. Ports change, but for one that was chosen.
     #[track_caller]
     pub fn restart(&mut self) {
         self.terminate();

@@ -1,12 +1,22 @@
 //! The alerts as their callers see them.
 
 use super::*;
+use crate::Step;
+use crate::lifecycle::raise;
 use crate::lifecycle::tests::verdict;
 use crate::stream::{DELTAS_KEPT, Delivery};
-use heimdall_metastore::{AuditStore, DocumentStore, MetastoreError, SqliteMetastore, TokenStore};
-use heimdall_model::{ManualClock, Severity};
+use heimdall_metastore::{
+    AlertCount, AlertCursor, AuditStore, DocumentStore, FeedbackCount, MetastoreError, SqliteMetastore,
+    TokenStore,
+};
+use heimdall_model::{FeedbackVerdict, ManualClock, Tenant};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+mod life;
+mod recover;
+mod scale;
+mod simulation;
 
 pub(crate) struct Bench {
     dir: tempfile::TempDir,
@@ -19,7 +29,7 @@ impl Bench {
         Bench { dir: tempfile::tempdir().unwrap(), clock }
     }
 
-    fn store(&self) -> SqliteMetastore {
+    pub(crate) fn store(&self) -> SqliteMetastore {
         heimdall_metastore::open(&self.dir.path().join("meta.db")).unwrap()
     }
 
@@ -27,19 +37,19 @@ impl Bench {
         self.open_with(AlertConfig::default())
     }
 
-    fn open_with(&self, config: AlertConfig) -> Arc<Alerts> {
+    pub(crate) fn open_with(&self, config: AlertConfig) -> Arc<Alerts> {
         Alerts::open(Arc::new(self.store()), config, self.clock.clone()).unwrap()
     }
 }
 
 /// One verdict in, the one change out.
-fn one(alerts: &Alerts, verdict: Verdict) -> AlertChange {
+pub(super) fn one(alerts: &Alerts, verdict: Verdict) -> AlertChange {
     let mut changes = alerts.ingest(vec![verdict]).unwrap();
     assert_eq!(changes.len(), 1, "{changes:?}");
     changes.remove(0)
 }
 
-fn everything(alerts: &Alerts) -> Vec<Arc<Alert>> {
+pub(super) fn everything(alerts: &Alerts) -> Vec<Arc<Alert>> {
     alerts.list(&AlertFilter::default(), None, 1_000).unwrap().items
 }
 
@@ -66,6 +76,7 @@ fn a_resolved_finding_that_comes_back_is_a_new_alert_that_names_the_old_one() {
     let old = one(&alerts, verdict("10.0.0.1", 1)).alert().id;
     alerts.step(None, old, Step::Resolve, "me", Some("fixed")).unwrap();
     assert!(alerts.ingest(vec![verdict("10.0.0.1", 1)]).unwrap().is_empty(), "a replay is not a recurrence");
+    bench.clock.advance(Duration::from_secs(601));
     let AlertChange::Raised(new) = one(&alerts, verdict("10.0.0.1", 2)) else { panic!("not raised") };
     assert_eq!(new.history[0].note.as_deref(), Some(format!("recurrence of alert {old}").as_str()));
     let refused = alerts.step(None, old, Step::Reopen, "me", None);
@@ -89,7 +100,7 @@ fn status_changes_are_checked_kept_and_belong_to_their_tenant() {
     alerts.step(Some(&own), id, Step::Acknowledge, "ann", Some("mine")).unwrap();
     let again = alerts.step(Some(&own), id, Step::Acknowledge, "bob", None).unwrap();
     assert_eq!(again.history.len(), 2, "a second acknowledgement changes nothing");
-    alerts.step(None, id, Step::Suppress, "ann", None).unwrap();
+    alerts.step(None, id, Step::Suppress { until: None }, "ann", None).unwrap();
     drop(alerts);
     let alerts = bench.open();
     one(&alerts, verdict("10.0.0.1", 2));
@@ -98,7 +109,10 @@ fn status_changes_are_checked_kept_and_belong_to_their_tenant() {
     let by: Vec<_> = alert.history.iter().map(|step| (step.by.as_str(), step.to.as_str())).collect();
     assert_eq!(by, [("heimdall", "OPEN"), ("ann", "ACKNOWLEDGED"), ("ann", "SUPPRESSED")]);
     alerts.step(None, id, Step::Resolve, "ann", None).unwrap();
-    assert!(matches!(alerts.step(None, id, Step::Suppress, "ann", None), Err(AlertError::Conflict { .. })));
+    assert!(matches!(
+        alerts.step(None, id, Step::Suppress { until: None }, "ann", None),
+        Err(AlertError::Conflict { .. })
+    ));
     let counts = alerts.counts(Some(&own)).unwrap();
     assert_eq!(counts, [AlertCount { status: Status::Resolved, severity: Severity::Warning, count: 1 }]);
 }
@@ -110,7 +124,7 @@ fn feedback_is_kept_may_be_changed_and_is_counted_without_reviving_an_old_alert(
     let alerts = bench.open();
     let old = one(&alerts, verdict("10.0.0.1", 1)).alert().id;
     alerts.step(None, old, Step::Resolve, "ann", Some("blocked it")).unwrap();
-    bench.clock.advance(Duration::from_secs(60));
+    bench.clock.advance(Duration::from_secs(660));
     let new = one(&alerts, verdict("10.0.0.1", 2)).alert().id;
     let other = Tenant::new("other").unwrap();
     let refused = alerts.judge(Some(&other), old, TruePositive, "eve", None);
@@ -170,7 +184,7 @@ fn quiet_alerts_resolve_but_not_suppressed_ones_nor_because_the_server_was_down(
         one(&alerts, verdict(source, at));
     }
     let suppressed = everything(&alerts).iter().find(|alert| alert.entity.value == "suppressed").unwrap().id;
-    alerts.step(None, suppressed, Step::Suppress, "me", None).unwrap();
+    alerts.step(None, suppressed, Step::Suppress { until: None }, "me", None).unwrap();
     drop(alerts);
     bench.clock.advance(3 * hour);
     let alerts = bench.open();
@@ -320,12 +334,12 @@ fn a_full_disk_delays_storing_and_loses_nothing() {
     let bench = Bench::new();
     let store = Unwell { inner: bench.store(), failures_left: AtomicU32::new(2) };
     let alerts = Alerts::open(Arc::new(store), AlertConfig::default(), bench.clock.clone()).unwrap();
-    let mut told = alerts.add_queue("test", 8);
+    let mut told = alerts.events(8);
     let id = one(&alerts, verdict("10.0.0.1", 1)).alert().id;
-    assert!(told.try_recv().is_err(), "not stored, not told");
+    assert_eq!(told.try_recv(), None, "not stored, not told");
     assert_eq!(alerts.snapshot(None, 10).unwrap().alerts[0].id, id, "but shown");
     alerts.flush().unwrap();
-    assert_eq!(told.blocking_recv().map(|change| change.alert().id), Some(id));
+    assert!(matches!(told.try_recv(), Some(crate::event::Event::Alert(event)) if event.alert.id == id));
     assert_eq!(everything(&alerts).len(), 1);
 }
 

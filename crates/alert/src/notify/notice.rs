@@ -87,6 +87,12 @@ pub trait Notifier: Send + Sync {
     /// What it is: `stdout`, `slack`, `pagerduty`, `email`, `webhook` …: short, and the same for ever.
     fn kind(&self) -> &'static str;
 
+    /// Whether it shows in its earlier message that somebody took the alerts, or that they are over, without a new one: what
+    /// bothers nobody is told to such channels alone.
+    fn mirrors(&self) -> bool {
+        matches!(self.kind(), "slack" | "pagerduty" | "opsgenie" | "webhook" | "alertmanager")
+    }
+
     /// Tries once to tell. `previous` is what the channel returned for the group's last notice. It may be asked to tell the
     /// same notice twice, when a stop came between delivery and its record.
     fn send<'a>(

@@ -1,291 +1,229 @@
-//! Slack by incoming webhook: one message per alert.
+//! Slack: an incoming webhook, which can only say; or a bot, which keeps one message per group true and answers in its thread.
 //!
 //! Invariants:
-//! - the webhook's address is a secret: it is in no error, log or `Debug` output;
-//! - text from records is escaped, so that it cannot mention people, link or format;
-//! - every part stays within Slack's limits.
+//! - token and webhook address are in no error;
+//! - text from records is in `plain_text` objects, escaped: it cannot mention people, link or format;
+//! - every part stays within Slack's limits, whatever the texts are.
 //!
-//! Source: docs.slack.dev, "Sending messages using incoming webhooks", "Formatting message text", "Rate limits".
+//! The bot posts a new message when the group is new, and changes that message afterwards. Changing a message makes no sound,
+//! so what people must hear (escalated, worse, over) is said in its thread besides.
+//!
+//! Source: docs.slack.dev: "Sending messages using incoming webhooks", `chat.postMessage`, `chat.update`, "Rate limits".
 
-use std::fmt;
-use std::time::Duration;
+mod inbound;
+mod message;
 
 use futures::future::BoxFuture;
-use heimdall_model::Alert;
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use heimdall_model::Severity;
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::one_line;
-use crate::dispatch::{Notifier, NotifyError};
-use crate::stream::AlertChange;
+pub use self::inbound::{SlackAction, SlackActionKind, parse_interaction, verify};
+use super::config::{ChannelContext, ChannelError, SlackChannelConfig};
+use super::http::{Answer, Call, Http, SecretUrl, below, web_url};
+use super::notice::{Notice, NoticeKind, Notifier, NotifyError, Receipt};
+use super::secret::SecretSource;
+use super::text;
 
-/// Longest header (characters; Slack allows 150).
-const HEADER_CHARS_MAX: usize = 150;
-/// Longest text of a section (characters; Slack allows 3,000, of which escaping may use up to five each).
-const SECTION_CHARS_MAX: usize = 500;
-/// Longest text of one field (characters; Slack allows 2,000).
-const FIELD_CHARS_MAX: usize = 200;
-/// Mitigation steps shown; each up to [`FIELD_CHARS_MAX`].
-const STEPS_MAX: usize = 2;
+/// Errors of the Web API after which the same call may succeed.
+const PASSING: &[&str] = &[
+    "ratelimited",
+    "rate_limited",
+    "internal_error",
+    "fatal_error",
+    "service_unavailable",
+    "request_timeout",
+];
+/// Errors that say that the earlier message cannot be changed any more, so that a new one is needed.
+const GONE: &[&str] = &[
+    "message_not_found",
+    "cant_update_message",
+    "edit_window_closed",
+    "thread_not_found",
+    "channel_not_found",
+];
 
-/// Time one attempt may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+struct Webhook {
+    http: Http,
+    url: SecretUrl,
+    style: message::Style,
+}
 
-/// The secret address of a webhook.
-#[derive(Clone)]
-pub struct WebhookUrl(Url);
+struct Bot {
+    http: Http,
+    base: Url,
+    token: SecretSource,
+    channel: String,
+    style: message::Style,
+}
 
-impl fmt::Debug for WebhookUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WebhookUrl(…)")
+/// The bot's message of a group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Posted {
+    channel: String,
+    ts: String,
+    /// The worst that people heard of.
+    severity: Severity,
+}
+
+pub(crate) fn build(
+    config: &SlackChannelConfig,
+    context: ChannelContext,
+) -> Result<Box<dyn Notifier>, ChannelError> {
+    let style = message::Style { is_interactive: config.interactive, base_url: context.base_url };
+    let token =
+        SecretSource::find("token", config.token.as_ref(), "token_file", config.token_file.as_deref())?;
+    let has_webhook = config.webhook_url.is_some() || config.webhook_url_file.is_some();
+    let Some(token) = token else {
+        let (given, file) = (config.webhook_url.as_ref(), config.webhook_url_file.as_deref());
+        let url = SecretUrl::need("webhook_url", given, "webhook_url_file", file)?;
+        let http = Http::new("the Slack webhook", config.timeout, None, context.clock)?;
+        return Ok(Box::new(Webhook { http, url, style }));
+    };
+    if has_webhook {
+        return Err(ChannelError::new("token", "give it or `webhook_url`, not both"));
+    }
+    let channel = config.channel.clone().filter(|channel| !channel.trim().is_empty());
+    let channel = channel.ok_or_else(|| ChannelError::new("channel", "needed with `token`"))?;
+    let base = web_url("base_url", &config.base_url)?;
+    let http = Http::new("Slack", config.timeout, None, context.clock)?;
+    Ok(Box::new(Bot { http, base, token, channel, style }))
+}
+
+impl Webhook {
+    async fn tell(&self, notice: &Notice) -> Result<Option<Receipt>, NotifyError> {
+        let (url, secret) = self.url.get().await?;
+        let call = Call::json(url, &message::of(notice, &self.style)).hiding(&secret);
+        let answer = self.http.call(call).await?;
+        // A webhook says why in a word: `invalid_blocks`, `no_service`. Servers that speak like Slack say other things than `ok`.
+        let said = String::from_utf8_lossy(&answer.body).trim().to_owned();
+        match answer.is_success() {
+            true if answer.is_page() => Err(answer.garbled()),
+            true => Ok(None),
+            false => Err(answer.refused(Some(said.as_str()).filter(|said| is_code(said)))),
+        }
     }
 }
 
-/// The channel cannot be set up. No variant shows the address.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SlackError {
-    /// The address is not an `http` or `https` one.
-    #[error("the Slack webhook address is not a http(s) URL")]
-    Url,
-    /// The HTTP client cannot be built.
-    #[error("could not set up the HTTP client of the Slack channel")]
-    Client(#[source] reqwest::Error),
+/// Whether a text is a code such as `channel_not_found`, not a page.
+fn is_code(text: &str) -> bool {
+    text.len() <= 100 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
-impl WebhookUrl {
-    /// Reads an address.
-    ///
-    /// # Errors
-    /// [`SlackError::Url`].
-    pub fn parse(text: &str) -> Result<WebhookUrl, SlackError> {
-        let url = Url::parse(text.trim()).map_err(|_| SlackError::Url)?;
-        if matches!(url.scheme(), "http" | "https") { Ok(WebhookUrl(url)) } else { Err(SlackError::Url) }
+impl Bot {
+    async fn tell(
+        &self,
+        notice: &Notice,
+        previous: Option<&Receipt>,
+    ) -> Result<Option<Receipt>, NotifyError> {
+        let previous: Option<Posted> =
+            previous.and_then(|receipt| serde_json::from_value(receipt.0.clone()).ok());
+        let is_new = matches!(notice.kind, NoticeKind::Raised | NoticeKind::Digest | NoticeKind::Test);
+        let posted = match previous.filter(|_| !is_new) {
+            Some(posted) => match self.change(notice, &posted).await? {
+                Some(posted) => posted,
+                None => self.post(notice).await?,
+            },
+            None => self.post(notice).await?,
+        };
+        Ok(serde_json::to_value(posted).ok().map(Receipt))
+    }
+
+    async fn post(&self, notice: &Notice) -> Result<Posted, NotifyError> {
+        let mut body = message::of(notice, &self.style);
+        body["channel"] = json!(self.channel);
+        let (answer, said) = self.call("chat.postMessage", &body).await?;
+        if let Some(error) = said["error"].as_str() {
+            return Err(refused(&answer, error));
+        }
+        match (said["channel"].as_str(), said["ts"].as_str()) {
+            (Some(channel), Some(ts)) => {
+                let severity = text::severity(notice);
+                Ok(Posted { channel: channel.to_owned(), ts: ts.to_owned(), severity })
+            }
+            _ => Err(answer.garbled()),
+        }
+    }
+
+    /// Changes the message and says aloud what people must hear; none when there is no message to change any more.
+    async fn change(&self, notice: &Notice, posted: &Posted) -> Result<Option<Posted>, NotifyError> {
+        let mut body = message::of(notice, &self.style);
+        body["channel"] = json!(posted.channel);
+        body["ts"] = json!(posted.ts);
+        let (answer, said) = self.call("chat.update", &body).await?;
+        match said["error"].as_str() {
+            Some(error) if GONE.contains(&error) => return Ok(None),
+            Some(error) => return Err(refused(&answer, error)),
+            None => {}
+        }
+        let is_worse = text::severity(notice) > posted.severity;
+        if is_worse || matches!(notice.kind, NoticeKind::Escalated | NoticeKind::Resolved) {
+            self.reply(notice, posted, is_worse).await?;
+        }
+        let severity = posted.severity.max(text::severity(notice));
+        Ok(Some(Posted { severity, ..posted.clone() }))
+    }
+
+    async fn reply(&self, notice: &Notice, posted: &Posted, is_worse: bool) -> Result<(), NotifyError> {
+        let mut body = message::reply(notice, &self.style);
+        body["channel"] = json!(posted.channel);
+        body["thread_ts"] = json!(posted.ts);
+        body["reply_broadcast"] = json!(is_worse || notice.kind == NoticeKind::Escalated);
+        let (answer, said) = self.call("chat.postMessage", &body).await?;
+        said["error"].as_str().map_or(Ok(()), |error| Err(refused(&answer, error)))
+    }
+
+    /// Calls a method; the answer has `ok` true or an `error`.
+    async fn call(&self, method: &str, body: &Value) -> Result<(Answer, Value), NotifyError> {
+        let token = self.token.get().await;
+        let call = Call::json(below(&self.base, &[method]), body).authorised("Bearer", &token)?;
+        let answer = self.http.call(call).await?;
+        let said = answer.json();
+        match (answer.is_success(), said["ok"].as_bool(), said["error"].as_str()) {
+            (false, ..) => Err(answer.refused(said["error"].as_str())),
+            (true, Some(true), _) => Ok((answer, Value::Object(without_error(said)))),
+            (true, Some(false), Some(_)) => Ok((answer, said)),
+            _ => Err(answer.garbled()),
+        }
     }
 }
 
-/// Posts one message per alert.
-pub struct SlackWebhook {
-    url: WebhookUrl,
-    client: Client,
+/// An answer that says `ok` has no error, only warnings.
+fn without_error(said: Value) -> serde_json::Map<String, Value> {
+    let Value::Object(mut said) = said else { return serde_json::Map::new() };
+    said.remove("error");
+    said
 }
 
-impl SlackWebhook {
-    /// A channel to this webhook; one attempt takes at most 5 s. Needs a default rustls provider to be installed.
-    ///
-    /// # Errors
-    /// [`SlackError::Client`].
-    pub fn new(url: WebhookUrl) -> Result<SlackWebhook, SlackError> {
-        SlackWebhook::with_timeout(url, TIMEOUT)
-    }
-
-    fn with_timeout(url: WebhookUrl, timeout: Duration) -> Result<SlackWebhook, SlackError> {
-        let client = Client::builder()
-            .timeout(timeout)
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(SlackError::Client)?;
-        Ok(SlackWebhook { url, client })
-    }
-
-    async fn post(&self, change: &AlertChange) -> Result<(), NotifyError> {
-        let sent = self.client.post(self.url.0.clone()).json(&message(change)).send().await;
-        let response = sent.map_err(|error| unreachable_webhook(&error))?;
-        if response.status().is_success() { Ok(()) } else { Err(refused(&response)) }
-    }
+fn refused(answer: &Answer, error: &str) -> NotifyError {
+    answer.error(PASSING.contains(&error), error)
 }
 
-impl Notifier for SlackWebhook {
-    fn name(&self) -> &'static str {
+impl Notifier for Webhook {
+    fn kind(&self) -> &'static str {
         "slack"
     }
 
-    fn notify<'a>(&'a self, change: &'a AlertChange) -> BoxFuture<'a, Result<(), NotifyError>> {
-        Box::pin(self.post(change))
+    fn send<'a>(
+        &'a self,
+        notice: &'a Notice,
+        _previous: Option<&'a Receipt>,
+    ) -> BoxFuture<'a, Result<Option<Receipt>, NotifyError>> {
+        Box::pin(self.http.attempt(self.tell(notice)))
     }
 }
 
-/// The text is made from the kind of error alone: reqwest's own names the address.
-fn unreachable_webhook(error: &reqwest::Error) -> NotifyError {
-    let detail = if error.is_timeout() {
-        "the Slack webhook did not answer in time"
-    } else if error.is_connect() {
-        "the Slack webhook cannot be reached"
-    } else {
-        "the request to the Slack webhook failed"
-    };
-    NotifyError { is_retryable: true, retry_after: None, detail: detail.to_owned() }
-}
-
-fn refused(response: &Response) -> NotifyError {
-    let status = response.status();
-    let is_retryable = status.is_server_error()
-        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-    let seconds =
-        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    NotifyError {
-        is_retryable,
-        retry_after: seconds.map(Duration::from_secs),
-        detail: format!("the Slack webhook answered {}", status.as_u16()),
-    }
-}
-
-/// The message: `text` for notifications and old clients, `blocks` for the rest.
-fn message(change: &AlertChange) -> Value {
-    let alert = change.alert();
-    let kind = if matches!(change, AlertChange::Raised(_)) { "" } else { "escalated: " };
-    let headline = format!("{kind}{} {}: {}", alert.severity, alert.priority.as_str(), alert.title);
-    let mut blocks = vec![
-        json!({"type": "header", "text": {"type": "plain_text", "text": cut(&headline, HEADER_CHARS_MAX)}}),
-        section(&escaped(&alert.summary, SECTION_CHARS_MAX)),
-        json!({"type": "section", "fields": fields(alert)}),
-    ];
-    if !alert.mitigation.is_empty() {
-        let steps = alert.mitigation.iter().take(STEPS_MAX).zip(1..);
-        let steps: Vec<String> =
-            steps.map(|(step, n)| format!("{n}. {}", escaped(step, FIELD_CHARS_MAX))).collect();
-        blocks.push(section(&format!("*What to do now*\n{}", steps.join("\n"))));
-    }
-    let context = format!("alert `{}` · rule `{}`", alert.id, escaped(&alert.rule, FIELD_CHARS_MAX));
-    blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": context}]}));
-    let place = format!("{}={}", alert.entity.kind, alert.entity.value);
-    let text = format!("{headline} ({place}) {}", alert.summary);
-    json!({"text": escaped(&text, SECTION_CHARS_MAX), "blocks": blocks})
-}
-
-fn section(text: &str) -> Value {
-    json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})
-}
-
-fn fields(alert: &Alert) -> Vec<Value> {
-    let field = |name: &str, value: &str| json!({"type": "mrkdwn", "text": format!("*{name}*\n{}", escaped(value, FIELD_CHARS_MAX))});
-    let mut fields = vec![field(&alert.entity.kind, &alert.entity.value)];
-    if let Some(service) = alert.service.as_ref().filter(|_| alert.entity.kind != "service") {
-        fields.push(field("service", service));
-    }
-    fields.push(field("seen", &format!("{} times", alert.count)));
-    fields.push(field("since", &alert.first_seen.to_string()));
-    fields.push(field("tenant", alert.tenant.as_str()));
-    fields
-}
-
-/// Text from a record as Slack's markup takes it literally, on one line, cut before it is escaped.
-fn escaped(text: &str, chars_max: usize) -> String {
-    let text = cut(text, chars_max);
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('`', "'")
-}
-
-fn cut(text: &str, chars_max: usize) -> String {
-    let line = one_line(text);
-    match line.char_indices().nth(chars_max - 1) {
-        Some((at, _)) if line[at..].chars().count() > 1 => format!("{}…", &line[..at]),
-        _ => line,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lifecycle::raise;
-    use crate::lifecycle::tests::verdict;
-    use heimdall_model::Timestamp;
-    use std::sync::Arc;
-    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-    use tokio::net::TcpListener;
-
-    fn change() -> AlertChange {
-        let mut alert = raise(verdict("10.0.0.1", 1), "fp".into(), None, Timestamp(0));
-        alert.summary = "<!channel> *12* failures & more".to_owned();
-        AlertChange::Raised(Arc::new(alert))
+impl Notifier for Bot {
+    fn kind(&self) -> &'static str {
+        "slack"
     }
 
-    /// Takes one request and gives this answer, or none; returns the body it got.
-    async fn receive(listener: &TcpListener, answer: Option<&str>) -> Value {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut stream = BufReader::new(stream);
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            stream.read_line(&mut line).await.unwrap();
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await.unwrap();
-        match answer {
-            Some(head) => stream
-                .write_all(
-                    format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").as_bytes(),
-                )
-                .await
-                .unwrap(),
-            // Silence until the client gives up.
-            None => assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0),
-        }
-        serde_json::from_slice(&body).unwrap()
-    }
-
-    /// One attempt against a receiver with this answer.
-    async fn attempt(answer: Option<&str>, timeout: Duration) -> (Result<(), NotifyError>, Value) {
-        // A second install, by another test, is refused and harmless.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/services/T0/B0/s3cret", listener.local_addr().unwrap());
-        let slack = SlackWebhook::with_timeout(WebhookUrl::parse(&url).unwrap(), timeout).unwrap();
-        let change = change();
-        let (outcome, body) = tokio::join!(slack.notify(&change), receive(&listener, answer));
-        (outcome, body)
-    }
-
-    #[tokio::test]
-    async fn a_message_is_complete_and_record_text_is_literal() {
-        let (outcome, body) = attempt(Some("200 OK"), TIMEOUT).await;
-        outcome.unwrap();
-        assert_eq!(body["blocks"][0]["text"]["text"], "WARNING P2: Failed logins");
-        assert_eq!(body["blocks"][1]["text"]["text"], "&lt;!channel&gt; *12* failures &amp; more");
-        assert_eq!(body["blocks"][3]["text"]["text"], "*What to do now*\n1. block the address");
-        let text = body["text"].as_str().unwrap();
-        assert!(text.contains("source_ip=10.0.0.1") && !text.contains("<!channel>"), "{text}");
-        assert!(body["blocks"][2]["fields"].as_array().unwrap().len() <= 10);
-    }
-
-    #[tokio::test]
-    async fn misbehaviour_is_told_apart_and_never_shows_the_address() {
-        for (answer, timeout, is_retryable, retry_after, detail) in [
-            (Some("500 Oops"), TIMEOUT, true, None, "the Slack webhook answered 500"),
-            (Some("429 Slow\r\nRetry-After: 30"), TIMEOUT, true, Some(30), "the Slack webhook answered 429"),
-            (Some("404 no_service"), TIMEOUT, false, None, "the Slack webhook answered 404"),
-            (
-                Some("302 Found\r\nLocation: http://127.0.0.1:1/"),
-                TIMEOUT,
-                false,
-                None,
-                "the Slack webhook answered 302",
-            ),
-            (None, Duration::from_millis(100), true, None, "the Slack webhook did not answer in time"),
-        ] {
-            let retry_after = retry_after.map(Duration::from_secs);
-            let expected = NotifyError { is_retryable, retry_after, detail: detail.to_owned() };
-            assert_eq!(attempt(answer, timeout).await.0, Err(expected), "{answer:?}");
-        }
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let url = WebhookUrl::parse(&format!("http://{closed}/s3cret")).unwrap();
-        let error = SlackWebhook::new(url.clone()).unwrap().notify(&change()).await.unwrap_err();
-        assert_eq!(error.detail, "the Slack webhook cannot be reached");
-        assert!(error.is_retryable && !format!("{url:?}").contains("s3cret"));
-    }
-
-    #[test]
-    fn long_texts_are_cut_by_characters() {
-        assert_eq!(cut("äöü", 3), "äöü");
-        assert_eq!(cut("äöüß", 3), "äö…");
-        assert!(
-            WebhookUrl::parse("ftp://x/s3cret").is_err_and(|error| !error.to_string().contains("s3cret"))
-        );
+    fn send<'a>(
+        &'a self,
+        notice: &'a Notice,
+        previous: Option<&'a Receipt>,
+    ) -> BoxFuture<'a, Result<Option<Receipt>, NotifyError>> {
+        Box::pin(self.http.attempt(self.tell(notice, previous)))
     }
 }

@@ -1,15 +1,21 @@
 //! The handlers, one file per area, and what several of them need.
 
+pub(crate) mod actions;
 pub(crate) mod admin;
+pub(crate) mod alertmanager;
 pub(crate) mod alerts;
 pub(crate) mod alerts_live;
 pub(crate) mod detection;
 pub(crate) mod fields;
 pub(crate) mod home;
+pub(crate) mod inbound;
+pub(crate) mod incidents;
 pub(crate) mod ingest;
+pub(crate) mod notifications;
 pub(crate) mod progressive;
 pub(crate) mod query;
 pub(crate) mod records;
+pub(crate) mod silences;
 pub(crate) mod status;
 pub(crate) mod storage;
 pub(crate) mod tail;
@@ -19,12 +25,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
+use heimdall_guard::Outcome;
 use heimdall_model::{Dataset, Tenant};
 use heimdall_store::{Control, Store};
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::AppState;
+use crate::access::Access;
 use crate::extract::short;
 use crate::problem::Problem;
 
@@ -39,6 +47,60 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))
+}
+
+/// A change somebody asks for, as the audit trail has it.
+pub(crate) struct Deed {
+    /// Such as `silence.add`.
+    pub(crate) action: &'static str,
+    /// What it is done to: an id or a name.
+    pub(crate) target: String,
+    /// Whose it is.
+    pub(crate) tenant: Tenant,
+    /// In words.
+    pub(crate) detail: Option<String>,
+}
+
+impl Deed {
+    pub(crate) fn new(action: &'static str, target: impl ToString, tenant: &Tenant) -> Deed {
+        Deed { action, target: target.to_string(), tenant: tenant.clone(), detail: None }
+    }
+
+    pub(crate) fn with(mut self, detail: impl Into<Option<String>>) -> Deed {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Writes it down. Blocks on disk.
+    pub(crate) fn audit(&self, state: &AppState, access: &Access, outcome: Outcome) {
+        access.audit(
+            state,
+            self.action,
+            &self.target,
+            Some(self.tenant.clone()),
+            outcome,
+            self.detail.as_deref(),
+        );
+    }
+}
+
+/// Makes a change off the async threads, and writes it down whatever comes of it; what is not there leaves no line.
+pub(crate) async fn change<T: Send + 'static>(
+    state: AppState,
+    access: Access,
+    deed: Deed,
+    work: impl FnOnce(&AppState, &str) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = blocking(move || {
+        let done = work(&state, &access.principal().name);
+        match &done {
+            Err(problem) if problem.status() == StatusCode::NOT_FOUND => {}
+            Err(_) => deed.audit(&state, &access, Outcome::Failed),
+            Ok(_) => deed.audit(&state, &access, Outcome::Done),
+        }
+        done
+    });
+    done.await?
 }
 
 /// Tells a query that nobody waits for its answer any more.

@@ -94,7 +94,7 @@ async fn run(
 }
 
 fn failed_with(problem: &Problem) -> serde_json::Value {
-    let document: serde_json::Value = serde_json::from_slice(&problem.document()).unwrap_or_default();
+    let document: serde_json::Value = serde_json::from_slice(&problem.to_json()).unwrap_or_default();
     json!({ "problem": document })
 }
 

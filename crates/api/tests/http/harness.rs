@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::{SinkExt, StreamExt};
-use heimdall_alert::{AlertConfig, Alerts};
+use heimdall_alert::notify::notice::{Notice, Notifier, NotifyError, Receipt};
+use heimdall_alert::routing::Channel;
+use heimdall_alert::{AlertConfig, Alerts, Pipeline, PipelineConfig, Routing};
 use heimdall_api::{
-    AppState, DetectorView, HttpLimits, Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer,
+    AppState, DetectorView, HttpLimits, Inbound, Readiness, RuleFault, RuleView, StatusSource, StreamView,
+    Writer,
 };
 use heimdall_detect::{DetectConfig, Findings, Judge, RuleSet};
 use heimdall_guard::{Audit, Guard, NewToken, Scopes, TenantAccess, Tokens};
@@ -16,8 +20,14 @@ use heimdall_journal::Journal;
 use heimdall_journal::disk::OsDisk;
 use heimdall_metastore::Metastore;
 use heimdall_model::verdict::Entity;
-use heimdall_model::{Clock, Dataset, Judged, Position, Severity, SystemClock, Tenant, Verdict};
+use heimdall_model::{
+    Alert, AlertId, Clock, Dataset, Judged, LabelMatcher, Position, Severity, SystemClock, Tenant, Verdict,
+};
 use heimdall_query::{Engine, RunLimits};
+use heimdall_respond::{
+    Escalated, Escalation, EscalationError, Health, HealthError, Ledger, LedgerEntry, LedgerError, Ports,
+    Probe, Probed, RespondConfig, Responder,
+};
 use heimdall_sql::{SqlConfig, SqlEngine};
 use heimdall_store::{Store, StoreConfig};
 use heimdall_stream::{Sink, Stream, StreamConfig, Tail};
@@ -117,6 +127,70 @@ impl Writer for Pen {
     }
 }
 
+/// A channel that takes everything.
+struct Taker;
+
+impl Notifier for Taker {
+    fn kind(&self) -> &'static str {
+        "stand-in"
+    }
+    fn send<'a>(
+        &'a self,
+        _notice: &'a Notice,
+        _previous: Option<&'a Receipt>,
+    ) -> BoxFuture<'a, Result<Option<Receipt>, NotifyError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// A world in which nothing acts: no alert is live, every line is written.
+struct Calm;
+
+impl Health for Calm {
+    fn alert<'a>(
+        &'a self,
+        _tenant: &'a Tenant,
+        _id: AlertId,
+    ) -> BoxFuture<'a, Result<Option<Arc<Alert>>, HealthError>> {
+        Box::pin(async { Ok(None) })
+    }
+    fn is_live<'a>(
+        &'a self,
+        _tenant: &'a Tenant,
+        _matchers: &'a [LabelMatcher],
+        _except: AlertId,
+    ) -> BoxFuture<'a, Result<bool, HealthError>> {
+        Box::pin(async { Ok(false) })
+    }
+    fn probe<'a>(
+        &'a self,
+        _tenant: &'a Tenant,
+        _probe: &'a Probe,
+        _deadline: Duration,
+    ) -> BoxFuture<'a, Result<Probed, HealthError>> {
+        Box::pin(async { Err(HealthError("nobody asks".to_owned())) })
+    }
+}
+
+impl Ledger for Calm {
+    fn record(&self, _entry: &LedgerEntry) -> Result<(), LedgerError> {
+        Ok(())
+    }
+}
+
+impl Escalation for Calm {
+    fn raise<'a>(&'a self, _notice: &'a Escalated) -> BoxFuture<'a, Result<(), EscalationError>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn resolve<'a>(
+        &'a self,
+        _tenant: &'a Tenant,
+        _id: &'a str,
+    ) -> BoxFuture<'a, Result<(), EscalationError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
 fn recorder() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     let install = || PrometheusBuilder::new().install_recorder().expect("the only recorder");
@@ -135,6 +209,15 @@ impl Server {
     }
 
     pub(crate) async fn start(auth_enabled: bool, limits: HttpLimits) -> Server {
+        Server::start_with(auth_enabled, limits, Inbound::default()).await
+    }
+
+    /// A server that takes messages signed with these secrets.
+    pub(crate) async fn with_inbound(limits: HttpLimits, inbound: Inbound) -> Server {
+        Server::start_with(false, limits, inbound).await
+    }
+
+    async fn start_with(auth_enabled: bool, limits: HttpLimits, inbound: Inbound) -> Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -149,7 +232,30 @@ impl Server {
             Arc::new(heimdall_metastore::open(&dir.path().join("meta.db")).unwrap());
         let alerts = Alerts::open(metastore.clone(), AlertConfig::default(), clock.clone()).unwrap();
         let tokens = Arc::new(Tokens::open(metastore.clone(), clock.clone()).unwrap());
-        let audit = Arc::new(Audit::open(metastore, clock.clone()).unwrap());
+        let audit = Arc::new(Audit::open(metastore.clone(), clock.clone()).unwrap());
+        let shutdown = CancellationToken::new();
+        let routing = Routing::default_for(vec![Channel::Given(Arc::new(Taker))]);
+        let pipeline = Pipeline::new(
+            alerts.clone(),
+            alerts.silences().clone(),
+            metastore.clone(),
+            clock.clone(),
+            routing,
+            PipelineConfig::default(),
+        );
+        let pipeline = pipeline.unwrap();
+        let told = pipeline.handle();
+        tokio::spawn(pipeline.run(shutdown.clone()));
+        let ports = Ports {
+            runners: Vec::new(),
+            metastore,
+            health: Arc::new(Calm),
+            ledger: Arc::new(Calm),
+            escalation: Arc::new(Calm),
+            clock: clock.clone(),
+        };
+        let responder = Responder::open(RespondConfig::default(), Vec::new(), ports).unwrap();
+        tokio::spawn(responder.clone().run(shutdown.clone()));
         let tail = Tail::default();
         let parts = heimdall_stream::Parts {
             journal: journal.clone(),
@@ -162,7 +268,6 @@ impl Server {
         };
         let config = StreamConfig { flush_age: Duration::from_secs(3_600) };
         let stream = Arc::new(Stream::start(parts, config).unwrap());
-        let shutdown = CancellationToken::new();
         let state = AppState::new(heimdall_api::Parts {
             intake: Arc::new(Intake::new(journal.clone(), clock.clone(), &IntakeLimits::default())),
             engine: Engine::new(store.clone()),
@@ -179,6 +284,10 @@ impl Server {
             ),
             store,
             alerts: alerts.clone(),
+            pipeline: told,
+            responder,
+            breakers: None,
+            inbound,
             guard: Guard::new(tokens.clone(), auth_enabled),
             tokens: tokens.clone(),
             audit,
@@ -245,6 +354,11 @@ impl Server {
     /// Raises an alert about `source` at journal frame `seq`.
     pub(crate) fn raise(&self, source: &str, seq: u64) {
         self.alerts.ingest(vec![verdict(source, seq)]).unwrap();
+    }
+
+    /// Lets alerts age, as the server does every second.
+    pub(crate) fn tick(&self) {
+        self.alerts.tick(SystemClock.now()).unwrap();
     }
 
     pub(crate) async fn socket(&self, path: &str, headers: &[(&str, &str)]) -> Result<Socket, SocketError> {

@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
 mod access;
+mod alertmanager;
 mod edge;
 mod feedback;
 mod harness;
+mod inbound;
 mod ingest;
 mod live;
 mod query;
+mod work;

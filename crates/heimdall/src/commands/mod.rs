@@ -1,5 +1,7 @@
 //! One module per command of the program.
 
+pub(crate) mod actions;
+pub(crate) mod agent;
 pub(crate) mod alerts;
 pub(crate) mod backtest;
 pub(crate) mod batch;
@@ -7,10 +9,14 @@ pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod generate;
+pub(crate) mod incidents;
 pub(crate) mod ingest;
+mod items;
+pub(crate) mod notifications;
 pub(crate) mod rules;
 pub(crate) mod search;
 pub(crate) mod serve;
+pub(crate) mod silences;
 pub(crate) mod sql;
 pub(crate) mod status;
 pub(crate) mod storage;

@@ -3,6 +3,7 @@
 //! Every server has ports and a folder of its own, so tests run side by side.
 
 mod access;
+mod alertmanager;
 mod alerts;
 mod cli;
 mod export;
@@ -16,6 +17,9 @@ mod review;
 mod rules;
 mod slack;
 mod technicians;
+mod work;
+
+use std::net::{SocketAddr, TcpListener};
 
 use heimdall_testkit::{Builder, Command, Server};
 use serde_json::Value;
@@ -57,6 +61,12 @@ fn report_brute_force(server: &Server, ip: &str) -> Value {
     let (status, receipt) = server.post("/ingest", event.to_string(), &[]);
     assert_eq!((status, &receipt["accepted"]), (200, &1.into()), "{receipt}");
     receipt
+}
+
+/// A loopback port that nobody uses at the moment.
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound")
 }
 
 /// Header that shows a token.

@@ -1,12 +1,12 @@
 //! A real Prometheus reads `/metrics`.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use heimdall_testkit::{Tool, http, skip, wait_for};
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::{alert_about, report_brute_force, server};
+use crate::{alert_about, free_port, report_brute_force, server};
 
 /// The value of an instant query, once Prometheus has one.
 fn value(prometheus: SocketAddr, query: &str) -> Option<f64> {
@@ -14,12 +14,6 @@ fn value(prometheus: SocketAddr, query: &str) -> Option<f64> {
     let answer = http::try_request(prometheus, "GET", &path, &[], b"").ok()?;
     let answer: Value = serde_json::from_slice(&answer.body).ok()?;
     answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
-}
-
-/// A loopback port that nobody uses at the moment.
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound")
 }
 
 #[test]

@@ -1,20 +1,28 @@
 //! Alerts in SQLite: the document as JSON beside the columns that lists and uniqueness need.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use heimdall_model::{Alert, AlertId, FeedbackVerdict, Judged, Severity, Status, Tenant, Timestamp};
+use heimdall_model::{
+    Alert, AlertId, FeedbackVerdict, Judged, LabelMatcher, Priority, Severity, Status, Tenant, Timestamp,
+};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
 
 use super::{SqliteMetastore, checked, page_limit, rows};
 use crate::port::{
-    AlertCount, AlertCursor, AlertFilter, AlertRow, AlertStore, FeedbackCount, MetastoreError,
+    AlertCount, AlertCursor, AlertFilter, AlertRow, AlertSort, AlertStore, FeedbackCount, MetastoreError,
+    PAGE_ROWS_MAX,
 };
 
 const UPSERT: &str = "INSERT INTO alerts (id, tenant, fingerprint, status, severity, rule, service, entity_kind, entity_value,
-        raised_at, last_seen, touched_at, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+        raised_at, last_seen, touched_at, document, priority, ends_at, assignee, incident, is_muted, worst, labels, words)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
     ON CONFLICT (id) DO UPDATE SET status = excluded.status, severity = excluded.severity, service = excluded.service,
-        last_seen = excluded.last_seen, touched_at = excluded.touched_at, document = excluded.document";
+        last_seen = excluded.last_seen, touched_at = excluded.touched_at, document = excluded.document,
+        priority = excluded.priority, ends_at = excluded.ends_at, assignee = excluded.assignee, incident = excluded.incident,
+        is_muted = excluded.is_muted, worst = excluded.worst, labels = excluded.labels, words = excluded.words";
 
 const UPSERT_FEEDBACK: &str =
     "INSERT INTO feedback (alert_id, tenant, detector, rule, verdict, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -57,13 +65,16 @@ impl AlertStore for SqliteMetastore {
         after: Option<&AlertCursor>,
         limit: usize,
     ) -> Result<Vec<Alert>, MetastoreError> {
+        if is_search(filter) {
+            return self.read(|connection| search(connection, filter, after, limit));
+        }
         let (sql, values) = list_query(filter, after, limit);
         self.read(|connection| rows(connection, &sql, params_from_iter(values), read_alert))
     }
 
     fn quiet(&self, before: Timestamp, limit: usize) -> Result<Vec<AlertId>, MetastoreError> {
-        let sql = "SELECT id FROM alerts WHERE status IN ('OPEN', 'ACKNOWLEDGED') AND touched_at < ?1
-                   ORDER BY touched_at LIMIT ?2";
+        let sql = "SELECT id FROM alerts WHERE status IN ('OPEN', 'ACKNOWLEDGED') AND ends_at IS NULL
+                   AND touched_at < ?1 ORDER BY touched_at LIMIT ?2";
         self.read(|connection| {
             rows(connection, sql, params![before.0, page_limit(limit)], |row| {
                 let id: String = row.get(0)?;
@@ -143,6 +154,14 @@ fn upsert(transaction: &Transaction<'_>, row: &AlertRow) -> Result<(), Metastore
         alert.last_seen.0,
         row.touched_at.0,
         document,
+        alert.priority.as_str(),
+        alert.ends_at.map(|at| at.0),
+        alert.assignee,
+        alert.incident.map(|incident| incident.to_string()),
+        alert.muted.is_some(),
+        AlertSort::Worst.key(alert),
+        labels(alert),
+        words(alert),
     ])?;
     if let Some(feedback) = &alert.feedback {
         transaction.prepare_cached(UPSERT_FEEDBACK)?.execute(params![
@@ -189,44 +208,196 @@ fn earlier(
     Ok(alerts)
 }
 
-/// The list query of a filter. `+status` keeps the planner on the index that is already in the order of the list.
-fn list_query(filter: &AlertFilter, after: Option<&AlertCursor>, limit: usize) -> (String, Vec<Value>) {
-    let mut sql = String::from("SELECT id, document FROM alerts WHERE 1");
-    let mut values = Vec::new();
-    let mut clause = |text: &str, with: &mut Vec<Value>| {
-        sql.push_str(text);
-        values.append(with);
+/// Between the pairs of `labels`, and around them.
+const PAIR: char = '\u{1e}';
+/// Between name and value.
+const IS: char = '\u{1f}';
+
+/// All labels in one text, derived ones too: `␞name␟value␞name␟value␞`. The two separators become spaces in names and values.
+fn labels(alert: &Alert) -> String {
+    let mut text = String::from(PAIR);
+    let mut add = |name: &str, value: &str| {
+        for (part, end) in [(name, IS), (value, PAIR)] {
+            text.extend(part.chars().map(|c| if matches!(c, PAIR | IS) { ' ' } else { c }));
+            text.push(end);
+        }
     };
-    if let Some(tenant) = &filter.tenant {
-        clause(" AND tenant = ?", &mut vec![text_value(tenant.as_str())]);
+    alert.label_set().iter().for_each(|(name, value)| add(name, value));
+    for derived in ["rule", "tenant"].into_iter().filter(|name| !alert.labels.contains_key(*name)) {
+        add(derived, &alert.label(derived).unwrap_or_default());
     }
-    if let Some(entity) = &filter.entity {
-        let parts = [&entity.kind, &entity.value];
-        clause(" AND entity_kind = ? AND entity_value = ?", &mut parts.map(|part| text_value(part)).to_vec());
+    text
+}
+
+/// What a search for words looks at, in lower case.
+fn words(alert: &Alert) -> String {
+    let mut text =
+        [&alert.title, &alert.summary, &alert.rule, &alert.entity.value].map(String::as_str).join("\n");
+    let more = alert.service.iter().chain(&alert.assignee).chain(alert.labels.values());
+    more.for_each(|more| {
+        text.push('\n');
+        text.push_str(more);
+    });
+    text.to_lowercase()
+}
+
+/// A condition on what [`labels`] wrote.
+enum Wanted<'a> {
+    /// Has this pair: what most people ask for, found without reading the labels one by one.
+    Pair(String),
+    /// The value after this passes; an absent label is the empty text.
+    Value(String, &'a LabelMatcher),
+}
+
+impl Wanted<'_> {
+    fn new(matcher: &LabelMatcher) -> Wanted<'_> {
+        let (name, value) = (matcher.name(), matcher.value());
+        let is_plain = !value.is_empty() && !value.contains([PAIR, IS]);
+        if matcher.is_equal() && !matcher.is_regex() && is_plain {
+            return Wanted::Pair(format!("{PAIR}{name}{IS}{value}{PAIR}"));
+        }
+        Wanted::Value(format!("{PAIR}{name}{IS}"), matcher)
     }
-    if !filter.statuses.is_empty() {
-        let marks = vec!["?"; filter.statuses.len()].join(", ");
-        let mut names = filter.statuses.iter().map(|status| text_value(status.as_str())).collect();
-        clause(&format!(" AND +status IN ({marks})"), &mut names);
+
+    fn is_in(&self, labels: &str) -> bool {
+        match self {
+            Wanted::Pair(pair) => labels.contains(pair.as_str()),
+            Wanted::Value(start, matcher) => {
+                let after = labels.split_once(start.as_str()).map(|(_, after)| after);
+                let value = after.and_then(|after| after.split_once(PAIR)).map(|(value, _)| value);
+                matcher.is_match(value.unwrap_or_default())
+            }
+        }
     }
-    if let Some(severity) = filter.severity {
-        clause(" AND severity = ?", &mut vec![text_value(severity.as_str())]);
+}
+
+/// Whether a filter asks for what only [`search`] looks at.
+fn is_search(filter: &AlertFilter) -> bool {
+    !filter.labels.is_empty() || filter.text.as_deref().is_some_and(|text| !text.trim().is_empty())
+}
+
+/// Alerts by label and text: walks the narrow search index, then reads the documents of what was found.
+fn search(
+    connection: &Connection,
+    filter: &AlertFilter,
+    after: Option<&AlertCursor>,
+    limit: usize,
+) -> Result<Vec<Alert>, MetastoreError> {
+    let limit = limit.min(PAGE_ROWS_MAX);
+    let needle = filter.text.as_deref().map(|text| text.trim().to_lowercase()).unwrap_or_default();
+    let wanted: Vec<_> = filter.labels.iter().map(Wanted::new).collect();
+    let fits = |labels: &str| wanted.iter().all(|wanted| wanted.is_in(labels));
+    let column = key_column(filter.sort);
+    let is_ordered = filter.tenant.is_some() && filter.sort == AlertSort::Newest;
+    let mut query = Query::new(&format!(
+        "SELECT rowid, {column}, id, labels, words FROM alerts INDEXED BY alerts_search WHERE 1"
+    ));
+    query.filter(filter, after);
+    if is_ordered {
+        query.sql.push_str(" ORDER BY raised_at DESC, id DESC");
     }
-    if let Some(rule) = &filter.rule {
-        clause(" AND rule = ?", &mut vec![text_value(rule)]);
+    let mut statement = connection.prepare_cached(&query.sql)?;
+    let mut found = statement.query(params_from_iter(query.values))?;
+    // The lowest on top, to be thrown out when there are too many.
+    let mut best: BinaryHeap<Reverse<(i64, String, i64)>> = BinaryHeap::new();
+    while let Some(row) = found.next()? {
+        let text = |n: usize| row.get_ref(n)?.as_str().map_err(rusqlite::Error::from);
+        if !text(4)?.contains(&needle) || !fits(text(3)?) {
+            continue;
+        }
+        best.push(Reverse((row.get(1)?, row.get(2)?, row.get(0)?)));
+        if is_ordered && best.len() == limit {
+            break;
+        }
+        if best.len() > limit {
+            best.pop();
+        }
     }
-    if let Some(service) = &filter.service {
-        clause(" AND service = ?", &mut vec![text_value(service)]);
+    // Sorted by the reverse of the key: the highest first.
+    let rowids = best.into_sorted_vec().into_iter().map(|Reverse((_, _, rowid))| rowid);
+    let mut read = connection.prepare_cached("SELECT id, document FROM alerts WHERE rowid = ?1")?;
+    rowids.map(|rowid| read.query_row([rowid], |row| Ok(read_alert(row)))?).collect()
+}
+
+const fn key_column(sort: AlertSort) -> &'static str {
+    match sort {
+        AlertSort::Newest => "raised_at",
+        AlertSort::LastSeen => "last_seen",
+        AlertSort::Worst => "worst",
     }
-    if let Some(since) = filter.since {
-        clause(" AND raised_at >= ?", &mut vec![Value::Integer(since.0)]);
+}
+
+/// A statement that grows, with its parameters.
+struct Query {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Query {
+    fn new(sql: &str) -> Query {
+        Query { sql: sql.to_owned(), values: Vec::new() }
     }
-    if let Some(cursor) = after {
-        let place = [Value::Integer(cursor.raised_at.0), text_value(&cursor.id.to_string())];
-        clause(" AND (raised_at, id) < (?, ?)", &mut place.to_vec());
+
+    fn and(&mut self, clause: &str, values: impl IntoIterator<Item = Value>) {
+        self.sql.push_str(" AND ");
+        self.sql.push_str(clause);
+        self.values.extend(values);
     }
-    clause(" ORDER BY raised_at DESC, id DESC LIMIT ?", &mut vec![Value::Integer(page_limit(limit))]);
-    (sql, values)
+
+    fn and_text(&mut self, clause: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.and(clause, [text_value(value)]);
+        }
+    }
+
+    /// Everything but labels and text. `+status` keeps the planner on the index that is already in the order of the list.
+    fn filter(&mut self, filter: &AlertFilter, after: Option<&AlertCursor>) {
+        self.and_text("tenant = ?", filter.tenant.as_ref().map(Tenant::as_str));
+        if let Some(entity) = &filter.entity {
+            let parts = [&entity.kind, &entity.value].map(|part| text_value(part));
+            self.and("entity_kind = ? AND entity_value = ?", parts);
+        }
+        if !filter.statuses.is_empty() {
+            let marks = vec!["?"; filter.statuses.len()].join(", ");
+            self.and(
+                &format!("+status IN ({marks})"),
+                filter.statuses.iter().map(|status| text_value(status.as_str())),
+            );
+            if !filter.statuses.contains(&Status::Resolved) {
+                // What the indexes of live alerts are made for.
+                self.and("status <> 'RESOLVED'", []);
+            }
+        }
+        self.and_text("severity = ?", filter.severity.map(Severity::as_str));
+        self.and_text("priority = ?", filter.priority.map(Priority::as_str));
+        self.and_text("rule = ?", filter.rule.as_deref());
+        self.and_text("service = ?", filter.service.as_deref());
+        match filter.assignee.as_deref() {
+            Some("") => self.and("assignee IS NULL", []),
+            assignee => self.and_text("assignee = ?", assignee),
+        }
+        self.and_text("incident = ?", filter.incident.map(|incident| incident.to_string()).as_deref());
+        if let Some(is_muted) = filter.is_muted {
+            self.and("is_muted = ?", [Value::Integer(i64::from(is_muted))]);
+        }
+        let times = [("raised_at >= ?", filter.since), ("raised_at < ?", filter.until)];
+        for (clause, time) in times.into_iter().filter_map(|(clause, time)| Some((clause, time?))) {
+            self.and(clause, [Value::Integer(time.0)]);
+        }
+        if let Some(cursor) = after {
+            let place = [Value::Integer(cursor.key), text_value(&cursor.id.to_string())];
+            self.and(&format!("({}, id) < (?, ?)", key_column(filter.sort)), place);
+        }
+    }
+}
+
+/// The list query of a filter without labels and text.
+fn list_query(filter: &AlertFilter, after: Option<&AlertCursor>, limit: usize) -> (String, Vec<Value>) {
+    let mut query = Query::new("SELECT id, document FROM alerts WHERE 1");
+    query.filter(filter, after);
+    query.sql.push_str(&format!(" ORDER BY {} DESC, id DESC LIMIT ?", key_column(filter.sort)));
+    query.values.push(Value::Integer(page_limit(limit)));
+    (query.sql, query.values)
 }
 
 fn text_value(text: &str) -> Value {
