@@ -238,7 +238,9 @@ pub struct ZscoreConfig {
     /// Numeric log fields judged like metrics: `cpu_usage`, `memory_usage`, `error_rate`, `duration_ms`. Default: the
     /// first three; durations mix all operations of a service and are far from normally distributed.
     pub log_fields: Vec<String>,
-    /// Metric name endings that are not judged. Default `_total`, `_bucket`: counters only rise, so they have no level.
+    /// Metric name endings that are not judged. Default `_total`, `_bucket`: counters only rise, so they have no level;
+    /// `probe.availability`, `probe_success`, which `availability` judges; `process.cpu.utilization`, `process.memory.usage`, which
+    /// are of another process each time.
     pub skip_suffixes: Vec<String>,
     /// Metrics of which only a rise is a finding. Default: the names of disk use: space that is freed at once is a clean-up, not an
     /// incident; a rise of the same size is a runaway log.
@@ -260,7 +262,14 @@ impl Default for ZscoreConfig {
             stddev_floor_absolute: 0.001,
             relearn_after: Period::minutes(30),
             log_fields: names(&["cpu_usage", "memory_usage", "error_rate"]),
-            skip_suffixes: names(&["_total", "_bucket"]),
+            skip_suffixes: names(&[
+                "_total",
+                "_bucket",
+                "probe.availability",
+                "probe_success",
+                "process.cpu.utilization",
+                "process.memory.usage",
+            ]),
             rises_only: names(DISK),
             limits: KeyLimits { keys_max: 100_000, ..KeyLimits::default() },
         }
