@@ -245,8 +245,8 @@ impl World {
     /// Breaks one thing, and sees it seen, healed and proven.
     fn suffer(&mut self, fault: Fault, service: &str, kills: bool) -> Healed {
         let before = self.incarnations();
-        let acted_before = self.system(service).acted(service);
         let (began, at) = (Instant::now(), SystemTime::now());
+        let acted_before = self.system(service).acted(service, at);
         self.inject(fault, service);
         let alert = within(&format!("{fault:?} of {service} to be detected"), || self.alert(service, at));
         let detected = at.elapsed().unwrap_or_default();
@@ -275,7 +275,7 @@ impl World {
             let path = format!("/api/v1/alerts/{}", alert["id"].as_str().expect("an id"));
             (self.server.get_json(&path)["status"] == "RESOLVED").then_some(())
         });
-        let acted = self.system(service).acted(service) - acted_before;
+        let acted = self.system(service).acted(service, at) - acted_before;
         assert_eq!(acted, 1, "{fault:?} of {service} was acted on {acted} times");
         let mut after = self.incarnations();
         let mut others = before;

@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use heimdall_testkit::{wait_for, wait_for_within};
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,8 +26,8 @@ const SHOP_KEYS: usize = 500;
 pub(crate) trait System {
     /// Where a part answers.
     fn url(&self, service: &str) -> String;
-    /// How often somebody acted on a part.
-    fn acted(&self, service: &str) -> usize;
+    /// How often somebody acted on a part: since a moment where the system tells, else since it began.
+    fn acted(&self, service: &str, since: SystemTime) -> usize;
 }
 
 /// Whether an address answers 200 in time.
@@ -227,12 +227,15 @@ impl System for Engine {
         format!("http://{}/", found.1)
     }
 
-    fn acted(&self, service: &str) -> usize {
+    /// The engine remembers its latest 256 events only.
+    fn acted(&self, service: &str, since: SystemTime) -> usize {
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        let since = format!("{}.{:09}", since.as_secs(), since.subsec_nanos());
         let filter = format!("container={service}");
         let events = self.must(&[
             "events",
             "--since",
-            "1h",
+            &since,
             "--until",
             "0s",
             "--filter",
@@ -338,7 +341,7 @@ impl System for Programs {
         format!("http://{}/", found.1)
     }
 
-    fn acted(&self, service: &str) -> usize {
+    fn acted(&self, service: &str, _: SystemTime) -> usize {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let spawned = format!("spawned: '{service}' with pid");
         log.lines().filter(|line| line.contains(&spawned)).count()
@@ -407,7 +410,7 @@ impl System for Cache {
     }
 
     /// Redis counts the commands that delete; a flush of so many keys is more than one.
-    fn acted(&self, _: &str) -> usize {
+    fn acted(&self, _: &str, _: SystemTime) -> usize {
         let info = ask(self.address, &["INFO", "commandstats"]).expect("redis answers");
         let line = info.lines().find(|line| line.starts_with("cmdstat_unlink:"));
         let calls =
