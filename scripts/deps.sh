@@ -114,7 +114,10 @@ if [ "${1:-build}" = test ]; then
     mkdir -p "$TOOLS"
     need curl curl
     need unshare util-linux
-    need_prometheus
-    need_duckdb
+    need_unpacked prometheus prometheus https://prometheus.io/download
+    need_unpacked amtool prometheus-alertmanager https://prometheus.io/download
+    need openssl openssl
+    need_python duckdb duckdb "$DUCKDB" DuckDB
+    need_python aiosmtpd aiosmtpd "$AIOSMTPD" "the mail server aiosmtpd"
     need_servers_of_actions
 fi
