@@ -2,6 +2,7 @@
 
 mod medic;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +22,24 @@ const CONFIG_FILE: &str = "heimdall-agent.toml";
 const STATUS_FILE: &str = "status.json";
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
+/// Settings of the allocator under which a small process stays small: what is freed goes back to the system at once. They are
+/// read before `main`, so they can only be given by whoever starts the process.
+const ALLOCATOR: [(&str, &str); 2] = [("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_ARENA_EAGER_COMMIT", "0")];
+
+/// Starts this program anew in its own place (the process stays the same) with the allocator's settings, unless it has them.
+fn stay_small() {
+    let unset = || ALLOCATOR.into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
+    if unset().next().is_none() {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else { return };
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).envs(unset()).exec();
+    // It goes on as it is, larger.
+    eprintln!("heimdall agent: could not start anew with less memory: {error}");
+}
+
 pub(crate) async fn run(args: AgentArgs) -> Result<()> {
+    stay_small();
     let (config, healing) = load(&args)?;
     if args.print_config {
         say(toml::to_string_pretty(&config)?.trim_end());
