@@ -84,7 +84,7 @@ fn free_port() -> SocketAddr {
 /// What the server may do: playbooks act by themselves, on what is listed.
 fn server_config(world: &Systems, playbooks: &str) -> String {
     format!(
-        "[respond]\nmode = \"auto\"\nplaybooks_dir = \"{playbooks}\"\ncooldown = \"1s\"\nalways_approve = []\n\
+        "[server]\nwatch_listen = \"127.0.0.1:0\"\n[respond]\nmode = \"auto\"\nplaybooks_dir = \"{playbooks}\"\ncooldown = \"1s\"\nalways_approve = []\n\
          target_actions_per_hour = 1000\nplaybook_actions_per_hour = 1000\nactions_per_hour = 1000\n\
          never_touch = [\"web-{last}\"]\n\
          [runners.docker]\nenabled = true\nendpoint = \"{docker}\"\nallow = [\"web-*\"]\nstop_grace = \"1s\"\ntimeout = \"20s\"\n\

@@ -229,8 +229,8 @@ impl System for Engine {
 
     /// The engine remembers its latest 256 events only.
     fn acted(&self, service: &str, since: SystemTime) -> usize {
-        let since = since.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-        let since = format!("{}.{:09}", since.as_secs(), since.subsec_nanos());
+        // Whole seconds, as `until` is; what another fault was healed by is older than that.
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs().to_string();
         let filter = format!("container={service}");
         let events = self.must(&[
             "events",
