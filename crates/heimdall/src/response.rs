@@ -23,8 +23,9 @@ use heimdall_query::search::{self, ParseContext};
 use heimdall_query::{Answer, Engine, RunLimits};
 use heimdall_respond::runners::{Note, Notebook, Page, Pager, Runners};
 use heimdall_respond::{
-    ActionError, Change, Escalated, Escalation, EscalationError, Health, HealthError, Ledger, LedgerEntry,
-    LedgerError, LedgerOutcome, Playbook, PlaybookFault, Probe, Probed, Prober, Responder, built_in,
+    ActionError, ActionRunner, Change, Escalated, Escalation, EscalationError, Health, HealthError, Ledger,
+    LedgerEntry, LedgerError, LedgerOutcome, Playbook, PlaybookFault, Probe, Probed, Prober, Responder,
+    built_in,
 };
 use heimdall_store::Control;
 use tokio::task::spawn_blocking;
@@ -50,14 +51,18 @@ const ANNOTATION: &str = "annotation";
 
 // ---- playbooks ------------------------------------------------------------------------------------------------
 
-/// The playbooks that come with Heimdall, and those of the folder, which win over built-in ones of the same id.
-pub(crate) fn playbooks(dir: Option<&Path>) -> Result<Vec<Playbook>, Vec<PlaybookFault>> {
+/// Who does actions: what playbooks are checked against.
+pub(crate) type Hands = Vec<Arc<dyn ActionRunner>>;
+
+/// The playbooks that come with Heimdall, and those of the folder, which win over built-in ones of the same id. Kinds of
+/// actions and their parameters are checked by who would do them.
+pub(crate) fn playbooks(dir: Option<&Path>, hands: &Hands) -> Result<Vec<Playbook>, Vec<PlaybookFault>> {
     let mut own = Vec::new();
     let mut faults = Vec::new();
     if let Some(dir) = dir {
         let files = rule_files::read(&[dir.to_owned()]).map_err(|error| vec![unreadable(dir, &error)])?;
         for (file, text) in &files {
-            match Playbook::parse(file, text) {
+            match Playbook::load(file, text, hands) {
                 Ok(more) => own.extend(more),
                 Err(more) => faults.extend(more),
             }
@@ -88,7 +93,12 @@ pub(crate) fn listed(faults: &[PlaybookFault]) -> String {
 }
 
 /// Takes changes of the folder of playbooks until `shutdown` fires; a folder with a fault changes nothing.
-pub(crate) async fn watch(dir: Option<PathBuf>, responder: Arc<Responder>, shutdown: CancellationToken) {
+pub(crate) async fn watch(
+    dir: Option<PathBuf>,
+    hands: Hands,
+    responder: Arc<Responder>,
+    shutdown: CancellationToken,
+) {
     let Some(dir) = dir else { return };
     let mut seen = rule_files::fingerprint(&dir);
     loop {
@@ -101,15 +111,15 @@ pub(crate) async fn watch(dir: Option<PathBuf>, responder: Arc<Responder>, shutd
             continue;
         }
         seen = now;
-        match reload(&dir, &responder) {
+        match reload(&dir, &hands, &responder) {
             Ok(count) => tracing::info!(playbooks = count, "playbooks reloaded"),
             Err(error) => tracing::error!(%error, "the playbooks stay as they were"),
         }
     }
 }
 
-fn reload(dir: &Path, responder: &Responder) -> Result<usize> {
-    let playbooks = playbooks(Some(dir)).or_else(|faults| bail!(listed(&faults)))?;
+fn reload(dir: &Path, hands: &Hands, responder: &Responder) -> Result<usize> {
+    let playbooks = playbooks(Some(dir), hands).or_else(|faults| bail!(listed(&faults)))?;
     let count = playbooks.len();
     responder.set_playbooks(playbooks)?;
     Ok(count)

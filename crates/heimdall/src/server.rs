@@ -88,6 +88,7 @@ pub(crate) struct Server {
     runners: Runners,
     events: EventQueue,
     playbooks_dir: Option<PathBuf>,
+    hands: response::Hands,
     herald: JoinHandle<()>,
     reviewer: Option<(Reviewer, Herald)>,
     rules_dir: Option<PathBuf>,
@@ -169,16 +170,17 @@ impl Server {
             prober: Prober::new(&config.runners.docker.endpoint)?,
             clock: Arc::clone(&clock),
         };
+        let hands: response::Hands = extras.hands.into_iter().chain(runners.list.clone()).collect();
         let caller = response::Caller { alerts: Arc::clone(&alerts), clock: Arc::clone(&clock) };
         let ports = Ports {
-            runners: extras.hands.into_iter().chain(runners.list.clone()).collect(),
+            runners: hands.clone(),
             metastore: Arc::clone(&metastore),
             health: Arc::new(ward),
             ledger: Arc::new(response::Book { audit: Arc::clone(&audit) }),
             escalation: Arc::new(caller),
             clock: Arc::clone(&clock),
         };
-        let own = || response::playbooks(config.respond.playbooks_dir.as_deref());
+        let own = || response::playbooks(config.respond.playbooks_dir.as_deref(), &hands);
         let playbooks =
             extras.playbooks.map_or_else(own, Ok).map_err(|faults| anyhow!(response::listed(&faults)))?;
         let responder = Responder::open(config.respond.clone(), playbooks, ports)?;
@@ -263,6 +265,7 @@ impl Server {
             runners,
             events,
             playbooks_dir: config.respond.playbooks_dir.clone(),
+            hands,
             herald,
             reviewer: reviewer.map(|reviewer| (reviewer, reports)),
             rules_dir,
@@ -298,8 +301,12 @@ impl Server {
             shutdown.clone(),
         ));
         let pipeline = tokio::spawn(self.pipeline.run(told.clone()));
-        let playbooks =
-            tokio::spawn(response::watch(self.playbooks_dir, Arc::clone(&self.responder), shutdown.clone()));
+        let playbooks = tokio::spawn(response::watch(
+            self.playbooks_dir,
+            self.hands,
+            Arc::clone(&self.responder),
+            shutdown.clone(),
+        ));
         let attending = tokio::spawn(response::attend(
             Arc::clone(&self.alerts),
             Arc::clone(&self.responder),

@@ -1,6 +1,6 @@
 //! People at work on the command line: alerts, incidents, silences, notifications, actions.
 
-use heimdall_testkit::Server;
+use heimdall_testkit::{Command, Server};
 use serde_json::{Value, json};
 
 use crate::{BIN, alert_about, report_brute_force, server};
@@ -8,7 +8,7 @@ use crate::{BIN, alert_about, report_brute_force, server};
 /// What a command says on standard output; it must succeed.
 #[track_caller]
 fn say(server: &Server, args: &[&str]) -> String {
-    let command = heimdall_testkit::Command::new(BIN).args(args.iter().copied());
+    let command = Command::new(BIN).args(args.iter().copied());
     command.arg("--url").arg(server.url("")).run().expect(0).stdout.trim().to_owned()
 }
 
@@ -106,4 +106,38 @@ fn the_kill_switch_is_turned_and_plans_are_shown() {
         log.contains(&id).then_some(())
     });
     assert!(!say(&server, &["alerts", &id, "why"]).is_empty());
+}
+
+/// Starts a server that cannot start, and returns what it says.
+fn refusal(dir: &std::path::Path, config: &str) -> String {
+    let file = dir.join("heimdall.toml");
+    std::fs::write(&file, config).expect("a file");
+    let command = Command::new(BIN).args(["serve", "--listen", "127.0.0.1:0"]);
+    let ended = command.arg("--data-dir").arg(dir.join("data")).arg("--config").arg(file).run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    ended.stderr
+}
+
+#[test]
+fn malformed_routes_and_playbooks_are_named_with_file_line_and_key() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let routing = dir.path().join("routing.yaml");
+    let text = "route:\n  receiver: teem\n  group_bye: [service]\nreceivers:\n  - name: team\n";
+    std::fs::write(&routing, text).expect("a file");
+    let said = refusal(dir.path(), &format!("[alerts]\nrouting_file = \"{}\"\n", routing.display()));
+    assert!(
+        said.contains("routing.yaml:2: `route.receiver`: unknown receiver `teem`; did you mean `team`?"),
+        "{said}"
+    );
+    assert!(said.contains("routing.yaml:3: `route.group_bye`: unknown key"), "{said}");
+
+    let playbooks = dir.path().join("playbooks");
+    std::fs::create_dir(&playbooks).expect("a folder");
+    let text = "id: x\nversion: 1\ntitle: X\ntrigger: {rules: [\"*\"]}\nsteps:\n  - action: annotat\n    target: x\n";
+    std::fs::write(playbooks.join("x.yaml"), text).expect("a file");
+    let said = refusal(dir.path(), &format!("[respond]\nplaybooks_dir = \"{}\"\n", playbooks.display()));
+    assert!(
+        said.contains("x.yaml:6: `steps[0].action`: nobody does `annotat`") && said.contains("`annotate`"),
+        "{said}"
+    );
 }

@@ -91,7 +91,7 @@ pub(super) fn open(data_dir: &Path, config: &HealingConfig) -> Result<(Arc<Medic
         escalation: Arc::new(response::Caller { alerts: Arc::clone(&alerts), clock: Arc::clone(&clock) }),
         clock: Arc::clone(&clock),
     };
-    let playbooks = response::playbooks(config.respond.playbooks_dir.as_deref())
+    let playbooks = response::playbooks(config.respond.playbooks_dir.as_deref(), &runners.list)
         .map_err(|faults| anyhow!(response::listed(&faults)))?;
     let responder = Responder::open(config.respond.clone(), playbooks, ports)?;
     let (sender, messages) = mpsc::channel(WAITING_MAX);
