@@ -55,6 +55,9 @@ const COOLDOWN_NS_MAX: i64 = 7 * 24 * 3_600_000_000_000;
 /// The name actions are done under when nobody approved them.
 pub const PRINCIPAL: &str = "heimdall";
 
+/// How the rules of alerts begin that the responder raises.
+const OWN_RULES: &str = "response.";
+
 /// What happened to an alert, as far as playbooks care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -207,6 +210,12 @@ impl Live {
     }
 }
 
+/// Whether an alert was raised by the responder itself, or by a page of it: those are for people. A playbook for every alert
+/// would answer its own for ever otherwise.
+fn is_own(alert: &Alert) -> bool {
+    alert.rule.starts_with(OWN_RULES)
+}
+
 impl Responder {
     /// A responder that goes on where the last one on this metastore stopped, once [`Responder::run`] runs. Blocks.
     ///
@@ -259,7 +268,7 @@ impl Responder {
             self.wake.notify_one();
             return 0;
         }
-        if change == Change::Other {
+        if change == Change::Other || is_own(alert) {
             return 0;
         }
         let shelf = self.shelf();

@@ -472,6 +472,21 @@ async fn conditions_decide_and_the_else_branch_takes_over() {
     running.stop().await;
 }
 
+/// A playbook for every alert that fails raises an alert, which it would answer, and fail, and so on for ever.
+#[tokio::test(start_paused = true)]
+async fn what_it_raised_itself_is_for_people() {
+    let start = PLAYBOOK.find("rules: [").expect("the playbook names rules");
+    let end = start + PLAYBOOK[start..].find(']').expect("a list");
+    let for_all = format!("{}rules: [\"*\"{}", &PLAYBOOK[..start], &PLAYBOOK[end..]);
+    let bench = Bench::new(&for_all);
+    let running = bench.start();
+    for own in ["response.failed", "response.unreachable", "response.page"] {
+        assert_eq!(running.raise(&bench.alert(own, "payment")), 0, "{own}");
+    }
+    assert_eq!(running.raise(&bench.alert("threshold.cpu", "payment")), 1, "every other alert is answered");
+    running.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn alerts_people_deal_with_are_left_alone() {
     let bench = Bench::new(PLAYBOOK);
