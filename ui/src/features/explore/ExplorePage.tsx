@@ -1,0 +1,5 @@
+import { PageHeader } from "@/ui/Card";
+
+export function ExplorePage() {
+  return <PageHeader title="Explore" />;
+}

@@ -1,0 +1,5 @@
+import { PageHeader } from "@/ui/Card";
+
+export function IncidentsPage() {
+  return <PageHeader title="Incidents" />;
+}

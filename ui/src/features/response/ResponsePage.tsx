@@ -1,0 +1,5 @@
+import { PageHeader } from "@/ui/Card";
+
+export function ResponsePage() {
+  return <PageHeader title="Response" />;
+}

@@ -1,0 +1,5 @@
+import { PageHeader } from "@/ui/Card";
+
+export function ServicesPage() {
+  return <PageHeader title="Services" />;
+}

@@ -1,0 +1,5 @@
+import { PageHeader } from "@/ui/Card";
+
+export function StatusPage() {
+  return <PageHeader title="Status" />;
+}
