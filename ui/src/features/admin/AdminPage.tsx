@@ -1,5 +1,36 @@
+/** Admin: who may do what, where the data is, what arrived, who did what. */
+import { useUrl } from "@/app/url";
+import { useWhoAmI } from "@/app/whoami";
 import { PageHeader } from "@/ui/Card";
+import { Tabs } from "@/ui/Tabs";
+import { Audit } from "./Audit";
+import { FieldCosts } from "./FieldCosts";
+import { Receipts } from "./Receipts";
+import { Sessions } from "./Sessions";
+import { Storage } from "./Storage";
+import { Tenants } from "./Tenants";
+import { Tokens } from "./Tokens";
 
 export function AdminPage() {
-  return <PageHeader title="Admin" />;
+  const { search, set } = useUrl();
+  const who = useWhoAmI();
+  return (
+    <div className="flex min-h-0 flex-1 flex-col">
+      <PageHeader title="Admin" hint={who.data ? `tenant ${who.data.tenant}` : null} />
+      <Tabs
+        label="Admin"
+        value={search.tab ?? "tokens"}
+        onChange={(tab) => set({ tab }, { replace: true })}
+        tabs={[
+          { value: "tokens", label: "Tokens", content: <Tokens /> },
+          { value: "sessions", label: "Live sessions", content: <Sessions /> },
+          { value: "tenants", label: "Tenants", content: <Tenants /> },
+          { value: "storage", label: "Storage", content: <Storage /> },
+          { value: "fields", label: "Cost of fields", content: <FieldCosts /> },
+          { value: "receipts", label: "Receipts", content: <Receipts /> },
+          { value: "audit", label: "Audit trail", content: <Audit /> },
+        ]}
+      />
+    </div>
+  );
 }
