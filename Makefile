@@ -19,7 +19,7 @@ export CARGO_TARGET_DIR
 # Arguments of the demo, such as `make run ARGS="--seed 3 --duration 60"`.
 ARGS ?=
 
-.PHONY: help run test build deps fmt lint doc config-reference
+.PHONY: help run test build ui ui-if-possible deps fmt lint doc config-reference
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -30,8 +30,17 @@ run: build ## Build Heimdall and run the demo
 test: ## Check everything: format, lints, guards, links, all tests
 	@scripts/test.sh
 
-build: deps ## Build the binary
+build: deps ui-if-possible ## Build the binary, with the web app in it where Node.js is there
 	cargo build --release --locked --workspace --bin heimdall
+
+ui: ## Build the web app (ui/dist), which the next build of the binary embeds
+	@scripts/ui.sh build
+
+# No machine must have Node.js to build Heimdall: without it (3), the binary has the app of the last `make ui`, or none.
+ui-if-possible:
+	@scripts/ui.sh build || { code=$$?; [ $$code = 3 ] || exit $$code; \
+		if [ -e ui/dist/index.html ]; then echo "ui: the binary has the web app as it was built last" >&2; \
+		else echo "ui: the web app is left out of the binary; its page says how to add it" >&2; fi; }
 
 deps: ## Check that the machine can build; install the compiler's needs where that is possible
 	@scripts/deps.sh build

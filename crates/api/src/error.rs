@@ -152,7 +152,7 @@ pub(crate) fn alert(error: &AlertError) -> Problem {
         AlertError::Superseded { newer, .. } => {
             Problem::new(StatusCode::CONFLICT, "alert_superseded", detail).with_member("newer", json!(newer))
         }
-        AlertError::Invalid { field, reason } => Problem::field(field, reason.clone()),
+        AlertError::Invalid { field, reason } => Problem::field(*field, reason.clone()),
         AlertError::Posted { index, fault, .. } => Problem::bad_request("invalid_alerts", detail)
             .with_errors(vec![FieldError {
                 index: Some(*index as u64),

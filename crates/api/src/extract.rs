@@ -13,6 +13,7 @@ use heimdall_model::time::parse_duration;
 use heimdall_model::{LabelMatcher, Timestamp};
 use serde::de::DeserializeOwned;
 
+use crate::json_place;
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::problem::{FieldError, Problem};
 
@@ -117,7 +118,7 @@ impl RawBody {
     /// # Errors
     /// 400 or 422: it is none.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        serde_json::from_slice(&self.0).map_err(|error| not_the_document(&error))
+        serde_json::from_slice(&self.0).map_err(|error| not_the_document(&self.0, &error))
     }
 }
 
@@ -136,23 +137,22 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
 
 /// A small JSON document; an empty body reads as `T::default()`.
 #[derive(Debug)]
-pub(crate) struct Document<T>(pub(crate) T);
+pub(crate) struct Document<T, const BYTES_MAX: usize = DOCUMENT_BYTES_MAX>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for Document<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Default, const BYTES_MAX: usize> FromRequest<S>
+    for Document<T, BYTES_MAX>
+{
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         expect_json(request.headers())?;
-        let limits = BodyLimits {
-            bytes_max: DOCUMENT_BYTES_MAX as u64,
-            idle: DOCUMENT_TIMEOUT,
-            total: DOCUMENT_TIMEOUT,
-        };
+        let limits =
+            BodyLimits { bytes_max: BYTES_MAX as u64, idle: DOCUMENT_TIMEOUT, total: DOCUMENT_TIMEOUT };
         let body = collect(request.into_body(), None, &limits, &mut |_| Ok(())).await?;
         if body.trim_ascii().is_empty() {
             return Ok(Document(T::default()));
         }
-        serde_json::from_slice(&body).map(Document).map_err(|error| not_the_document(&error))
+        serde_json::from_slice(&body).map(Document).map_err(|error| not_the_document(&body, &error))
     }
 }
 
@@ -172,14 +172,18 @@ pub(crate) fn unsupported_media(name: &str) -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
 }
 
-fn not_the_document(error: &serde_json::Error) -> Problem {
-    let (status, code) = match error.classify() {
-        serde_json::error::Category::Data => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_document"),
-        _ => (StatusCode::BAD_REQUEST, "invalid_json"),
+/// Names the field at fault by where the reader stopped.
+fn not_the_document(body: &[u8], error: &serde_json::Error) -> Problem {
+    let (status, code, field) = match error.classify() {
+        serde_json::error::Category::Data => {
+            let field = json_place::field_at(body, error.line(), error.column());
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_document", short(&field))
+        }
+        _ => (StatusCode::BAD_REQUEST, "invalid_json", String::new()),
     };
     Problem::new(status, code, error.to_string()).with_errors(vec![FieldError {
         index: None,
-        field: "".into(),
+        field: field.into(),
         reason: error.to_string().into(),
     }])
 }

@@ -4,6 +4,7 @@
 //! - [`serve`]: HTTP/1.1 with its limits; [`watch`]: the technician listener
 //! - `csv`: lists for spreadsheets
 //! - `edge`: around every request (id, metrics, headers, panics); `access`: who is asking, and whether they may
+//! - `kept`: documents of people, with revisions; `json_place`: where in a document a reader stopped
 //! - `routes`: the handlers; `wire`: documents; `extract`: parameters and bodies; `session`: what outlives a request;
 //!   `stall`: cuts clients that stop reading
 //! - [`Problem`]: the one error answer; `error`: domain errors as problems
@@ -16,6 +17,8 @@ mod csv;
 mod edge;
 mod error;
 mod extract;
+mod json_place;
+mod kept;
 mod limits;
 mod ports;
 mod problem;

@@ -103,10 +103,10 @@ impl Problem {
 
     /// 422 `invalid_document`: one field of the document is at fault.
     #[must_use]
-    pub fn field(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Problem {
-        let reason = reason.into();
+    pub fn field(field: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) -> Problem {
+        let (field, reason) = (field.into(), reason.into());
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_document", format!("`{field}`: {reason}"))
-            .with_errors(vec![FieldError::of(field, reason)])
+            .with_errors(vec![FieldError { index: None, field, reason }])
     }
 
     /// 400 `invalid_parameter`: one parameter or header is at fault.

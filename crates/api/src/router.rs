@@ -1,7 +1,8 @@
 //! Every route, registered once: the router and the API description are made from the same lines.
 
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
 use axum::{Router, extract::DefaultBodyLimit};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -11,8 +12,9 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::{
-    actions, admin, alertmanager, alerts, alerts_live, detection, fields, home, inbound, incidents, ingest,
-    notifications, query, records, silences, status, storage, tail,
+    actions, admin, alertmanager, alerts, alerts_live, annotations, dashboards, description, detection,
+    fields, inbound, incidents, ingest, notifications, page, query, records, saved_queries, silences, status,
+    storage, tail, whoami,
 };
 use crate::{access, edge};
 
@@ -41,8 +43,10 @@ pub fn router(state: AppState) -> Router {
     let (router, openapi) = registered().split_for_parts();
     state.description.set(&openapi);
     router
-        .fallback(unknown_path)
+        .route("/assets/{*path}", get(page::file))
+        .fallback(page::file)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(state.clone(), page::pages))
         .layer(from_fn_with_state(state.clone(), access::gate))
         .layer(from_fn(edge::edge))
         .layer(DefaultBodyLimit::disable())
@@ -51,8 +55,8 @@ pub fn router(state: AppState) -> Router {
 
 fn registered() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(home::home))
-        .routes(routes!(home::openapi))
+        .routes(routes!(page::home))
+        .routes(routes!(description::openapi))
         .routes(routes!(status::health))
         .routes(routes!(status::livez))
         .routes(routes!(status::readyz))
@@ -83,14 +87,35 @@ fn registered() -> OpenApiRouter<AppState> {
         .routes(routes!(alerts::decisions))
         .routes(routes!(alerts::step_v1))
         .routes(routes!(alerts_live::follow))
+        .merge(kept())
         .merge(work())
         .merge(alertmanager::router())
         .merge(alertmanager::prefixed())
+        .routes(routes!(whoami::whoami))
         .routes(routes!(admin::issue_token, admin::list_tokens))
         .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::audit))
         .routes(routes!(storage::erase))
         .routes(routes!(storage::segments))
+}
+
+/// What people keep.
+fn kept() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(dashboards::list_dashboards, dashboards::add_dashboard))
+        .routes(routes!(
+            dashboards::one_dashboard,
+            dashboards::replace_dashboard,
+            dashboards::delete_dashboard
+        ))
+        .routes(routes!(saved_queries::list_saved_queries, saved_queries::add_saved_query))
+        .routes(routes!(
+            saved_queries::one_saved_query,
+            saved_queries::replace_saved_query,
+            saved_queries::delete_saved_query
+        ))
+        .routes(routes!(annotations::list_annotations, annotations::add_annotation))
+        .routes(routes!(annotations::replace_annotation, annotations::delete_annotation))
 }
 
 /// What people and the machine do about alerts.
@@ -125,11 +150,6 @@ fn work() -> OpenApiRouter<AppState> {
         .routes(routes!(inbound::alertmanager_webhook))
         .routes(routes!(inbound::slack_interactions))
         .routes(routes!(inbound::pagerduty_webhook))
-}
-
-async fn unknown_path(uri: Uri) -> Problem {
-    let path: String = uri.path().chars().take(200).collect();
-    Problem::new(StatusCode::NOT_FOUND, "path_unknown", format!("there is nothing at `{path}`"))
 }
 
 async fn wrong_method(method: Method) -> Problem {

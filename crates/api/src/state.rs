@@ -1,13 +1,14 @@
 //! What the handlers work with.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use heimdall_alert::Alerts;
 use heimdall_alert::pipeline::PipelineHandle;
 use heimdall_guard::{Audit, Guard, Tokens};
 use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::{DecodeLimits, Intake};
+use heimdall_metastore::Metastore;
 use heimdall_model::{Clock, Timestamp};
 use heimdall_query::{Engine, RunLimits};
 use heimdall_respond::Responder;
@@ -15,13 +16,14 @@ use heimdall_respond::runners::Breakers;
 use heimdall_sql::SqlEngine;
 use heimdall_store::Store;
 use heimdall_stream::Tail;
+use heimdall_web::Site;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::HttpLimits;
 use crate::ports::{StatusSource, Writer};
-use crate::routes::home::Description;
+use crate::routes::description::Description;
 use crate::routes::inbound::Inbound;
 
 /// The parts the API stands on; the binary makes them.
@@ -34,6 +36,10 @@ pub struct Parts {
     pub engine: Engine,
     /// Answers to SQL.
     pub sql: Arc<SqlEngine>,
+    /// What people keep: dashboards, queries, annotations.
+    pub metastore: Arc<dyn Metastore>,
+    /// The web app.
+    pub web: Site,
     /// Alerts, their silences and incidents.
     pub alerts: Arc<Alerts>,
     /// Who is told of alerts.
@@ -84,6 +90,8 @@ pub struct Inner {
     pub(crate) query_turns: Arc<Semaphore>,
     /// One permit per WebSocket or SSE session.
     pub(crate) live_seats: Arc<Semaphore>,
+    /// Held while a document of people is changed: it is read, compared and written by one at a time.
+    pub(crate) kept_turn: Mutex<()>,
     /// The description of the API.
     pub(crate) description: Description,
 }
@@ -96,6 +104,7 @@ impl AppState {
             started_at: parts.clock.now(),
             query_turns: Arc::new(Semaphore::new(parts.limits.queries_max)),
             live_seats: Arc::new(Semaphore::new(parts.limits.live_sessions_max)),
+            kept_turn: Mutex::new(()),
             description: Description::default(),
             parts,
         };

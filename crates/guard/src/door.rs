@@ -49,6 +49,12 @@ impl Guard {
         Guard { tokens, auth_enabled }
     }
 
+    /// Whether nobody enters without a token.
+    #[must_use]
+    pub const fn asks_everybody(&self) -> bool {
+        self.auth_enabled
+    }
+
     /// Returns who is asking.
     ///
     /// # Errors

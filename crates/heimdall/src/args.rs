@@ -10,8 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::LogFormat;
 
 pub(crate) use people::{
-    ActionsArgs, ActionsCommand, AlertAction, AlertFilterArgs, AlertsArgs, IncidentsArgs, IncidentsCommand,
-    NotificationsArgs, NotificationsCommand, SilenceAddArgs, SilencesArgs, SilencesCommand, SwitchPosition,
+    ActionsArgs, ActionsCommand, AlertAction, AlertFilterArgs, AlertsArgs, DashboardsArgs, DashboardsCommand,
+    IncidentsArgs, IncidentsCommand, NotificationsArgs, NotificationsCommand, SilenceAddArgs, SilencesArgs,
+    SilencesCommand, SwitchPosition,
 };
 
 /// Self-hosted guardian for services and hosts: keeps logs, metrics and events, finds attacks and trouble, tells people.
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Incidents(IncidentsArgs),
     /// Keep quiet about alerts for a while
     Silences(SilencesArgs),
+    /// Dashboards of the web app, as files: list, export, import
+    Dashboards(DashboardsArgs),
     /// Who was told what, where alerts go, who is on call
     Notifications(NotificationsArgs),
     /// What Heimdall does about alerts by itself: plans, runs, approvals, the kill switch

@@ -91,6 +91,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Alerts(args) => commands::alerts::run(args).await,
         Command::Incidents(args) => commands::incidents::run(args).await,
         Command::Silences(args) => commands::silences::run(args).await,
+        Command::Dashboards(args) => commands::dashboards::run(args).await,
         Command::Notifications(args) => commands::notifications::run(args).await,
         Command::Actions(args) => commands::actions::run(args).await,
         Command::Token(command) => commands::token::run(command).await,

@@ -225,6 +225,8 @@ impl Server {
             engine,
             sql: Arc::new(sql),
             store,
+            metastore,
+            web: heimdall_web::embedded(),
             alerts: Arc::clone(&alerts),
             pipeline: pipeline.handle(),
             responder: Arc::clone(&responder),

@@ -31,6 +31,7 @@ use heimdall_respond::{
 use heimdall_sql::{SqlConfig, SqlEngine};
 use heimdall_store::{Store, StoreConfig};
 use heimdall_stream::{Sink, Stream, StreamConfig, Tail};
+use heimdall_web::{File, Site};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -40,6 +41,37 @@ use tokio_util::sync::CancellationToken;
 
 /// Nothing in a test takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A web app of two files.
+const WEB: Site = Site {
+    is_built: true,
+    files: &[
+        File {
+            path: "/assets/app-1a2b.js",
+            content_type: "text/javascript; charset=utf-8",
+            hash: "5c21",
+            bytes: b"export const name = 'Heimdall';",
+            brotli: Some(b"packed by brotli"),
+            gzip: Some(b"packed by gzip"),
+        },
+        File {
+            path: "/favicon.svg",
+            content_type: "image/svg+xml",
+            hash: "77ab",
+            bytes: b"<svg/>",
+            brotli: None,
+            gzip: None,
+        },
+        File {
+            path: "/index.html",
+            content_type: "text/html; charset=utf-8",
+            hash: "0000",
+            bytes: b"<!doctype html><title>Heimdall</title><meta name=csp-nonce content=__CSP_NONCE__>",
+            brotli: None,
+            gzip: None,
+        },
+    ],
+};
 
 pub(crate) struct Server {
     pub(crate) http: SocketAddr,
@@ -248,7 +280,7 @@ impl Server {
         tokio::spawn(pipeline.run(shutdown.clone()));
         let ports = Ports {
             runners: Vec::new(),
-            metastore,
+            metastore: metastore.clone(),
             health: Arc::new(Calm),
             ledger: Arc::new(Calm),
             escalation: Arc::new(Calm),
@@ -283,6 +315,8 @@ impl Server {
                 .unwrap(),
             ),
             store,
+            metastore,
+            web: WEB,
             alerts: alerts.clone(),
             pipeline: told,
             responder,

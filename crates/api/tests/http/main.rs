@@ -9,6 +9,8 @@ mod feedback;
 mod harness;
 mod inbound;
 mod ingest;
+mod kept;
 mod live;
+mod page;
 mod query;
 mod work;

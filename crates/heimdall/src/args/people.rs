@@ -1,4 +1,6 @@
-//! Arguments of the commands people work with alerts by: alerts, incidents, silences, notifications, actions.
+//! Arguments of the commands people work with alerts by: alerts, incidents, silences, notifications, actions; and dashboards.
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -177,6 +179,40 @@ pub(crate) struct IncidentsArgs {
     pub json: bool,
     #[command(flatten)]
     pub remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DashboardsArgs {
+    #[command(subcommand)]
+    pub command: Option<DashboardsCommand>,
+    /// JSON: one object a line in lists
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DashboardsCommand {
+    /// List dashboards, changed last first
+    List {
+        /// Only those with this in title, description or tags
+        text: Option<String>,
+    },
+    /// Print one as JSON, for `import` to read: `heimdall dashboards export executive-dashboard > mine.json`
+    Export {
+        /// Its id
+        id: String,
+    },
+    /// Keep dashboards that `export` printed; prints their ids
+    Import {
+        /// Put it in the place of this one, whatever was changed in it since
+        #[arg(long, value_name = "ID")]
+        replace: Option<String>,
+        /// Files; `-` is standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ pub(crate) mod alerts;
 pub(crate) mod backtest;
 pub(crate) mod batch;
 pub(crate) mod bench;
+pub(crate) mod dashboards;
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod generate;

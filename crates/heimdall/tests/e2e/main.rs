@@ -12,6 +12,7 @@ mod ingest;
 mod lifecycle;
 mod live;
 mod metrics;
+mod page;
 mod prometheus;
 mod review;
 mod rules;
