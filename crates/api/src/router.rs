@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::{
-    actions, admin, alertmanager, alerts, alerts_live, annotations, dashboards, description, detection,
+    actions, admin, alertmanager, alerts, alerts_live, annotations, dashboards, description, detection, explore,
     fields, inbound, incidents, ingest, notifications, page, query, records, saved_queries, silences, status,
     storage, tail, whoami,
 };
@@ -88,6 +88,7 @@ fn registered() -> OpenApiRouter<AppState> {
         .routes(routes!(alerts::step_v1))
         .routes(routes!(alerts_live::follow))
         .merge(kept())
+        .merge(explore::router())
         .merge(work())
         .merge(alertmanager::router())
         .merge(alertmanager::prefixed())

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::cache::CacheUse;
 use crate::engine::Strategy;
+use crate::pages::PagePlace;
 use crate::query::ColumnType;
 
 /// Rows with their columns, and how they were found.
@@ -56,6 +57,11 @@ pub struct AnswerStats {
     /// The limit that applied because the query named none, when it was reached: there may be more records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_limit: Option<usize>,
+    /// Where the next page begins, when there may be one.
+    #[serde(skip)]
+    pub page_end: Option<PagePlace>,
+    /// Text form of `page_end` for whoever asks for the next page; whoever hands the answer on writes it.
+    pub next: Option<String>,
     /// What the asker should know: parts that are missing, names that look misspelt.
     pub warnings: Vec<String>,
     /// What the figures mean, such as the error of an estimate.
@@ -78,6 +84,8 @@ impl AnswerStats {
             memtable_rows: 0,
             partial: false,
             default_limit: None,
+            page_end: None,
+            next: None,
             warnings: Vec::new(),
             notes: Vec::new(),
         }

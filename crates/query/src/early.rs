@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use heimdall_model::Value;
-use heimdall_store::{Control, Hit, Wanted};
+use heimdall_store::{Control, Hit};
 
 use crate::answer::{AnswerStats, Column};
 use crate::engine::{Engine, QueryError, Run, RunLimits, request, value_bytes};
@@ -51,7 +51,8 @@ impl Engine {
         let mut stats = AnswerStats::new(plan.strategy);
         plan.rights = join::load_all(self, query, control, &mut stats)?;
         stats.warnings.extend(query.warnings.iter().cloned());
-        let mut run = Run { store: self.store(), query, plan: &plan, control, limits, stats };
+        let mut run =
+            Run { store: self.store(), query, plan: &plan, control, limits, stats, places: Vec::new() };
         run.records_each(each)?;
         run.stats.elapsed_ms = start.elapsed().as_secs_f64() * 1_000.0;
         Ok(run.stats)
@@ -80,15 +81,20 @@ fn is_certain_early(plan: &Plan<'_>) -> bool {
 impl Run<'_> {
     fn records_each(&mut self, each: &mut EachRows<'_>) -> Result<(), QueryError> {
         let Source::Records { limit, .. } = &self.plan.source else { return Ok(()) };
-        let wanted = limit.unwrap_or(self.limits.rows_default);
+        let wanted = self.wanted(*limit);
         let rows_max = wanted.min(self.limits.rows_max);
         let fields = self.plan.fields(self.targets());
         let request = request(self.query, self.plan, self.plan.range, Some(fields));
         let (mut found, mut given) = (0, Given { rows: 0, bytes: 0, is_cut: false });
         let mut failed = None;
-        let searched = Wanted { order: self.plan.order(), limit: rows_max, after: None };
+        let searched = self.wanted_of_store(rows_max);
+        let mut places = Vec::new();
+        let is_paged = self.plan.is_paged();
         let stats = self.store.search_each(&request, searched, self.control, &mut |hits| {
             found += hits.len();
+            if is_paged {
+                places.extend(hits.iter().map(Hit::place));
+            }
             self.give(&hits, &mut given, each).unwrap_or_else(|error| {
                 failed = Some(error);
                 ControlFlow::Break(())
@@ -98,11 +104,18 @@ impl Run<'_> {
             return Err(error);
         }
         self.stats.add(&stats?);
+        self.places = places;
         if given.is_cut {
+            if is_paged {
+                self.end_page_at(given.rows);
+            }
             let (rows, bytes) = (given.rows, self.limits.result_bytes_max);
             self.stats.is_missing(format!("the first {rows} rows are shown: more are beyond {bytes} bytes"));
         } else if found == rows_max && wanted > rows_max {
             self.stats.is_missing(format!("the first {rows_max} rows of the {wanted} asked for are shown"));
+        }
+        if !given.is_cut {
+            self.note_page_end(found, rows_max, *limit);
         }
         if limit.is_none() && found == rows_max {
             self.stats.default_limit = Some(rows_max);

@@ -12,10 +12,10 @@ use std::time::Instant;
 
 use heimdall_model::filter::Target;
 use heimdall_model::matcher::FilterError;
-use heimdall_model::{Dataset, FieldId, Tenant, Timestamp, Value, schema};
+use heimdall_model::{Dataset, FieldId, Position, Tenant, Timestamp, Value, schema};
 use heimdall_store::{
     Along, Control, Extent, Hit, RowBlock, ScanError, ScanPlan, ScanRequest, ScanStats, Store, StoreError,
-    TimeRange, View,
+    TimeRange, View, Wanted,
 };
 use serde::Serialize;
 
@@ -24,8 +24,10 @@ pub use crate::plan::Strategy;
 use crate::answer::{Answer, AnswerStats, Column};
 use crate::cache::ResultCache;
 use crate::cell::{self, BlockRows, Cell, Templates};
+use crate::cost::QueryCost;
 use crate::group::{self, Grouping};
 use crate::join;
+use crate::pages::PagePlace;
 use crate::parts::Slice;
 use crate::plan::{Plan, Source};
 use crate::query::{Aggregate, GroupKey, Pipe, Query, Scope, SortKey};
@@ -171,6 +173,8 @@ pub struct Explain {
     pub rows_estimate: u64,
     /// Bytes that would be read, at most.
     pub bytes_estimate: u64,
+    /// What it is expected to cost.
+    pub cost: QueryCost,
 }
 
 /// Runs queries over one store.
@@ -188,6 +192,8 @@ pub(crate) struct Run<'a> {
     pub(crate) control: &'a Control,
     pub(crate) limits: RunLimits,
     pub(crate) stats: AnswerStats,
+    /// Where each row of a list that has pages is.
+    pub(crate) places: Vec<(Timestamp, Position)>,
 }
 
 #[cfg(test)]
@@ -274,7 +280,8 @@ impl Engine {
         let mut plan = Plan::new(query);
         let mut stats = AnswerStats::new(plan.strategy);
         plan.rights = join::load_all(self, query, control, &mut stats)?;
-        let mut run = Run { store: &self.store, query, plan: &plan, control, limits, stats };
+        let mut run =
+            Run { store: &self.store, query, plan: &plan, control, limits, stats, places: Vec::new() };
         run.stats.warnings.extend(query.warnings.iter().cloned());
         let table = if query.range.from < query.range.to { run.source()? } else { run.nothing() };
         let mut answer = run.complete(table)?;
@@ -297,7 +304,8 @@ impl Engine {
         let mut found = Vec::new();
         for way in ways {
             let stats = AnswerStats::new(way.strategy);
-            let mut run = Run { store: &self.store, query, plan: &plan, control, limits, stats };
+            let mut run =
+                Run { store: &self.store, query, plan: &plan, control, limits, stats, places: Vec::new() };
             if !way.shares.is_empty() && run.by_shares(&view, &way.shares, aggregates, by)?.is_none() {
                 continue;
             }
@@ -321,7 +329,7 @@ impl Engine {
         let mut plan = Plan::new(query);
         plan.rights = join::load_all(self, query, control, &mut stats)?;
         stats.warnings.splice(0..0, query.warnings.iter().cloned());
-        let run = Run { store: &self.store, query, plan: &plan, control, limits, stats };
+        let run = Run { store: &self.store, query, plan: &plan, control, limits, stats, places: Vec::new() };
         let table = match &plan.source {
             Source::Groups { pipe, .. } => Table::of_groups(Scope::Records, pipe, groups, query.dataset),
             Source::Records { .. } => run.table(groups),
@@ -358,7 +366,12 @@ impl Engine {
             .into_iter()
             .map(|range| self.store.explain(&request(query, &plan, range, None)))
             .collect::<Result<Vec<_>, _>>()?;
+        let cost = match way {
+            Some(way) => QueryCost::of_way(way),
+            None => QueryCost::of_list(self, query, &plan, &scans, limits)?,
+        };
         Ok(Explain {
+            cost,
             query: query.to_string(),
             tenant: query.tenant.clone(),
             dataset: query.dataset,
@@ -430,7 +443,7 @@ impl<'a> Run<'a> {
             let rows = self.staged(sort, usize::MAX)?;
             return Ok(self.table(rows));
         }
-        let wanted = limit.unwrap_or(self.limits.rows_default);
+        let wanted = self.wanted(limit);
         let rows_max = wanted.min(self.limits.rows_max);
         if let Some(around) = self.plan.context {
             let rows = self.context(around, rows_max)?;
@@ -447,10 +460,37 @@ impl<'a> Run<'a> {
             let shown = format!("the first {rows_max} rows of the {wanted} asked for are shown");
             self.stats.is_missing(shown);
         }
+        self.note_page_end(rows.len(), rows_max, limit);
         if limit.is_none() && rows.len() == rows_max {
             self.stats.default_limit = Some(rows_max);
         }
         Ok(self.table(rows))
+    }
+
+    /// Rows of a list still wanted: a limit of the line is of all its pages.
+    pub(crate) fn wanted(&self, limit: Option<usize>) -> usize {
+        let before = self.plan.after.map_or(0, |place| usize::try_from(place.rows).unwrap_or(usize::MAX));
+        limit.map_or(self.limits.rows_default, |limit| limit.saturating_sub(before))
+    }
+
+    /// Says where a full page ends, when more rows are wanted after it.
+    pub(crate) fn note_page_end(&mut self, rows: usize, rows_max: usize, limit: Option<usize>) {
+        let ends_here = rows < rows_max || limit.is_some() && self.wanted(limit) <= rows;
+        if ends_here || !self.plan.is_paged() {
+            return;
+        }
+        self.end_page_at(rows);
+    }
+
+    /// Says that the page ends with this many rows.
+    pub(crate) fn end_page_at(&mut self, rows: usize) {
+        let before = self.plan.after.map_or(0, |place| place.rows);
+        let last = rows.checked_sub(1).and_then(|last| self.places.get(last));
+        self.stats.page_end = last.map(|(time, position)| PagePlace {
+            time: *time,
+            position: *position,
+            rows: before + rows as u64,
+        });
     }
 
     pub(crate) fn targets(&self) -> impl Iterator<Item = Target> + 'a {
@@ -475,9 +515,23 @@ impl<'a> Run<'a> {
     fn search(&mut self, rows_max: usize) -> Result<Vec<Vec<Value>>, QueryError> {
         let fields = self.plan.fields(self.targets());
         let request = request(self.query, self.plan, self.plan.range, Some(fields));
-        let (hits, stats) = self.store.search(&request, self.plan.order(), rows_max, self.control)?;
+        let wanted = self.wanted_of_store(rows_max);
+        let (hits, stats) = self.store.search_wanted(&request, wanted, self.control)?;
         self.stats.add(&stats);
+        self.note_places(&hits);
         Ok(self.materialise(&hits))
+    }
+
+    /// What the store is to look for in the order of time.
+    pub(crate) fn wanted_of_store(&self, limit: usize) -> Wanted {
+        let after = self.plan.after.map(|place| (place.time, place.position));
+        Wanted { order: self.plan.order(), limit, after }
+    }
+
+    pub(crate) fn note_places(&mut self, hits: &[Hit]) {
+        if self.plan.is_paged() {
+            self.places.extend(hits.iter().map(Hit::place));
+        }
     }
 
     pub(crate) fn materialise(&self, hits: &[Hit]) -> Vec<Vec<Value>> {
@@ -708,6 +762,9 @@ impl<'a> Run<'a> {
                 "the first {kept} of {all} rows are shown: more are beyond {bytes} bytes"
             ));
             rows.truncate(kept);
+            if self.plan.is_paged() {
+                self.end_page_at(kept);
+            }
         }
         let in_place = shown.iter().copied().eq(0..columns.len());
         if !in_place {

@@ -4,8 +4,9 @@
 //! - [`search`]: the search line: parse, print, complete
 //! - [`engine`]: execution within limits, [`engine::Explain`]; `plan`: what the store does and what follows
 //! - `ways`: how a `stats` can be answered, and what each way costs; `summaries`: going the way of summaries
+//! - `cost`: what a query is expected to cost
 //! - [`answer`]: what comes back
-//! - `early`: rows handed out while the query still runs
+//! - `early`: rows handed out while the query still runs; `pages`: lists that go on where one ended
 //! - [`cache`]: answers given again while they are right; `chart`: those over time, of which only the new part is computed
 //! - `expression`, `evaluate`: what `eval` computes; `extract`: what `parse` finds; `stage`: both for each record on its way;
 //!   `records`: lists of records that go that way; `context`, `join`: what those pipes read beside them
@@ -21,6 +22,7 @@ mod cell;
 mod chart;
 mod codes;
 mod context;
+mod cost;
 mod early;
 pub mod engine;
 mod evaluate;
@@ -28,6 +30,7 @@ mod expression;
 mod extract;
 mod group;
 mod join;
+mod pages;
 mod parts;
 mod plan;
 mod pushdown;
@@ -44,8 +47,10 @@ mod ways;
 
 pub use answer::{Answer, AnswerStats, Column};
 pub use cache::CacheUse;
+pub use cost::{CostClass, QueryCost};
 pub use early::{EachRows, EarlyRows};
 pub use engine::{Engine, Explain, QueryError, RunLimits, Strategy};
+pub use pages::PagePlace;
 pub use query::{Aggregate, ColumnType, Func, GroupKey, Pipe, Query, SortKey, TimeRange};
 pub use search::{ParseContext, ParseError};
 pub use ways::WayPlan;

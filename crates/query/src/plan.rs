@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::group;
 use crate::join::Right;
+use crate::pages::PagePlace;
 use crate::pushdown;
 use crate::query::{Aggregate, Func, GroupKey, Named, Pipe, Query, Scope, SortKey, TimeRange};
 use crate::records::Dedup;
@@ -85,6 +86,8 @@ pub(crate) struct Plan<'q> {
     outline: Outline,
     /// Keeps the first of each kind of record.
     pub(crate) dedup: Option<Dedup>,
+    /// Where the page begins.
+    pub(crate) after: Option<PagePlace>,
     /// Records before and after each.
     pub(crate) context: Option<usize>,
     /// Right sides of the joins, once they are known.
@@ -170,6 +173,7 @@ impl<'q> Plan<'q> {
             stage,
             outline,
             dedup,
+            after: None,
             context,
             rights: Vec::new(),
             scope,
@@ -180,6 +184,9 @@ impl<'q> Plan<'q> {
         };
         plan.strategy = plan.choose();
         plan.choose_columns();
+        if let Some(place) = query.after {
+            plan.begin_after(place);
+        }
         plan
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::expression::{Constant, Expr, Function, Operator};
 pub use crate::extract::Form;
+use crate::pages::PagePlace;
 pub use heimdall_store::TimeRange;
 
 /// Default column name of a time bin.
@@ -33,6 +34,9 @@ pub struct Query {
     pub filter: Filter,
     /// What is done with them, in order.
     pub pipeline: Vec<Pipe>,
+    /// Where its page begins, when it is not the first of a list that has pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<PagePlace>,
     /// Hints about the text it came from, such as a field name that looks misspelt. They do not change the answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -477,6 +481,7 @@ impl Query {
     /// Every record of a range, newest first.
     #[must_use]
     pub fn new(tenant: Tenant, dataset: Dataset, range: TimeRange) -> Query {
-        Query { tenant, dataset, range, filter: Filter::All, pipeline: Vec::new(), warnings: Vec::new() }
+        let (pipeline, warnings) = (Vec::new(), Vec::new());
+        Query { tenant, dataset, range, filter: Filter::All, pipeline, after: None, warnings }
     }
 }

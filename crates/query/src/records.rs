@@ -4,9 +4,9 @@
 //! matching record is looked at by several threads.
 
 use foldhash::{HashMap, HashMapExt};
-use heimdall_model::Value;
 use heimdall_model::filter::Target;
-use heimdall_store::{Along, Order, ScanError};
+use heimdall_model::{Position, Timestamp, Value};
+use heimdall_store::{Along, ScanError};
 
 use crate::cell::{BlockRows, Rows, Templates};
 use crate::engine::{QueryError, Run, RunLimits, record, request, value_bytes};
@@ -131,14 +131,15 @@ impl<'q> Kept<'q> {
         Err(QueryError::PipeTooLarge { pipe, limit, advice: "narrow the time range or the conditions" })
     }
 
-    fn into_rows(mut self) -> Vec<Vec<Value>> {
+    /// The rows in order, each with its place.
+    fn into_placed(mut self) -> impl Iterator<Item = ((i64, u64), Vec<Value>)> {
         if self.plan.dedup.is_some() {
             self.all = TopRows::new(self.sort, self.rows_max);
             for kind in std::mem::take(&mut self.kinds).into_values() {
                 self.all.merge(kind);
             }
         }
-        self.all.into_rows()
+        self.all.into_placed()
     }
 }
 
@@ -157,7 +158,7 @@ impl<'a> Run<'a> {
         let mut kept =
             Kept::new(self.plan, if self.is_newest_first() { &[] } else { sort }, rows_max, self.limits);
         if self.is_newest_first() && self.look_at_newest(&stage, &mut kept)? {
-            return Ok(kept.into_rows());
+            return Ok(self.rows_of(kept));
         }
         self.look_at_all(&stage, kept)
     }
@@ -176,7 +177,8 @@ impl<'a> Run<'a> {
     fn look_at_newest(&mut self, stage: &Stage<'_>, kept: &mut Kept<'_>) -> Result<bool, QueryError> {
         let fields = self.plan.fields(self.stored_targets(&[]));
         let request = request(self.query, self.plan, self.plan.range, Some(fields));
-        let found = self.store.search(&request, Order::NewestFirst, FIRST_LOOK_ROWS, self.control);
+        let wanted = self.wanted_of_store(FIRST_LOOK_ROWS);
+        let found = self.store.search_wanted(&request, wanted, self.control);
         let (hits, stats) = match found {
             // So large are they that few of them are a look.
             Err(ScanError::AnswerTooLarge { .. }) => return Ok(false),
@@ -208,11 +210,23 @@ impl<'a> Run<'a> {
             Along::Ids,
             || kept.another(),
             |kept, rows| {
-                (0..rows.block.rows()).try_for_each(|row| stage.row(rows, row, |row| kept.offer(row)))
+                let on_page = |row: &usize| self.plan.is_on_page(rows.order(*row));
+                (0..rows.block.rows())
+                    .filter(on_page)
+                    .try_for_each(|row| stage.row(rows, row, |row| kept.offer(row)))
             },
             Kept::merge,
         )?;
         self.has_looked(looked);
-        Ok(kept.into_rows())
+        Ok(self.rows_of(kept))
+    }
+
+    fn rows_of(&mut self, kept: Kept<'_>) -> Vec<Vec<Value>> {
+        let (places, rows): (Vec<_>, Vec<_>) =
+            kept.into_placed().map(|((time, at), row)| ((Timestamp(time), Position(at)), row)).unzip();
+        if self.plan.is_paged() {
+            self.places = places;
+        }
+        rows
     }
 }

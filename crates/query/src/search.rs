@@ -93,7 +93,8 @@ pub fn parse(line: &str, context: &ParseContext<'_>) -> Result<Query, ParseError
     }
     pipes::choose_spans(&mut pipeline, range);
     let (dataset, warnings) = (parser.dataset, parser.warnings);
-    Ok(Query { tenant: context.tenant.clone(), dataset, range, filter, pipeline, warnings })
+    let tenant = context.tenant.clone();
+    Ok(Query { tenant, dataset, range, filter, pipeline, after: None, warnings })
 }
 
 /// Takes the conditions that the pipes begin with, as far as they are filters.

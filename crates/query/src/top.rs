@@ -71,7 +71,12 @@ impl<'q> TopRows<'q> {
 
     /// The rows, first first.
     pub(crate) fn into_rows(self) -> Vec<Vec<Value>> {
-        self.heap.into_sorted_vec().into_iter().map(|ranked| ranked.row).collect()
+        self.into_placed().map(|(_, row)| row).collect()
+    }
+
+    /// The same, each with its place in the order of arrival of events.
+    pub(crate) fn into_placed(self) -> impl Iterator<Item = ((i64, u64), Vec<Value>)> {
+        self.heap.into_sorted_vec().into_iter().map(|ranked| (ranked.place, ranked.row))
     }
 }
 

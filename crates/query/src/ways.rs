@@ -154,13 +154,7 @@ impl Stats<'_> {
         let mut read = Vec::new();
         filter_targets(&self.plan.filter, &mut read);
         read.extend(crate::group::targets(aggregates, self.by));
-        let is_text = |target: &Target| match target {
-            Target::Attribute(_) => true,
-            Target::Field(id) => self.plan.dataset == Dataset::Logs && *id == schema::logs::MESSAGE,
-            Target::Id | Target::Template => false,
-        };
-        let row: u64 = read.iter().map(|target| if is_text(target) { TEXT_NS } else { COLUMN_NS }).sum();
-        let ns = extent.rows * (ROW_NS + row) + extent.parts as u64 * SCAN_PART_NS;
+        let ns = scan_ns(self.plan.dataset, &read, extent);
         Cost { ns, rows: extent.rows, bytes: extent.bytes }
     }
 
@@ -352,6 +346,17 @@ impl Way {
         let cost_ms = ns as f64 / 1e6;
         WayPlan { strategy: self.strategy, cost_ms, rows, bytes, chosen }
     }
+}
+
+/// CPU time of looking at rows and these columns of them.
+pub(crate) fn scan_ns(dataset: Dataset, read: &[Target], extent: Extent) -> u64 {
+    let is_text = |target: &Target| match target {
+        Target::Attribute(_) => true,
+        Target::Field(id) => dataset == Dataset::Logs && *id == schema::logs::MESSAGE,
+        Target::Id | Target::Template => false,
+    };
+    let row: u64 = read.iter().map(|target| if is_text(target) { TEXT_NS } else { COLUMN_NS }).sum();
+    extent.rows.saturating_mul(ROW_NS + row).saturating_add(extent.parts as u64 * SCAN_PART_NS)
 }
 
 fn alone(share: &Share) -> Way {

@@ -1,4 +1,4 @@
-//! Answers of any language as Arrow IPC streams and as CSV.
+//! Answers of any language as Arrow IPC streams, as Parquet files and as CSV.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -9,6 +9,11 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use heimdall_query::Answer;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
 
 use crate::answer::batch_of;
 use crate::rows::arrow_type;
@@ -35,6 +40,24 @@ pub fn write_arrow(answer: &Answer, out: impl Write) -> Result<(), ArrowError> {
     writer.finish()
 }
 
+/// Writes an answer as a Parquet file, compressed with zstd, that any tool reads. What the answer is of (`partial`, warnings,
+/// notes) is in the metadata of the file under `stats`, as JSON.
+///
+/// # Errors
+/// The writer's.
+pub fn write_parquet(answer: &Answer, out: impl Write + Send) -> Result<(), ParquetError> {
+    let batch = batch(answer)?;
+    let stats = serde_json::to_string(&answer.stats).unwrap_or_default();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_created_by(concat!("heimdall ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_key_value_metadata(Some(vec![KeyValue::new("stats".to_owned(), stats)]))
+        .build();
+    let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(properties))?;
+    writer.write(&batch)?;
+    writer.close().map(|_| ())
+}
+
 /// Writes an answer as CSV with a line of names; absent values are empty.
 ///
 /// # Errors
@@ -50,6 +73,7 @@ mod tests {
     use arrow::ipc::reader::StreamReader;
     use heimdall_model::{Level, Timestamp, Value};
     use heimdall_query::{AnswerStats, Column, ColumnType, Strategy};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     #[test]
     fn every_type_goes_out_and_comes_back() {
@@ -90,5 +114,12 @@ mod tests {
         assert!(reader.schema().metadata()["stats"].contains("\"partial\":false"));
         let batch = reader.next().expect("a batch").expect("reads");
         assert_eq!((batch.num_rows(), batch.num_columns()), (2, 5));
+        let mut parquet = Vec::new();
+        write_parquet(&answer, &mut parquet).expect("memory takes it");
+        let file = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(parquet)).expect("a file");
+        let metadata = file.metadata().file_metadata().key_value_metadata().expect("metadata");
+        assert!(metadata.iter().any(|pair| pair.key == "stats" && pair.value.is_some()));
+        let batches: Vec<_> = file.build().expect("it reads").collect::<Result<_, _>>().expect("it reads");
+        assert_eq!(batches, [super::batch(&answer).expect("a batch")]);
     }
 }

@@ -189,6 +189,7 @@ fn stats(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
         aggregates.push(Wanted { func: Func::Count, arg: None, alias: "rows".to_owned() });
     }
     let query = Query {
+        after: None,
         tenant: source.table.asked.tenant.clone(),
         dataset,
         range: source.range,

@@ -9,6 +9,7 @@ pub(crate) mod annotations;
 pub(crate) mod dashboards;
 pub(crate) mod description;
 pub(crate) mod detection;
+pub(crate) mod explore;
 pub(crate) mod fields;
 pub(crate) mod inbound;
 pub(crate) mod incidents;

@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::problem::Problem;
+use crate::routes::explore::pages::Pager;
 use crate::routes::in_turn;
 use crate::{AppState, error};
 
@@ -29,9 +30,15 @@ const GROUPS_AHEAD: usize = 8;
 const TICK: Duration = Duration::from_millis(250);
 
 /// The answer to a query, line by line.
-pub(crate) fn answer(state: &AppState, query: Query, limits: RunLimits, timeout: Duration) -> Response {
+pub(crate) fn answer(
+    state: &AppState,
+    query: Query,
+    pager: Pager,
+    limits: RunLimits,
+    timeout: Duration,
+) -> Response {
     let (lines, taken) = mpsc::channel(GROUPS_AHEAD);
-    tokio::spawn(run(state.clone(), query, limits, timeout, lines));
+    tokio::spawn(run(state.clone(), query, pager, limits, timeout, lines));
     let groups = stream::unfold(taken, |mut taken| async {
         let group: Bytes = taken.recv().await?;
         Some((Ok::<_, Infallible>(group), taken))
@@ -44,6 +51,7 @@ pub(crate) fn answer(state: &AppState, query: Query, limits: RunLimits, timeout:
 async fn run(
     state: AppState,
     query: Query,
+    pager: Pager,
     limits: RunLimits,
     timeout: Duration,
     lines: mpsc::Sender<Bytes>,
@@ -86,7 +94,10 @@ async fn run(
         }
     };
     let last = match done {
-        Ok(Ok(stats)) => json!({ "stats": stats }),
+        Ok(Ok(mut stats)) => {
+            pager.mark(&mut stats);
+            json!({ "stats": stats })
+        }
         Ok(Err(failed)) => failed_with(&error::query(&failed)),
         Err(problem) => failed_with(&problem),
     };

@@ -20,6 +20,8 @@ use crate::access::Access;
 use crate::extract::{Document, Params, limit, short, time_opt};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::problem::{Problem, ProblemDocument};
+use crate::routes::explore::pages::{Pager, QueryCursor};
+use crate::routes::explore::shapes::{AnswerColumn, AnswerStatistics, CompiledQuestion, QueryReply};
 use crate::routes::{dataset, in_turn, progressive};
 use crate::tables::{AlertTable, AuditTable};
 use crate::{AppState, error};
@@ -35,7 +37,7 @@ pub(crate) struct QueryRequest {
     /// The question, such as `service:payment level>=error | stats count() by service`.
     #[serde(default)]
     query: String,
-    /// `search` (default) or `sql`.
+    /// `search` (default), `sql`, or `ask` for a question in plain words.
     #[serde(default)]
     language: Option<String>,
     /// `logs` (default) or `metrics`; the line may name another.
@@ -47,9 +49,16 @@ pub(crate) struct QueryRequest {
     /// Event time before.
     #[serde(default)]
     to: Option<String>,
-    /// Rows at most; default 100 records, 10,000 groups.
+    /// Rows at most; default 100 records, 10,000 groups. Of a list of records: rows of a page.
     #[serde(default)]
     limit: Option<usize>,
+    /// `stats.next` of an answer: the next page of the same list of records. The other parameters stay as they were; what
+    /// `now` means is kept.
+    #[serde(default)]
+    cursor: Option<String>,
+    /// Time zone of times and days in a question in plain words, such as `Europe/Berlin`; default UTC.
+    #[serde(default)]
+    zone: Option<String>,
     /// Answer the plan instead of running it.
     #[serde(default)]
     explain: Option<bool>,
@@ -68,23 +77,26 @@ pub(crate) struct QueryRequest {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Answer)]
 pub(crate) struct AnswerView<'a> {
-    /// The columns, `{name, type}` each, in the order of each row's values.
-    #[schema(value_type = Vec<Object>)]
+    /// The columns, in the order of each row's values.
+    #[schema(value_type = Vec<AnswerColumn>)]
     columns: &'a [heimdall_query::Column],
     /// The rows.
-    #[schema(value_type = Vec<Vec<Object>>)]
+    #[schema(value_type = Vec<Vec<serde_json::Value>>)]
     rows: &'a [Vec<heimdall_model::Value>],
     /// How they were found, whether something is missing, warnings.
-    #[schema(value_type = Object)]
+    #[schema(value_type = AnswerStatistics)]
     stats: &'a heimdall_query::AnswerStats,
+    /// What the question was understood as; only for questions in plain words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compiled: Option<&'a CompiledQuestion>,
 }
 
 /// Answers a question given in the URL.
 #[utoipa::path(
     get, path = "/api/v1/query", tag = "query", params(QueryRequest),
     responses(
-        (status = 200, description = "the answer; NDJSON, CSV or an Arrow stream by `Accept`: `application/x-ndjson`, `text/csv`, `application/vnd.apache.arrow.stream`", body = AnswerView),
-        (status = 400, description = "the question cannot be read: `column`, `length`, `hint`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "the answer, or with `explain` its plan; NDJSON, CSV, an Arrow stream or a Parquet file by `Accept`: `application/x-ndjson`, `text/csv`, `application/vnd.apache.arrow.stream`, `application/vnd.apache.parquet`", body = inline(QueryReply)),
+        (status = 400, description = "the question cannot be read: `column`, `length`, `hint`; `not_understood` for one in plain words: `understood`, `unclear`, `suggestions`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn get(
@@ -100,8 +112,8 @@ pub(crate) async fn get(
 #[utoipa::path(
     post, path = "/api/v1/query", tag = "query", request_body = QueryRequest,
     responses(
-        (status = 200, description = "the answer; NDJSON, CSV or an Arrow stream by `Accept`: `application/x-ndjson`, `text/csv`, `application/vnd.apache.arrow.stream`", body = AnswerView),
-        (status = 400, description = "the question cannot be read: `column`, `length`, `hint`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "the answer, or with `explain` its plan; NDJSON, CSV, an Arrow stream or a Parquet file by `Accept`: `application/x-ndjson`, `text/csv`, `application/vnd.apache.arrow.stream`, `application/vnd.apache.parquet`", body = inline(QueryReply)),
+        (status = 400, description = "the question cannot be read: `column`, `length`, `hint`; `not_understood` for one in plain words: `understood`, `unclear`, `suggestions`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn post(
@@ -120,6 +132,7 @@ enum Format {
     Ndjson,
     Csv,
     Arrow,
+    Parquet,
 }
 
 impl Format {
@@ -130,6 +143,7 @@ impl Format {
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Format::Ndjson),
             "text/csv" => Some(Format::Csv),
             "application/vnd.apache.arrow.stream" => Some(Format::Arrow),
+            "application/vnd.apache.parquet" => Some(Format::Parquet),
             "application/json" | "application/*" | "*/*" | "" => Some(Format::Json),
             _ => None,
         });
@@ -137,8 +151,8 @@ impl Format {
             Problem::new(
                 StatusCode::NOT_ACCEPTABLE,
                 "not_acceptable",
-                "answers are `application/json`, `application/x-ndjson`, `text/csv` or \
-                 `application/vnd.apache.arrow.stream`",
+                "answers are `application/json`, `application/x-ndjson`, `text/csv`, \
+                 `application/vnd.apache.arrow.stream` or `application/vnd.apache.parquet`",
             )
         })
     }
@@ -149,18 +163,20 @@ impl Format {
             Format::Ndjson => "application/x-ndjson",
             Format::Csv => "text/csv; charset=utf-8",
             Format::Arrow => "application/vnd.apache.arrow.stream",
+            Format::Parquet => "application/vnd.apache.parquet",
         })
     }
 
-    fn write(self, answer: &Answer) -> Vec<u8> {
+    fn write(self, answer: &Answer, compiled: Option<&CompiledQuestion>) -> Vec<u8> {
         let mut out = Vec::new();
         let Answer { columns, rows, stats } = answer;
         match self {
-            Format::Json => serde_json::to_writer(&mut out, &AnswerView { columns, rows, stats })
+            Format::Json => serde_json::to_writer(&mut out, &AnswerView { columns, rows, stats, compiled })
                 .expect("plain data serialises into memory"),
             Format::Ndjson => answer.write_ndjson(&mut out).expect("memory takes every byte"),
             Format::Csv => formats::write_csv(answer, &mut out).expect("memory takes every byte"),
             Format::Arrow => formats::write_arrow(answer, &mut out).expect("memory takes every byte"),
+            Format::Parquet => formats::write_parquet(answer, &mut out).expect("memory takes every byte"),
         }
         out
     }
@@ -179,11 +195,11 @@ async fn answer(
     let timeout = timeout(state, request.timeout.as_deref())?;
     let explain = request.explain.unwrap_or(false);
     let cache = request.cache.unwrap_or(true);
-    let (format, partial, body) = match language {
+    let written = match language {
         Language::Search => {
-            let query = parse(state, tenant, request)?;
+            let Question { query, pager } = parse(state, tenant, request)?;
             if request.stream.unwrap_or(false) && !explain {
-                return Ok(progressive::answer(state, query, limits, timeout));
+                return Ok(progressive::answer(state, query, pager, limits, timeout));
             }
             let engine = state.engine.clone();
             let written = in_turn(state, timeout, move |control: &Control| {
@@ -195,37 +211,70 @@ async fn answer(
                 } else {
                     engine.run(&query, control, limits)
                 };
-                answer.map(|answer| written(format, &answer))
+                answer.map(|mut answer| {
+                    pager.mark(&mut answer.stats);
+                    Written::new(format, &answer, None)
+                })
             });
             written.await?.map_err(|error| error::query(&error))?
         }
         Language::Sql => {
+            if request.cursor.is_some() {
+                return Err(Problem::parameter("cursor", "goes with `search` and `ask` only"));
+            }
             let asked = sql_request(state, access, tenant, request)?;
             let sql = Arc::clone(&state.sql);
             let written = in_turn(state, timeout, move |control: &Control| {
                 if explain {
                     return sql.explain(&asked, limits).map(|plan| document(&plan));
                 }
-                sql.run(&asked, control, limits).map(|answer| written(format, &answer))
+                sql.run(&asked, control, limits).map(|answer| Written::new(format, &answer, None))
             });
             written.await?.map_err(|error| error::sql(&error))?
         }
     };
-    let mut response = ([(header::CONTENT_TYPE, format.content_type())], body).into_response();
-    if partial {
-        // CSV and NDJSON have no place of their own to say it.
-        response.headers_mut().insert("heimdall-partial", HeaderValue::from_static("true"));
-    }
-    Ok(response)
+    Ok(written.into_response())
 }
 
 /// A plan as it is sent.
-fn document(plan: &impl Serialize) -> (Format, bool, Vec<u8>) {
-    (Format::Json, false, serde_json::to_vec(plan).expect("plain data serialises"))
+fn document(plan: &impl Serialize) -> Written {
+    let body = serde_json::to_vec(plan).expect("plain data serialises");
+    Written { format: Format::Json, body, partial: false, next: None }
 }
 
-fn written(format: Format, answer: &Answer) -> (Format, bool, Vec<u8>) {
-    (format, answer.stats.partial, format.write(answer))
+/// An answer as it is sent.
+struct Written {
+    format: Format,
+    body: Vec<u8>,
+    partial: bool,
+    next: Option<String>,
+}
+
+impl Written {
+    fn new(format: Format, answer: &Answer, compiled: Option<&CompiledQuestion>) -> Written {
+        let (partial, next) = (answer.stats.partial, answer.stats.next.clone());
+        Written { format, body: format.write(answer, compiled), partial, next }
+    }
+}
+
+impl IntoResponse for Written {
+    /// CSV and NDJSON have no place of their own for what the statistics say.
+    fn into_response(self) -> Response {
+        let mut response = ([(header::CONTENT_TYPE, self.format.content_type())], self.body).into_response();
+        if self.partial {
+            response.headers_mut().insert("heimdall-partial", HeaderValue::from_static("true"));
+        }
+        if let Some(next) = self.next.and_then(|next| HeaderValue::try_from(next).ok()) {
+            response.headers_mut().insert("heimdall-next", next);
+        }
+        response
+    }
+}
+
+/// A question, and what its next page begins with.
+struct Question {
+    query: Query,
+    pager: Pager,
 }
 
 /// What a question is written in.
@@ -273,12 +322,18 @@ fn sql_request(
     Ok(SqlRequest { sql: request.query.clone(), tenant, range, sources, cache })
 }
 
-fn parse(state: &AppState, tenant: Tenant, request: &QueryRequest) -> Result<Query, Problem> {
-    let now = state.clock.now();
+fn parse(state: &AppState, tenant: Tenant, request: &QueryRequest) -> Result<Question, Problem> {
+    let cursor = request.cursor.as_deref().map(QueryCursor::parse).transpose()?;
+    let now = cursor.map_or_else(|| state.clock.now(), |cursor| cursor.now);
     let mut context = ParseContext::new(tenant, dataset(request.dataset.as_deref())?, now);
     context.from = time_opt("from", request.from.as_deref(), now)?;
     context.to = time_opt("to", request.to.as_deref(), now)?;
-    search::parse(&request.query, &context).map_err(|error| error::parse(&error))
+    let mut query = search::parse(&request.query, &context).map_err(|error| error::parse(&error))?;
+    let pager = Pager::new(&query, now);
+    if let Some(cursor) = cursor {
+        cursor.turn(&mut query)?;
+    }
+    Ok(Question { query, pager })
 }
 
 /// The limits of one answer: those of the server, narrowed or widened by `limit`.
