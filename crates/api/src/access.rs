@@ -16,17 +16,18 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use heimdall_guard::{
-    Denied, Guard, Knock, NewAuditEvent, Outcome, Principal, PrincipalKind, Revocations, Scope,
-};
+use heimdall_guard::{Denied, Guard, Knock, NewAuditEvent, Outcome, Principal, PrincipalKind, Scope};
 use heimdall_ingest::Caller;
 use heimdall_model::Tenant;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::page;
 use crate::server::Ends;
+use crate::session::Life;
+use crate::sessions::{Session, SessionKind, token_of};
 
 /// The header that names a tenant, as Loki, Mimir and Tempo have it.
 pub(crate) const TENANT_HEADER: &str = "x-scope-orgid";
@@ -208,9 +209,19 @@ impl Access {
         Caller { tenant, token, peer: Some(self.source_ip) }
     }
 
-    /// Ends when the token of this principal is revoked or expires.
-    pub(crate) fn revocations(&self, state: &AppState) -> Revocations {
-        state.tokens.subscribe_revocations(&self.principal)
+    /// The life of a session of this principal: it ends with its token, and is listed until then.
+    pub(crate) fn life(&self, state: &AppState, kind: SessionKind, tenant: &Tenant) -> Life {
+        let listed = state.sessions.open(Session {
+            id: Uuid::now_v7(),
+            kind,
+            principal: self.principal.name.clone(),
+            token: token_of(&self.principal),
+            tenant: tenant.clone(),
+            since: state.clock.now(),
+            remote: self.source_ip,
+        });
+        let revocations = state.tokens.subscribe_revocations(&self.principal);
+        Life { revocations, shutdown: state.shutdown.clone(), listed }
     }
 
     /// Writes an action to the audit trail. Blocks on disk: call it from a blocking thread.

@@ -8,12 +8,14 @@
 //! - `routes`: the handlers; `wire`: documents; `extract`: parameters and bodies; `session`: what outlives a request;
 //!   `stall`: cuts clients that stop reading
 //! - [`Problem`]: the one error answer; `error`: domain errors as problems
-//! - [`StatusSource`]: what the API asks of parts that run beside it
+//! - [`StatusSource`]: what the API asks of parts that run beside it; [`desk`]: of who keeps rules and detectors, and of the machine
+//! - `sessions`: the live sessions there are; `vitals`: how the server itself fares; `replay`: stored records once more, in order
 //!
 //! Not here: rules of the domain, protocols other than HTTP and the technician lines.
 
 mod access;
 mod csv;
+pub mod desk;
 mod edge;
 mod error;
 mod extract;
@@ -22,24 +24,31 @@ mod kept;
 mod limits;
 mod ports;
 mod problem;
+mod replay;
 mod router;
 mod routes;
 mod server;
 mod session;
+mod sessions;
 mod stall;
 mod state;
 mod tables;
+mod vitals;
 pub mod watch;
 mod wire;
 
+pub use desk::{Desk, DeskError, Machine, compile_rules};
 pub use edge::DURATION_BUCKETS;
 pub use limits::{HttpLimits, QUERY_ROWS_MAX};
-pub use ports::{DetectorView, Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer};
+pub use ports::{
+    DetectorView, Readiness, RuleFault, RuleView, StatusSource, StreamView, TunedView, Writer,
+};
 pub use problem::{FieldError, Problem};
 pub use router::router;
 pub use routes::inbound::Inbound;
 pub use server::{Ends, ServeError, serve};
 pub use state::{AppState, Inner, Parts};
+pub use vitals::keep as keep_vitals;
 
 /// The release.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

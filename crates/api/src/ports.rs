@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use heimdall_model::{Dataset, Judged, Severity};
+use heimdall_model::{Dataset, Judged, Severity, Tenant};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::desk::RuleOrigin;
 
 /// Whether the server can do its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +45,10 @@ pub struct DetectorView {
     pub evaluated: u64,
     /// Findings, those in rehearsal too.
     pub verdicts: u64,
-    /// Findings that raised no alert, because `detect.dry_run` names the detector or the rule.
+    /// Findings that raised no alert, because the detector or the rule is in rehearsal.
     pub rehearsed: u64,
+    /// Findings that were only counted, because their rule is off for the tenant.
+    pub silenced: u64,
     /// Records later than the allowed lateness, left out.
     pub late: u64,
     /// Records too far ahead of the clock, judged at their arrival time.
@@ -55,9 +59,33 @@ pub struct DetectorView {
     pub evicted: u64,
     /// Factor on its thresholds that follows from feedback: 1 leaves them as configured, more makes it less sensitive.
     pub adjustment: f64,
+    /// Factor on its thresholds that a person set, beside it; 1 when nobody did.
+    pub threshold_factor: f64,
+    /// Whether it has thresholds that a factor moves.
+    pub adjustable: bool,
+    /// Whether all of its findings are in rehearsal.
+    pub dry_run: bool,
+    /// What a person changed about it, and is kept; null when nobody did.
+    pub tuned: Option<TunedView>,
 }
 
-/// A loaded signature rule.
+/// Who changed a detector last.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TunedView {
+    /// Whether it runs, where a person said so.
+    pub enabled: Option<bool>,
+    /// Whether its findings raise nothing, where a person said so.
+    pub dry_run: Option<bool>,
+    /// Factor on its thresholds, where a person set one.
+    pub threshold_factor: Option<f64>,
+    /// Who.
+    pub by: String,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: heimdall_model::Timestamp,
+}
+
+/// A loaded rule.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RuleView {
     /// Stable id.
@@ -80,6 +108,18 @@ pub struct RuleView {
     pub enabled: bool,
     /// File it came from.
     pub file: String,
+    /// `signature` (a rule of Heimdall's own kind), `sigma` or `correlation` (of Sigma).
+    pub kind: &'static str,
+    /// In the rule's own words: `warning` or `critical`; of Sigma `informational`, `low`, `medium`, `high` or `critical`.
+    pub level: &'static str,
+    /// Tags, such as `attack.t1110`.
+    pub tags: Vec<String>,
+    /// `built_in`, `folder` or `own`: only the tenant's own can be changed.
+    pub origin: RuleOrigin,
+    /// What becomes of its findings for this tenant: `on`, `dry_run` or `off`.
+    pub mode: &'static str,
+    /// Counts the changes of one's own rule; 0 for others.
+    pub revision: u64,
 }
 
 /// A rule that could not be loaded; the others are in force.
@@ -89,6 +129,8 @@ pub struct RuleFault {
     pub file: String,
     /// Line in the file, from 1, when known.
     pub line: Option<usize>,
+    /// Character in the line, from 1, when known.
+    pub column: Option<usize>,
     /// What is wrong.
     pub reason: String,
 }
@@ -107,10 +149,10 @@ pub trait StatusSource: Send + Sync {
     fn stream(&self) -> StreamView;
     /// Every detector, by name.
     fn detectors(&self) -> Vec<DetectorView>;
-    /// Every loaded rule, by id.
-    fn rules(&self) -> Vec<RuleView>;
+    /// Every rule that is in force for a tenant, by id.
+    fn rules(&self, tenant: &Tenant) -> Vec<RuleView>;
     /// Whether a rule whose alerts people judged so had better be in rehearsal (`detect.dry_run`), and is not yet.
     fn is_better_rehearsed(&self, rule: &str, judged: Judged) -> bool;
-    /// Rules that could not be loaded.
-    fn rule_faults(&self) -> Vec<RuleFault>;
+    /// Rules that could not be loaded: everybody's, and the tenant's own.
+    fn rule_faults(&self, tenant: &Tenant) -> Vec<RuleFault>;
 }

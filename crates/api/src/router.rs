@@ -13,10 +13,10 @@ use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::{
     actions, admin, alertmanager, alerts, alerts_live, annotations, dashboards, description, detection, explore,
-    fields, inbound, incidents, ingest, notifications, page, query, records, saved_queries, silences, status,
-    storage, tail, whoami,
+    fields, inbound, incidents, ingest, notifications, operations, page, query, records, rules, saved_queries,
+    silences, status, storage, tail, trials, vitals, whoami,
 };
-use crate::{access, edge};
+use crate::{access, edge, vitals as measured};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -49,6 +49,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), page::pages))
         .layer(from_fn_with_state(state.clone(), access::gate))
         .layer(from_fn(edge::edge))
+        .layer(from_fn_with_state(state.clone(), measured::measure))
         .layer(DefaultBodyLimit::disable())
         .with_state(state)
 }
@@ -65,6 +66,7 @@ fn registered() -> OpenApiRouter<AppState> {
         .routes(routes!(status::status))
         .routes(routes!(detection::detectors))
         .routes(routes!(detection::rules))
+        .merge(desk())
         .routes(routes!(ingest::event))
         .routes(routes!(ingest::records))
         .routes(routes!(admin::receipts))
@@ -96,6 +98,7 @@ fn registered() -> OpenApiRouter<AppState> {
         .routes(routes!(admin::issue_token, admin::list_tokens))
         .routes(routes!(admin::revoke_token))
         .routes(routes!(admin::audit))
+        .merge(operations())
         .routes(routes!(storage::erase))
         .routes(routes!(storage::segments))
 }
@@ -117,6 +120,29 @@ fn kept() -> OpenApiRouter<AppState> {
         ))
         .routes(routes!(annotations::list_annotations, annotations::add_annotation))
         .routes(routes!(annotations::replace_annotation, annotations::delete_annotation))
+}
+
+/// What people do with rules and detectors.
+fn desk() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(rules::check))
+        .routes(routes!(rules::test))
+        .routes(routes!(trials::backtest))
+        .routes(routes!(rules::rule, rules::put_rule, rules::delete_rule))
+        .routes(routes!(rules::set_mode))
+        .routes(routes!(trials::tune))
+        .routes(routes!(trials::preview))
+}
+
+/// What an operator looks after.
+fn operations() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(operations::sessions))
+        .routes(routes!(operations::close_session))
+        .routes(routes!(operations::tenants))
+        .routes(routes!(operations::storage_summary))
+        .routes(routes!(operations::verify_audit))
+        .routes(routes!(vitals::status_self))
 }
 
 /// What people and the machine do about alerts.

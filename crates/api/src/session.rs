@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - a session holds a seat; when none is free it is refused, so that sessions are bounded;
-//! - a session ends when its token is revoked or expires, and when the server shuts down.
+//! - a session ends when its token is revoked or expires, when it is closed by who may, and when the server shuts down;
+//! - it is listed (see `sessions`) for as long as it lives.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::problem::Problem;
+use crate::sessions::Listed;
 
 /// When to come back after there was no seat.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -26,6 +28,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) enum End {
     /// Its token is no longer valid.
     Revoked,
+    /// Somebody who may closed it.
+    Closed,
     /// The server shuts down.
     Shutdown,
 }
@@ -35,13 +39,14 @@ impl End {
     pub(crate) fn reason(self) -> &'static str {
         match self {
             End::Revoked => "token revoked",
+            End::Closed => "closed by an administrator",
             End::Shutdown => "server is shutting down",
         }
     }
 
     fn close_code(self) -> u16 {
         match self {
-            End::Revoked => close_code::POLICY,
+            End::Revoked | End::Closed => close_code::POLICY,
             End::Shutdown => close_code::AWAY,
         }
     }
@@ -82,6 +87,8 @@ pub(crate) fn no_seat() -> Problem {
 pub(crate) struct Life {
     pub(crate) revocations: Revocations,
     pub(crate) shutdown: CancellationToken,
+    /// Listed until it is dropped.
+    pub(crate) listed: Listed,
 }
 
 impl Life {
@@ -89,6 +96,7 @@ impl Life {
     pub(crate) async fn ended(&mut self) -> End {
         tokio::select! {
             () = self.revocations.ended() => End::Revoked,
+            () = self.listed.closed() => End::Closed,
             () = self.shutdown.cancelled() => End::Shutdown,
         }
     }

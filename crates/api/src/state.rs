@@ -21,10 +21,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::desk::{Desk, Machine};
 use crate::limits::HttpLimits;
 use crate::ports::{StatusSource, Writer};
 use crate::routes::description::Description;
 use crate::routes::inbound::Inbound;
+use crate::routes::trials::Turns;
+use crate::sessions::Sessions;
+use crate::vitals::Vitals;
 
 /// The parts the API stands on; the binary makes them.
 pub struct Parts {
@@ -60,6 +64,10 @@ pub struct Parts {
     pub tail: Tail,
     /// State of the running parts.
     pub status: Arc<dyn StatusSource>,
+    /// Keeps rules and the tuning of detectors.
+    pub desk: Arc<dyn Desk>,
+    /// The machine the server is on.
+    pub machine: Arc<dyn Machine>,
     /// Writes what is in memory to segments.
     pub writer: Arc<dyn Writer>,
     /// Heimdall's own metrics.
@@ -92,6 +100,12 @@ pub struct Inner {
     pub(crate) live_seats: Arc<Semaphore>,
     /// Held while a document of people is changed: it is read, compared and written by one at a time.
     pub(crate) kept_turn: Mutex<()>,
+    /// Turns of trials: rules and detectors over what is kept.
+    pub(crate) trials: Turns,
+    /// The live sessions.
+    pub(crate) sessions: Sessions,
+    /// How the server itself fares.
+    pub(crate) vitals: Vitals,
     /// The description of the API.
     pub(crate) description: Description,
 }
@@ -105,6 +119,9 @@ impl AppState {
             query_turns: Arc::new(Semaphore::new(parts.limits.queries_max)),
             live_seats: Arc::new(Semaphore::new(parts.limits.live_sessions_max)),
             kept_turn: Mutex::new(()),
+            trials: Turns::default(),
+            sessions: Sessions::default(),
+            vitals: Vitals::new(parts.clock.now()),
             description: Description::default(),
             parts,
         };

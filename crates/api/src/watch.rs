@@ -22,11 +22,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::AppState;
 use crate::routes::alerts_live::{alert_text, gap_text, snapshot_text, watch};
 use crate::routes::blocking;
 use crate::session::{End, Gone, Life, Seat};
+use crate::sessions::{Session, SessionKind, token_of};
 
 /// Longest first line of a technician.
 const HELLO_BYTES_MAX: u64 = 4 * 1024;
@@ -114,7 +116,16 @@ async fn session(
         Ok((principal, tenant)) => {
             note_session(&state, &principal, &tenant, peer).await;
             let revocations = state.tokens.subscribe_revocations(&principal);
-            let mut life = Life { revocations, shutdown };
+            let listed = state.sessions.open(Session {
+                id: Uuid::now_v7(),
+                kind: SessionKind::Technician,
+                principal: principal.name.clone(),
+                token: token_of(&principal),
+                tenant: tenant.clone(),
+                since: state.clock.now(),
+                remote: peer.ip(),
+            });
+            let mut life = Life { revocations, shutdown, listed };
             let end = tokio::select! {
                 biased;
                 end = life.ended() => Ok(end),

@@ -2,10 +2,9 @@
 //!
 //! Invariants:
 //! - a detector that is switched off keeps its state and sees nothing;
-//! - a detector or rule in rehearsal (`dry_run`) learns and judges as ever, but its verdicts raise nothing;
+//! - a detector or rule in rehearsal (`dry_run`) learns and judges as ever, but its verdicts raise nothing; so does a rule that is
+//!   off for a tenant, and its verdicts are only counted;
 //! - a snapshot holds every detector by name; restoring leaves detectors that are not in it empty.
-
-use std::sync::Arc;
 
 use heimdall_model::{Batch, Tenant, Verdict};
 
@@ -17,6 +16,7 @@ use crate::detector::{Counters, Detector, Findings, Observed, SnapshotError};
 use crate::ensemble::Ensemble;
 use crate::error_rate::ErrorRate;
 use crate::flood::Flood;
+use crate::modes::{Mode, ModeByRule, Modes};
 use crate::rules::RuleSet;
 use crate::scan::Scan;
 use crate::sigma::Sigma;
@@ -32,6 +32,8 @@ const MAGIC: &[u8; 4] = b"HDJ1";
 /// The detectors with their configuration and rules.
 pub struct Judge {
     config: DetectConfig,
+    /// Of the rules in force.
+    modes: Modes,
     /// Apart from the others, because rules reach these alone.
     signature: Signature,
     sigma: Sigma,
@@ -46,6 +48,7 @@ struct Tally {
     evaluated: u64,
     verdicts: u64,
     rehearsed: u64,
+    silenced: u64,
 }
 
 /// How a detector is doing, since the process started.
@@ -63,6 +66,8 @@ pub struct DetectorStatus {
     pub verdicts: u64,
     /// Verdicts that raised nothing, because `dry_run` names the detector or the rule.
     pub rehearsed: u64,
+    /// Verdicts that were left out, because their rule is off for the tenant.
+    pub silenced: u64,
     /// What it left out, by reason.
     pub counters: Counters,
 }
@@ -84,8 +89,9 @@ impl Judge {
             Box::new(Ensemble::new(&config)),
             Box::new(Baseline::new(&config)),
         ];
-        let sigma = Sigma::new(&config, Arc::clone(rules.sigma()));
-        Judge { signature: Signature::new(&config, rules), sigma, others, tallies: Vec::new(), config }
+        let sigma = Sigma::new(&config, &rules);
+        let modes = rules.modes().clone();
+        Judge { modes, signature: Signature::new(&config, rules), sigma, others, tallies: Vec::new(), config }
     }
 
     /// Adds a detector from elsewhere. Its name must be its own: snapshots and `dry_run` go by it.
@@ -96,7 +102,8 @@ impl Judge {
     /// Judges a batch of one tenant; batches come in journal order.
     pub fn observe(&mut self, tenant: &Tenant, batch: &Batch, out: &mut Findings) {
         let observed = Observed { tenant, batch };
-        let Judge { config, signature, sigma, others, tallies } = self;
+        let Judge { config, modes, signature, sigma, others, tallies } = self;
+        let part = Parting { dry_run: &config.dry_run, modes: modes.of(tenant) };
         tallies.resize(2 + others.len(), Tally::default());
         for (detector, tally) in all(signature, sigma, others).zip(tallies) {
             if detector.is_enabled() {
@@ -104,7 +111,9 @@ impl Judge {
                 detector.observe(&observed, out);
                 tally.evaluated += batch.rows() as u64;
                 tally.verdicts += (out.verdicts.len() - before) as u64;
-                tally.rehearsed += rehearse(&config.dry_run, before, out);
+                let (rehearsed, silenced) = part.verdicts(before, out);
+                tally.rehearsed += rehearsed;
+                tally.silenced += silenced;
             }
         }
     }
@@ -118,8 +127,14 @@ impl Judge {
 
     /// Takes new rules; what was counted for rules that stay is kept.
     pub fn set_rules(&mut self, rules: RuleSet) {
-        self.sigma.set_engine(Arc::clone(rules.sigma()));
+        self.sigma.set_rules(&rules);
+        self.modes = rules.modes().clone();
         self.signature.set_rules(rules);
+    }
+
+    /// Takes what is said of rules from now on: which are off or in rehearsal, and for whom.
+    pub fn set_modes(&mut self, modes: Modes) {
+        self.modes = modes;
     }
 
     /// The rules in force.
@@ -175,6 +190,7 @@ impl Judge {
                 evaluated: tally.evaluated,
                 verdicts: tally.verdicts,
                 rehearsed: tally.rehearsed,
+                silenced: tally.silenced,
                 counters: detector.counters(),
             }
         };
@@ -197,17 +213,36 @@ fn all<'j>(
     others.chain([signature as &mut dyn Detector, sigma])
 }
 
-/// Puts the verdicts from `start` on that `dry_run` names aside. Returns how many.
-fn rehearse(dry_run: &[String], start: usize, out: &mut Findings) -> u64 {
-    if dry_run.is_empty() {
-        return 0;
+/// Which verdicts raise nothing: what is said of a rule for a tenant goes before what the configuration says.
+struct Parting<'a> {
+    dry_run: &'a [String],
+    modes: Option<&'a ModeByRule>,
+}
+
+impl Parting<'_> {
+    /// Puts the verdicts from `start` on that are in rehearsal aside and drops those of rules that are off. Returns how many
+    /// each.
+    fn verdicts(&self, start: usize, out: &mut Findings) -> (u64, u64) {
+        if (self.dry_run.is_empty() && self.modes.is_none()) || out.verdicts.len() == start {
+            return (0, 0);
+        }
+        let before = out.rehearsed.len();
+        let mut silenced = 0;
+        let aside = out.verdicts.extract_if(start.., |verdict| self.mode(verdict) != Mode::On);
+        for verdict in aside {
+            match self.mode(&verdict) {
+                Mode::Off => silenced += 1,
+                _ => out.rehearsed.push(verdict),
+            }
+        }
+        ((out.rehearsed.len() - before) as u64, silenced)
     }
-    let before = out.rehearsed.len();
-    let named =
-        |verdict: &mut Verdict| dry_run.iter().any(|name| *name == verdict.detector || *name == verdict.rule);
-    let rehearsed = out.verdicts.extract_if(start.., named);
-    out.rehearsed.extend(rehearsed);
-    (out.rehearsed.len() - before) as u64
+
+    fn mode(&self, verdict: &Verdict) -> Mode {
+        let said = self.modes.and_then(|modes| modes.get(&verdict.rule)).copied();
+        let is_named = || self.dry_run.iter().any(|name| *name == verdict.detector || *name == verdict.rule);
+        said.unwrap_or_else(|| if is_named() { Mode::DryRun } else { Mode::On })
+    }
 }
 
 /// Name and state of one detector in a snapshot.

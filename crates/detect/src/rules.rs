@@ -24,20 +24,23 @@
 //! Invariant: the prefilter passes every record a rule matches; it may pass others. It alone judges `needs`, so a
 //! rule is asked only about its candidates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 use std::sync::Arc;
 
 use heimdall_model::schema::logs;
 use heimdall_model::{
-    Batch, BatchBuilder, Dataset, FieldType, Filter, Level, Matcher, Severity, Target, Test, Timestamp,
+    Batch, BatchBuilder, Dataset, FieldType, Filter, Level, Matcher, Severity, Target, Tenant, Test,
+    Timestamp,
 };
 use heimdall_sigma::{Collection, Engine, Pipeline};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Period;
+use crate::hint;
 use crate::hits::HITS_MAX;
+use crate::modes::Modes;
 
 /// Most rules of one set.
 pub const RULES_MAX: usize = 10_000;
@@ -49,7 +52,43 @@ pub const NEED_BYTES_MAX: usize = 200;
 const DENSE_LITERAL_BYTES_MAX: usize = 16 << 10;
 
 /// Turns the text of `when` into a filter of a dataset; the error is shown to people.
-pub type ParseFilter<'a> = dyn Fn(&str, Dataset) -> Result<Filter, String> + 'a;
+pub type ParseFilter<'a> = dyn Fn(&str, Dataset) -> Result<Filter, FilterFault> + 'a;
+
+/// Why a condition could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FilterFault {
+    /// What is wrong.
+    pub reason: String,
+    /// Character of the condition where it is, from 1, when known.
+    pub column: Option<usize>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl From<String> for FilterFault {
+    fn from(reason: String) -> FilterFault {
+        FilterFault { reason, ..FilterFault::default() }
+    }
+}
+
+/// A file of rules, or what stands for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleFile {
+    /// Its name, in errors and with its rules.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+    /// The tenant whose records its rules are about; `None` when they are about everybody's.
+    pub owner: Option<Tenant>,
+}
+
+impl RuleFile {
+    /// A file of rules for everybody.
+    #[must_use]
+    pub fn shared(name: &str, text: &str) -> RuleFile {
+        RuleFile { name: name.to_owned(), text: text.to_owned(), owner: None }
+    }
+}
 
 /// A loaded rule.
 #[derive(Debug, Clone, Serialize)]
@@ -82,6 +121,11 @@ pub struct Rule {
     pub tests: Samples,
     /// File it came from.
     pub file: String,
+    /// Line of its document in the file, from 1.
+    pub line: usize,
+    /// The tenant whose records alone it is about; `None`: everybody's.
+    #[serde(skip)]
+    pub owner: Option<Tenant>,
     #[serde(skip)]
     filter: Filter,
     #[serde(skip)]
@@ -128,14 +172,22 @@ pub enum Sample {
 
 /// A rule that did not load.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}{}: {reason}", line.map(|line| format!(":{line}")).unwrap_or_default())]
+#[error("{file}{}{}: {reason}{}", place(*line), place(*column), hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
 pub struct RuleError {
     /// File as given.
     pub file: String,
     /// Line in the file, from 1, when known.
     pub line: Option<usize>,
+    /// Character in the line, from 1, when known.
+    pub column: Option<usize>,
     /// What is wrong.
     pub reason: String,
+    /// What to do about it, when that can be told.
+    pub hint: Option<String>,
+}
+
+fn place(number: Option<usize>) -> String {
+    number.map(|number| format!(":{number}")).unwrap_or_default()
 }
 
 /// A sample that a rule judges otherwise than it says.
@@ -160,6 +212,9 @@ pub struct RuleSet {
     /// Rules that need no literal, or read metrics.
     always: Vec<usize>,
     sigma: Arc<Engine>,
+    /// Whose Sigma rules are, by their file; those of everybody are not in it.
+    owners: Arc<BTreeMap<String, Tenant>>,
+    modes: Modes,
 }
 
 /// A rule as written.
@@ -201,7 +256,9 @@ fn yes() -> bool {
 impl From<heimdall_sigma::LoadError> for RuleError {
     fn from(error: heimdall_sigma::LoadError) -> RuleError {
         let rule = error.rule.map(|rule| format!("rule `{rule}`: ")).unwrap_or_default();
-        RuleError { file: error.file, line: Some(error.line), reason: format!("{rule}{}", error.reason) }
+        let hint = hint::of_message(&error.reason);
+        let reason = format!("{rule}{}", error.reason);
+        RuleError { file: error.file, line: Some(error.line), column: error.column, reason, hint }
     }
 }
 
@@ -234,21 +291,52 @@ impl Kind {
 /// One YAML document of a file.
 struct Document<'a> {
     file: &'a str,
+    owner: Option<&'a Tenant>,
     /// Lines of the file before it.
     lines_before: usize,
     text: &'a str,
 }
 
 impl Document<'_> {
-    fn error(&self, line: Option<usize>, reason: String) -> RuleError {
-        RuleError { file: self.file.to_owned(), line: line.map(|line| self.lines_before + line), reason }
+    fn error(&self, line: Option<usize>, column: Option<usize>, reason: String) -> RuleError {
+        let line = line.map(|line| self.lines_before + line);
+        let hint = hint::of_message(&reason);
+        RuleError { file: self.file.to_owned(), line, column, reason, hint }
     }
 
     /// An error in the value of a top-level key.
     fn error_at(&self, key: &str, reason: String) -> RuleError {
-        let starts =
-            |line: &str| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':'));
-        self.error(self.text.lines().position(starts).map(|index| index + 1), reason)
+        let (line, column, _) = self.value_of(key).unwrap_or((1, 1, false));
+        self.error(Some(line), Some(column), reason)
+    }
+
+    /// An error at a character of the text that a top-level key has.
+    fn error_in(&self, key: &str, fault: FilterFault) -> RuleError {
+        let (line, start, is_inline) = self.value_of(key).unwrap_or((1, 1, false));
+        // In a text over several lines, its own columns are not those of the file.
+        let within = fault.column.filter(|_| is_inline).map_or(0, |column| column.saturating_sub(1));
+        let error = self.error(Some(line), Some(start + within), fault.reason);
+        RuleError { hint: fault.hint.or(error.hint), ..error }
+    }
+
+    /// Line and column of the value of a top-level key, and whether it is a text on this line; in quotes, its first character
+    /// counts.
+    fn value_of(&self, key: &str) -> Option<(usize, usize, bool)> {
+        let after = |line: &'_ str| {
+            let rest = line.strip_prefix(key)?;
+            let value = rest.trim_start().strip_prefix(':')?.trim_start();
+            Some(line.len() - value.len())
+        };
+        let (index, at) =
+            self.text.lines().enumerate().find_map(|(index, line)| Some((index, after(line)?)))?;
+        let line = self.text.lines().nth(index)?;
+        let value = &line[at..];
+        let column = line[..at].chars().count() + 1;
+        Some(match value.chars().next() {
+            None | Some('|' | '>') => (index + 1, column, false),
+            Some('"' | '\'') => (index + 1, column + 1, true),
+            Some(_) => (index + 1, column, true),
+        })
     }
 
     fn has_content(&self) -> bool {
@@ -256,18 +344,20 @@ impl Document<'_> {
     }
 }
 
-fn documents<'a>(file: &'a str, text: &'a str) -> Vec<Document<'a>> {
+fn documents(rules: &RuleFile) -> Vec<Document<'_>> {
+    let RuleFile { name: file, text, owner } = rules;
+    let owner = owner.as_ref();
     let mut found = Vec::new();
     let (mut start, mut lines_before, mut at, mut lines) = (0, 0, 0, 0);
     for line in text.split_inclusive('\n') {
         at += line.len();
         lines += 1;
         if line.trim_end() == "---" {
-            found.push(Document { file, lines_before, text: &text[start..at - line.len()] });
+            found.push(Document { file, owner, lines_before, text: &text[start..at - line.len()] });
             (start, lines_before) = (at, lines);
         }
     }
-    found.push(Document { file, lines_before, text: &text[start..] });
+    found.push(Document { file, owner, lines_before, text: &text[start..] });
     found.retain(Document::has_content);
     found
 }
@@ -276,34 +366,81 @@ impl RuleSet {
     /// Reads rule files: `(name, text)` each. What cannot load is in the errors, everything else in the set.
     #[must_use]
     pub fn parse(files: &[(String, String)], parse_filter: &ParseFilter<'_>) -> (RuleSet, Vec<RuleError>) {
+        let files: Vec<RuleFile> = files.iter().map(|(name, text)| RuleFile::shared(name, text)).collect();
+        RuleSet::load(&files, parse_filter)
+    }
+
+    /// Reads rule files, those of tenants among them. A tenant's rules are about its own records; they cannot change or silence
+    /// the rules of others, and their ids are none of everybody's.
+    #[must_use]
+    pub fn load(files: &[RuleFile], parse_filter: &ParseFilter<'_>) -> (RuleSet, Vec<RuleError>) {
         let (mut rules, mut errors) = (Vec::<Rule>::new(), Vec::new());
         let (mut sigma, mut pipelines) = (Collection::default(), Vec::new());
-        for (name, text) in files {
-            match Kind::of(text) {
-                Kind::Sigma => sigma.add_file(name, text),
-                Kind::Pipeline => match Pipeline::parse(name, text) {
+        let mut owners = BTreeMap::new();
+        // Files of everybody first, so that their names hold.
+        let mut ordered: Vec<&RuleFile> = files.iter().collect();
+        ordered.sort_by_key(|file| file.owner.is_some());
+        for file in &ordered {
+            match (Kind::of(&file.text), &file.owner) {
+                (Kind::Own, _) => {}
+                (_, Some(owner)) => match stands_alone(file, &sigma) {
+                    Ok(()) => {
+                        sigma.add_file(&file.name, &file.text);
+                        owners.insert(file.name.clone(), owner.clone());
+                    }
+                    Err(error) => errors.push(error),
+                },
+                (Kind::Sigma, None) => sigma.add_file(&file.name, &file.text),
+                (Kind::Pipeline, None) => match Pipeline::parse(&file.name, &file.text) {
                     Ok(pipeline) => pipelines.push(pipeline),
                     Err(error) => errors.push(error.into()),
                 },
-                Kind::Own => {}
             }
         }
         let sigma = Engine::new(sigma, &pipelines);
         errors.extend(sigma.failures().iter().cloned().map(RuleError::from));
-        let own = files.iter().filter(|(_, text)| Kind::of(text) == Kind::Own);
-        for document in own.flat_map(|(name, text)| documents(name, text)) {
+        // By id, whose rule it is: an id of everybody's is nobody's else.
+        let mut taken: BTreeMap<String, BTreeSet<Option<Tenant>>> = BTreeMap::new();
+        let own = ordered.into_iter().filter(|file| Kind::of(&file.text) == Kind::Own);
+        for document in own.flat_map(documents) {
             match read(&document, parse_filter) {
-                Ok(rule) if rules.iter().any(|known| known.id == rule.id) => {
+                Ok(rule) if is_taken(&taken, &rule) => {
                     errors.push(document.error_at("id", format!("rule `{}` exists already", rule.id)));
                 }
                 Ok(_) if rules.len() == RULES_MAX => {
-                    errors.push(document.error(Some(1), format!("more than {RULES_MAX} rules")));
+                    errors.push(document.error(Some(1), None, format!("more than {RULES_MAX} rules")));
                 }
-                Ok(rule) => rules.push(rule),
+                Ok(rule) => {
+                    taken.entry(rule.id.clone()).or_default().insert(rule.owner.clone());
+                    rules.push(rule);
+                }
                 Err(error) => errors.push(error),
             }
         }
-        (RuleSet { sigma: Arc::new(sigma), ..RuleSet::new(rules) }, errors)
+        let set = RuleSet { sigma: Arc::new(sigma), owners: Arc::new(owners), ..RuleSet::new(rules) };
+        (set, errors)
+    }
+
+    /// The same with rules that are off or in rehearsal for some tenants.
+    #[must_use]
+    pub fn with_modes(self, modes: Modes) -> RuleSet {
+        RuleSet { modes, ..self }
+    }
+
+    /// Which rules are off or in rehearsal, and for whom.
+    #[must_use]
+    pub fn modes(&self) -> &Modes {
+        &self.modes
+    }
+
+    /// Whose a Sigma rule or correlation is, by the file it came from; `None`: everybody's.
+    #[must_use]
+    pub fn owner_of(&self, file: &str) -> Option<&Tenant> {
+        self.owners.get(file)
+    }
+
+    pub(crate) fn owners(&self) -> &Arc<BTreeMap<String, Tenant>> {
+        &self.owners
     }
 
     /// The Sigma rules.
@@ -321,7 +458,8 @@ impl RuleSet {
     /// The Sigma rules and no others.
     #[must_use]
     pub fn sigma_alone(&self) -> RuleSet {
-        RuleSet { sigma: Arc::clone(&self.sigma), ..RuleSet::new(Vec::new()) }
+        let (sigma, owners) = (Arc::clone(&self.sigma), Arc::clone(&self.owners));
+        RuleSet { sigma, owners, ..RuleSet::new(Vec::new()) }
     }
 
     fn new(rules: Vec<Rule>) -> RuleSet {
@@ -348,7 +486,7 @@ impl RuleSet {
             always =
                 rules.iter().enumerate().filter(|(_, rule)| rule.enabled).map(|(index, _)| index).collect();
         }
-        RuleSet { rules, prefilter, needing, always, sigma: Arc::default() }
+        RuleSet { rules, prefilter, needing, always, ..RuleSet::default() }
     }
 
     /// Every rule, disabled ones too.
@@ -400,6 +538,18 @@ impl RuleSet {
 }
 
 impl Rule {
+    /// The condition.
+    #[must_use]
+    pub fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// Whether records may match of which nothing is known beforehand, so that each has to be asked about.
+    #[must_use]
+    pub fn is_asked_always(&self) -> bool {
+        self.dataset == Dataset::Logs && self.literals().is_none()
+    }
+
     /// Literals of which every matching message holds at least one; `None` when no such list is known.
     fn literals(&self) -> Option<Vec<String>> {
         match (self.dataset, &self.needs[..]) {
@@ -412,8 +562,9 @@ impl Rule {
 
 fn read(document: &Document<'_>, parse_filter: &ParseFilter<'_>) -> Result<Rule, RuleError> {
     let written: Written = yaml_serde::from_str(document.text).map_err(|error| {
-        let line = error.location().map(|location| location.line());
-        document.error(line, error.to_string())
+        let at = error.location();
+        let (line, column) = at.map(|at| (at.line().max(1), at.column().max(1))).unzip();
+        document.error(line, column, error.to_string())
     })?;
     let severity =
         Severity::parse(&written.severity).filter(|severity| *severity != Severity::Normal).ok_or_else(
@@ -441,7 +592,7 @@ fn read(document: &Document<'_>, parse_filter: &ParseFilter<'_>) -> Result<Rule,
         return Err(document.error_at("needs", format!("more than {NEEDS_MAX} texts")));
     }
     let filter =
-        parse_filter(&written.when, written.dataset).map_err(|reason| document.error_at("when", reason))?;
+        parse_filter(&written.when, written.dataset).map_err(|fault| document.error_in("when", fault))?;
     let matcher = Matcher::compile(&filter, written.dataset)
         .map_err(|error| document.error_at("when", error.to_string()))?;
     let target = |name: &String| Target::resolve(written.dataset, name);
@@ -462,9 +613,51 @@ fn read(document: &Document<'_>, parse_filter: &ParseFilter<'_>) -> Result<Rule,
         enabled: written.enabled,
         tests: written.tests,
         file: document.file.to_owned(),
+        line: document.lines_before + 1,
+        owner: document.owner.cloned(),
         filter,
         matcher,
     })
+}
+
+fn is_taken(taken: &BTreeMap<String, BTreeSet<Option<Tenant>>>, rule: &Rule) -> bool {
+    let Some(by) = taken.get(&rule.id) else { return false };
+    by.contains(&None) || by.contains(&rule.owner) || rule.owner.is_none()
+}
+
+/// Whether a tenant's Sigma file leaves the rules of others as they are.
+fn stands_alone(file: &RuleFile, others: &Collection) -> Result<(), RuleError> {
+    let refused = |line: usize, reason: String| {
+        let hint = Some("put it into the rules folder of the server".to_owned());
+        Err(RuleError { file: file.name.clone(), line: Some(line), column: Some(1), reason, hint })
+    };
+    for (index, line) in file.text.lines().enumerate() {
+        let changes = ["filter:", "transformations:"].into_iter().find(|key| line.starts_with(key));
+        if let Some(key) = changes {
+            let key = key.trim_end_matches(':');
+            return refused(
+                index + 1,
+                format!("`{key}` changes rules of others, which a rule of a tenant may not"),
+            );
+        }
+    }
+    let mut alone = Collection::default();
+    alone.add_file(&file.name, &file.text);
+    let names = |collection: &Collection, name: &String| {
+        let rules = collection.rules.iter().map(|rule| &rule.meta);
+        let mut metas = rules.chain(collection.correlations.iter().map(|correlation| &correlation.meta));
+        metas.any(|meta| meta.id == *name || meta.name.as_ref() == Some(name))
+    };
+    for correlation in &alone.correlations {
+        let other = correlation.rules.iter().find(|name| !names(&alone, name) || names(others, name));
+        if let Some(name) = other {
+            let reason = format!(
+                "`{name}` is not a rule of this file alone: a correlation of a tenant may silence its own only"
+            );
+            return refused(correlation.meta.line, reason);
+        }
+    }
+    Ok(())
 }
 
 fn is_need(text: &str) -> bool {
@@ -562,10 +755,11 @@ mod tests {
         assert_eq!(ids, ["a", "e"]);
         let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(shown.len(), 5, "{shown:#?}");
-        assert_eq!(shown[0], "r.yaml:9: `loud` is not warning or critical");
-        assert!(shown[1].starts_with("r.yaml:15: bad pattern `(`"), "{}", shown[1]);
-        assert_eq!(shown[2], "r.yaml:17: rule `a` exists already");
-        assert!(shown[3].starts_with("r.yaml:23: unknown field `wen`"), "{}", shown[3]);
+        assert_eq!(shown[0], "r.yaml:9:11: `loud` is not warning or critical");
+        assert!(shown[1].starts_with("r.yaml:15:8: bad pattern `(`"), "{}", shown[1]);
+        assert_eq!(shown[2], "r.yaml:17:5: rule `a` exists already");
+        assert!(shown[3].starts_with("r.yaml:23:1: unknown field `wen`"), "{}", shown[3]);
+        assert!(shown[3].ends_with("(did you mean `when`?)"), "{}", shown[3]);
         assert!(shown[4].starts_with("r.yaml:2"), "{}", shown[4]);
     }
 

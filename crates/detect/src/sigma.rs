@@ -25,8 +25,8 @@ use heimdall_model::{
 };
 use heimdall_sigma::correlator::CorrelatorState;
 use heimdall_sigma::{
-    Correlated, Correlator, CorrelatorLimits, Engine, Event, Level, LogSource, Matcher, Metadata, Router,
-    RuleIndex, Seen,
+    Correlated, Correlator, CorrelatorLimits, Engine, Event, Ground, Level, LogSource, Matcher, Metadata,
+    Router, RuleIndex, Seen,
 };
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,7 @@ use crate::config::{DetectConfig, Period, SigmaConfig};
 use crate::detector::{Counters, Detector, Findings, Observed, SnapshotError};
 use crate::fields::{self, LOG_ENTITIES};
 use crate::keyed::{self, Keyed, Saved};
+use crate::rules::RuleSet;
 use crate::snapshot;
 
 static CHANNEL: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("hannel"));
@@ -57,6 +58,8 @@ pub struct Sigma {
     aliases: Aliases,
     /// Whether every rule is for Windows, so that a record that names no channel needs no look.
     windows_only: bool,
+    /// Whose rules are, by their file; those of everybody are not in it.
+    owners: Arc<BTreeMap<String, Tenant>>,
     correlators: BTreeMap<Tenant, Correlator>,
     keys: Keyed<State>,
     key: String,
@@ -93,8 +96,10 @@ struct Match<'a> {
 impl Sigma {
     /// A detector with these rules that has seen nothing.
     #[must_use]
-    pub fn new(config: &DetectConfig, engine: Arc<Engine>) -> Sigma {
+    pub fn new(config: &DetectConfig, rules: &RuleSet) -> Sigma {
+        let engine = Arc::clone(rules.sigma());
         Sigma {
+            owners: Arc::clone(rules.owners()),
             config: config.sigma.clone(),
             lateness: config.lateness,
             ahead: config.ahead,
@@ -112,7 +117,9 @@ impl Sigma {
     }
 
     /// Takes new rules; what correlations that stay have counted is kept.
-    pub fn set_engine(&mut self, engine: Arc<Engine>) {
+    pub fn set_rules(&mut self, rules: &RuleSet) {
+        let engine = Arc::clone(rules.sigma());
+        self.owners = Arc::clone(rules.owners());
         let states: Vec<_> =
             self.correlators.iter().map(|(tenant, known)| (tenant.clone(), known.snapshot())).collect();
         self.windows_only = is_windows_only(&engine);
@@ -138,14 +145,7 @@ impl Sigma {
     }
 
     fn judge(&mut self, observed: &Observed<'_>, row: &Row<'_>, out: &mut Findings) {
-        let event = RecordEvent { row, aliases: &self.aliases };
-        self.sources.clear();
-        self.sources.extend(stated(row));
-        if self.sources.is_empty() {
-            self.router.sources(&event, &mut self.sources);
-        }
-        self.matched.clear();
-        self.matched.extend_from_slice(self.matcher.matches(&self.sources, &event));
+        self.matching(observed.tenant, row);
         let has_correlations = !self.matcher.engine().correlations().is_empty();
         if self.matched.is_empty() && !has_correlations {
             return;
@@ -157,6 +157,32 @@ impl Sigma {
         if has_correlations {
             self.correlate(observed, row, time, out);
         }
+    }
+
+    /// The rules whose condition a log record of a tenant meets, quiet ones too.
+    pub(crate) fn matching(&mut self, tenant: &Tenant, row: &Row<'_>) -> &[RuleIndex] {
+        self.matched.clear();
+        if self.matcher.engine().is_empty() || (self.windows_only && !may_be_windows(row)) {
+            return &self.matched;
+        }
+        let event = RecordEvent { row, aliases: &self.aliases };
+        self.sources.clear();
+        self.sources.extend(stated(row));
+        if self.sources.is_empty() {
+            self.router.sources(&event, &mut self.sources);
+        }
+        self.matched.extend_from_slice(self.matcher.matches(&self.sources, &event));
+        if !self.owners.is_empty() {
+            let engine = self.matcher.engine();
+            let owner = |index: RuleIndex| self.owners.get(&engine.meta(index).file);
+            self.matched.retain(|index| owner(*index).is_none_or(|owner| owner == tenant));
+        }
+        &self.matched
+    }
+
+    /// What of a record makes a rule hold.
+    pub(crate) fn why(&mut self, index: RuleIndex, row: &Row<'_>) -> Vec<Ground> {
+        self.matcher.why(index, &RecordEvent { row, aliases: &self.aliases })
     }
 
     /// One rule matched one record.
@@ -336,7 +362,7 @@ fn shown(meta: &Metadata, event: &RecordEvent<'_, '_>) -> String {
     }
 }
 
-fn severity(level: Option<Level>) -> Severity {
+pub(crate) fn severity(level: Option<Level>) -> Severity {
     match level {
         Some(Level::High | Level::Critical) => Severity::Critical,
         _ => Severity::Warning,

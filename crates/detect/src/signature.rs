@@ -9,7 +9,7 @@
 
 use heimdall_model::batch::Row;
 use heimdall_model::schema::{logs, metrics};
-use heimdall_model::{Dataset, Entity, Feature, FieldId, Target, Timestamp, Verdict};
+use heimdall_model::{Dataset, Entity, Feature, FieldId, Target, Tenant, Timestamp, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::arrival::{self, Reported};
@@ -37,6 +37,7 @@ pub struct Signature {
     keys: Keyed<State>,
     key: String,
     candidates: Vec<usize>,
+    matched: Vec<usize>,
     counters: Counters,
 }
 
@@ -59,6 +60,7 @@ impl Signature {
             keys: Keyed::default(),
             key: String::new(),
             candidates: Vec::new(),
+            matched: Vec::new(),
             counters: Counters::default(),
         }
     }
@@ -74,17 +76,29 @@ impl Signature {
         &self.rules
     }
 
-    fn judge(&mut self, observed: &Observed<'_>, row: &Row<'_>, message: Option<&str>, out: &mut Findings) {
-        self.rules.candidates(observed.batch.dataset, message, &mut self.candidates);
-        for at in 0..self.candidates.len() {
-            let index = self.candidates[at];
-            if self.rules.rules()[index].matcher.matches(row, None) {
-                self.matched(observed, row, index, out);
-            }
+    fn judge(&mut self, observed: &Observed<'_>, row: &Row<'_>, out: &mut Findings) {
+        self.matching(observed.tenant, row);
+        for at in 0..self.matched.len() {
+            self.count(observed, row, self.matched[at], out);
         }
     }
 
-    fn matched(&mut self, observed: &Observed<'_>, row: &Row<'_>, index: usize, out: &mut Findings) {
+    /// The rules whose condition a record of a tenant meets, whatever was counted of them.
+    pub(crate) fn matching(&mut self, tenant: &Tenant, row: &Row<'_>) -> &[usize] {
+        let dataset = row.dataset();
+        let message = if dataset == Dataset::Logs { row.text(logs::MESSAGE) } else { None };
+        self.rules.candidates(dataset, message, &mut self.candidates);
+        self.matched.clear();
+        let rules = self.rules.rules();
+        let matches = |index: &&usize| {
+            let rule = &rules[**index];
+            rule.owner.as_ref().is_none_or(|owner| owner == tenant) && rule.matcher.matches(row, None)
+        };
+        self.matched.extend(self.candidates.iter().filter(matches));
+        &self.matched
+    }
+
+    fn count(&mut self, observed: &Observed<'_>, row: &Row<'_>, index: usize, out: &mut Findings) {
         let rule = &self.rules.rules()[index];
         let time = arrival::event_time(row, observed.batch, self.ahead, &mut self.counters);
         let entity = entity(rule, row);
@@ -193,11 +207,7 @@ impl Detector for Signature {
 
     fn observe(&mut self, batch: &Observed<'_>, out: &mut Findings) {
         for row in batch.batch.iter() {
-            let message = match batch.batch.dataset {
-                Dataset::Logs => row.text(logs::MESSAGE),
-                Dataset::Metrics => None,
-            };
-            self.judge(batch, &row, message, out);
+            self.judge(batch, &row, out);
         }
     }
 

@@ -5,6 +5,7 @@ use heimdall_model::time::NS_PER_SECOND;
 use heimdall_model::{Batch, BatchBuilder, Dataset, Filter, Level, Position, Tenant, Timestamp};
 
 use crate::detector::{Detector, Findings, Observed};
+use crate::rules::FilterFault;
 
 /// Second 0 of the tests.
 pub(crate) const EPOCH_SECONDS: i64 = 1_770_000_000;
@@ -121,7 +122,7 @@ pub(crate) fn rule_pack() -> Vec<(String, String)> {
 }
 
 /// Reads a condition as the product does.
-pub(crate) fn parse_filter(text: &str, dataset: Dataset) -> Result<Filter, String> {
+pub(crate) fn parse_filter(text: &str, dataset: Dataset) -> Result<Filter, FilterFault> {
     heimdall_query::search::parse_filter(text, dataset, Timestamp::default())
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string().into())
 }

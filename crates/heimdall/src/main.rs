@@ -2,7 +2,8 @@
 //!
 //! - [`args`]: the command line; [`config`]: the server's configuration and its origins
 //! - [`server`]: builds the parts and runs them; [`herald`]: carries findings from the stream to alerts and audit files
-//! - [`tuning`]: thresholds that follow what people say of alerts
+//! - [`tuning`]: detectors as people want them; [`rulebook`]: the rules in force, from everywhere they come from
+//! - [`machine`]: what of it is in use
 //! - [`child`]: a server in a process of its own, for benches
 //! - [`commands`]: one module per command; [`client`], [`show`]: talking to a server, and to a person
 //! - [`rule_files`]: where rules come from; [`telemetry`]: what the metrics mean
@@ -13,10 +14,12 @@ mod client;
 mod commands;
 mod config;
 mod herald;
+mod machine;
 mod people;
 mod reference;
 mod response;
 mod rule_files;
+mod rulebook;
 mod scout;
 mod server;
 mod show;

@@ -5,9 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use heimdall_detect::{RuleError, RuleSet};
-use heimdall_model::Timestamp;
-use heimdall_query::search;
+use heimdall_api::compile_rules;
+use heimdall_detect::{RuleError, RuleFile, RuleSet};
 
 /// The rules of the `rules/` folder, by file name.
 const BUILT_IN: &[(&str, &str)] = &[
@@ -33,11 +32,15 @@ pub(crate) fn built_in() -> Files {
     BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
 }
 
+/// Whether a file is one of those.
+pub(crate) fn is_built_in(file: &str) -> bool {
+    BUILT_IN.iter().any(|(name, _)| *name == file)
+}
+
 /// Compiles rule files; conditions are search lines.
 pub(crate) fn parse(files: &Files) -> (RuleSet, Vec<RuleError>) {
-    RuleSet::parse(files, &|line, dataset| {
-        search::parse_filter(line, dataset, Timestamp::default()).map_err(|error| error.to_string())
-    })
+    let files: Vec<RuleFile> = files.iter().map(|(name, text)| RuleFile::shared(name, text)).collect();
+    compile_rules(&files)
 }
 
 /// Reads the given files, and the `.yaml` and `.yml` files of the given folders and the folders in them.

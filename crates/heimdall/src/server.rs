@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use heimdall_alert::{AlertConfig, Alerts, EventQueue, FlapConfig, IncidentConfig, Pipeline, PipelineConfig};
+use heimdall_api::desk::{DetectorChange, RuleSource};
 use heimdall_api::{
-    AppState, DURATION_BUCKETS, DetectorView, HttpLimits, Inbound, Parts as ApiParts, QUERY_ROWS_MAX,
-    Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer,
+    AppState, DURATION_BUCKETS, Desk, DeskError, DetectorView, HttpLimits, Inbound, Parts as ApiParts,
+    QUERY_ROWS_MAX, Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer,
 };
-use heimdall_detect::{DetectConfig, Judge, RuleError, RuleSet};
+use heimdall_detect::{DetectConfig, Judge, Mode as RuleMode, RuleSet, adjust};
 use heimdall_guard::{AssessmentLog, AssessmentLogConfig, Audit, Guard, Tokens, check_bind};
 use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::rate::RateLimit;
@@ -29,15 +30,14 @@ use heimdall_journal::Journal;
 use heimdall_journal::disk::{Disk, DiskLock, OsDisk};
 use heimdall_llm::{LanguageModel, LlmConfig, OpenAi, Reviewer};
 use heimdall_metastore::Metastore;
-use heimdall_model::{Clock, Dataset, Judged, Severity, SystemClock};
+use heimdall_model::{Clock, Judged, SystemClock, Tenant};
 use heimdall_query::{Engine, RunLimits};
 use heimdall_respond::runners::{self, RunnerPorts, Runners};
 use heimdall_respond::{ActionRunner, Playbook, Ports, Prober, Responder};
 use heimdall_sql::{SqlConfig, SqlEngine};
 use heimdall_store::{Cold, RetentionPolicy, Store, StoreError};
-use heimdall_stream::{Command, Parts as StreamParts, Stream, StreamConfig, Tail};
+use heimdall_stream::{Parts as StreamParts, Stream, StreamConfig, Tail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use parking_lot::Mutex;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use serde_json::json;
@@ -46,9 +46,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{AlertsConfig, ColdAfter, Config, PolicyConfig, ServerConfig};
 use crate::herald::Herald;
+use crate::machine::Host;
+use crate::rulebook::Rulebook;
 use crate::scout::Scout;
 use crate::tuning::Tuning;
-use crate::{people, response, rule_files, telemetry};
+use crate::{people, response, telemetry};
 
 /// Time between rounds of housekeeping: expiring tokens, resolving quiet alerts, following feedback, folding histograms.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
@@ -91,7 +93,6 @@ pub(crate) struct Server {
     hands: response::Hands,
     herald: JoinHandle<()>,
     reviewer: Option<(Reviewer, Herald)>,
-    rules_dir: Option<PathBuf>,
     data_dir: PathBuf,
     data_lock: DiskLock,
     shutdown: CancellationToken,
@@ -187,13 +188,13 @@ impl Server {
         let events = alerts.events(response::EVENTS_MAX);
         let log = AssessmentLog::open(AssessmentLogConfig::new(data_dir.join("audit")))
             .context("could not open the audit files")?;
-        let tuning = Tuning::new(config.detect.clone(), &alerts)?;
+        let tuning = Tuning::new(config.detect.clone(), &alerts, Arc::clone(&metastore))?;
         let (sink, herald) =
             Herald::start(Arc::clone(&alerts), log, config.alerts.audit_console, shutdown.clone())?;
         let reviewer = reviewer(&config.llm, Arc::clone(&clock))?;
         let reports = sink.clone();
-        let (rules, faults) = load_rules(config.alerts.rules_dir.as_deref());
-        let shown = Rules::new(&rules, faults);
+        let rules_dir = config.alerts.rules_dir.clone();
+        let (rulebook, rules) = Rulebook::open(rules_dir, Arc::clone(&metastore), Arc::clone(&clock))?;
         let tail = Tail::default();
         let parts = StreamParts {
             journal: Arc::clone(&journal),
@@ -206,11 +207,16 @@ impl Server {
         };
         let replay_until = journal.status().durable_seq;
         let stream = Arc::new(Stream::start(parts, stream_config(config))?);
+        rulebook.attach(&stream);
+        let shed_below_bytes = config.store.disk_reserve.0;
+        let machine = Host::new(data_dir.clone(), Arc::clone(&metastore), disk_room_bytes, shed_below_bytes);
         let status = Arc::new(Status {
             journal: Arc::clone(&journal),
             stream: Arc::clone(&stream),
-            rules: Mutex::new(shown),
+            rulebook,
             tuning,
+            clock: Arc::clone(&clock),
+            resolve_after: duration(config.alerts.resolve_after),
             replay_until,
             disk,
             data_dir: data_dir.clone(),
@@ -238,6 +244,8 @@ impl Server {
             tail,
             status: Arc::<Status>::clone(&status),
             writer: Arc::<Status>::clone(&status),
+            desk: Arc::<Status>::clone(&status),
+            machine: Arc::new(machine),
             metrics: metrics.clone(),
             clock,
             limits: limits.clone(),
@@ -249,7 +257,6 @@ impl Server {
             run_limits: RunLimits { rows_max: QUERY_ROWS_MAX, ..RunLimits::default() },
             shutdown: shutdown.clone(),
         });
-        let rules_dir = config.alerts.rules_dir.clone();
         Ok(Server {
             http,
             watch,
@@ -270,7 +277,6 @@ impl Server {
             hands,
             herald,
             reviewer: reviewer.map(|reviewer| (reviewer, reports)),
-            rules_dir,
             data_dir,
             data_lock,
             shutdown,
@@ -294,6 +300,7 @@ impl Server {
         let shutdown = self.shutdown.clone();
         let router = heimdall_api::router(self.state.clone());
         let http = tokio::spawn(heimdall_api::serve(self.http, router, self.limits, shutdown.clone()));
+        let vitals = tokio::spawn(heimdall_api::keep_vitals(self.state.clone(), shutdown.clone()));
         let watch = tokio::spawn(heimdall_api::watch::serve(self.watch, self.state, shutdown.clone()));
         let told = CancellationToken::new();
         let routing = tokio::spawn(people::watch(
@@ -324,12 +331,7 @@ impl Server {
             Arc::clone(&self.status),
             shutdown.clone(),
         ));
-        let rules = tokio::spawn(watch_rules(
-            self.rules_dir,
-            Arc::clone(&self.stream),
-            Arc::clone(&self.status),
-            shutdown.clone(),
-        ));
+        let rules = tokio::spawn(watch_rules(Arc::clone(&self.status), shutdown.clone()));
         let review = self.reviewer.map(|(reviewer, reports)| {
             let sink = move |verdicts| tokio::task::block_in_place(|| reports.report(verdicts));
             tokio::spawn(reviewer.run(sink, shutdown.clone()))
@@ -349,6 +351,7 @@ impl Server {
         watch.await?;
         keeping.await?;
         rules.await?;
+        vitals.await?;
         for task in [routing, playbooks, attending, keeping_runners, responding] {
             task.await?;
         }
@@ -519,7 +522,6 @@ fn http_limits(config: &Config) -> HttpLimits {
     }
 }
 
-/// The built-in rules and the folder's; what cannot load is named and left out.
 /// The detectors, with the scout of the review where there is one.
 fn judge(config: DetectConfig, rules: RuleSet, reviewer: Option<&Reviewer>, store: &Arc<Store>) -> Judge {
     // The first request would wait for it.
@@ -545,44 +547,16 @@ fn reviewer(config: &LlmConfig, clock: Arc<dyn Clock>) -> Result<Option<Reviewer
     Ok(Some(Reviewer::new(config.clone(), model, clock)?))
 }
 
-fn load_rules(dir: Option<&Path>) -> (RuleSet, Vec<RuleError>) {
-    let mut files = rule_files::built_in();
-    if let Some(dir) = dir {
-        match rule_files::read(&[dir.to_owned()]) {
-            Ok(more) => files.extend(more),
-            Err(error) => tracing::error!(%error, dir = %dir.display(), "rules folder could not be read"),
-        }
-    }
-    let (rules, faults) = rule_files::parse(&files);
-    for fault in &faults {
-        tracing::warn!(rule = %fault, "a rule does not load; the others are in force");
-    }
-    (rules, faults)
-}
-
-async fn watch_rules(
-    dir: Option<PathBuf>,
-    stream: Arc<Stream>,
-    status: Arc<Status>,
-    shutdown: CancellationToken,
-) {
-    let Some(dir) = dir else { return };
-    let mut seen = rule_files::fingerprint(&dir);
+/// Looks at the rules folder until `shutdown` fires.
+async fn watch_rules(status: Arc<Status>, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(RULES_LOOK_EVERY) => {}
         }
-        let now = rule_files::fingerprint(&dir);
-        if now == seen {
-            continue;
-        }
-        let (rules, faults) = load_rules(Some(&dir));
-        let (shown, count) = (Rules::new(&rules, faults), rules.rules().len());
-        if stream.command(Command::SetRules(Box::new(rules))) {
-            tracing::info!(rules = count, "rules reloaded");
-            *status.rules.lock() = shown;
-            seen = now;
+        let status = Arc::clone(&status);
+        if tokio::task::spawn_blocking(move || status.rulebook.look()).await.is_err() {
+            tracing::error!("the look at the rules folder panicked");
         }
     }
 }
@@ -637,58 +611,14 @@ fn write_listeners(path: &Path, text: &str) -> Result<()> {
     std::fs::rename(&new, path).with_context(|| format!("could not write `{}`", path.display()))
 }
 
-/// Rules as they are shown.
-struct Rules {
-    views: Vec<RuleView>,
-    faults: Vec<RuleFault>,
-}
-
-impl Rules {
-    fn new(rules: &RuleSet, faults: Vec<RuleError>) -> Rules {
-        let mut views: Vec<RuleView> = rules
-            .rules()
-            .iter()
-            .map(|rule| RuleView {
-                id: rule.id.clone(),
-                title: rule.title.clone(),
-                description: rule.description.clone(),
-                severity: rule.severity,
-                dataset: rule.dataset,
-                when: rule.when.clone(),
-                mitigation: rule.mitigation.clone(),
-                enabled: rule.enabled,
-                file: rule.file.clone(),
-            })
-            .collect();
-        views.extend(rules.sigma().metas().map(|(meta, source)| sigma_view(meta, source)));
-        views.sort_by(|a, b| a.id.cmp(&b.id));
-        let fault = |error: RuleError| RuleFault { file: error.file, line: error.line, reason: error.reason };
-        Rules { views, faults: faults.into_iter().map(fault).collect() }
-    }
-}
-
-/// A Sigma rule as the API shows it.
-fn sigma_view(meta: &heimdall_sigma::Metadata, source: &heimdall_sigma::LogSource) -> RuleView {
-    let critical = meta.level >= Some(heimdall_sigma::Level::High);
-    RuleView {
-        id: meta.id.clone(),
-        title: meta.title.clone(),
-        description: meta.description.clone(),
-        severity: if critical { Severity::Critical } else { Severity::Warning },
-        dataset: Dataset::Logs,
-        when: format!("Sigma: {source}"),
-        mitigation: meta.falsepositives.iter().map(|other| format!("Rule out: {other}")).collect(),
-        enabled: true,
-        file: meta.file.clone(),
-    }
-}
-
 /// What the API shows of the running parts.
 struct Status {
     journal: Arc<Journal>,
     stream: Arc<Stream>,
-    rules: Mutex<Rules>,
+    rulebook: Rulebook,
     tuning: Tuning,
+    clock: Arc<dyn Clock>,
+    resolve_after: Duration,
     replay_until: u64,
     disk: Arc<dyn Disk>,
     data_dir: PathBuf,
@@ -742,6 +672,7 @@ impl StatusSource for Status {
     }
 
     fn detectors(&self) -> Vec<DetectorView> {
+        let config = self.tuning.adjusted();
         let view = |detector: heimdall_detect::DetectorStatus| DetectorView {
             name: detector.name.to_owned(),
             enabled: detector.enabled,
@@ -753,20 +684,74 @@ impl StatusSource for Status {
             ahead: detector.counters.ahead,
             invalid: detector.counters.invalid,
             evicted: detector.counters.evicted,
+            silenced: detector.silenced,
             adjustment: self.tuning.factor(detector.name),
+            threshold_factor: self.tuning.factor_by_hand(detector.name),
+            adjustable: adjust::is_adjustable(detector.name),
+            dry_run: config.dry_run.iter().any(|name| name == detector.name),
+            tuned: self.tuning.tuned(detector.name).map(|tuned| tuned.view()),
         };
         self.stream.status().detectors.into_iter().map(view).collect()
     }
 
-    fn rules(&self) -> Vec<RuleView> {
-        self.rules.lock().views.clone()
+    fn rules(&self, tenant: &Tenant) -> Vec<RuleView> {
+        self.rulebook.rules(tenant, &self.tuning.adjusted())
     }
 
     fn is_better_rehearsed(&self, rule: &str, judged: Judged) -> bool {
         self.tuning.is_better_rehearsed(rule, judged)
     }
 
-    fn rule_faults(&self) -> Vec<RuleFault> {
-        self.rules.lock().faults.clone()
+    fn rule_faults(&self, tenant: &Tenant) -> Vec<RuleFault> {
+        self.rulebook.faults(tenant)
+    }
+}
+
+impl Desk for Status {
+    fn rule(&self, tenant: &Tenant, id: &str) -> Result<Option<RuleSource>, DeskError> {
+        Ok(self.rulebook.rule(tenant, id))
+    }
+
+    fn is_shared(&self, id: &str) -> bool {
+        self.rulebook.is_shared(id)
+    }
+
+    fn compiled(&self, tenant: &Tenant, id: &str) -> Result<RuleSet, DeskError> {
+        self.rulebook.compiled(tenant, id)
+    }
+
+    fn put_rule(
+        &self,
+        tenant: &Tenant,
+        id: &str,
+        yaml: &str,
+        revision: u64,
+        by: &str,
+    ) -> Result<RuleSource, DeskError> {
+        self.rulebook.put(tenant, id, yaml, revision, by)
+    }
+
+    fn delete_rule(&self, tenant: &Tenant, id: &str, revision: Option<u64>) -> Result<(), DeskError> {
+        self.rulebook.delete(tenant, id, revision)
+    }
+
+    fn set_mode(&self, tenant: &Tenant, id: &str, mode: RuleMode, by: &str) -> Result<(), DeskError> {
+        self.rulebook.set_mode(tenant, id, mode, by)
+    }
+
+    fn config(&self) -> DetectConfig {
+        self.tuning.adjusted()
+    }
+
+    fn config_with(&self, detector: &str, factor: f64) -> Result<DetectConfig, DeskError> {
+        self.tuning.with_factor(detector, factor)
+    }
+
+    fn tune(&self, detector: &str, change: DetectorChange, by: &str) -> Result<(), DeskError> {
+        self.tuning.tune(detector, change, by, self.clock.now(), &self.stream)
+    }
+
+    fn resolve_after(&self) -> Duration {
+        self.resolve_after
     }
 }

@@ -93,14 +93,17 @@ impl Collection {
             let name = file.display().to_string();
             match read(&file) {
                 Ok(content) => self.add_file(&name, &content),
-                Err(reason) => self.failures.push(LoadError { file: name, line: 1, rule: None, reason }),
+                Err(reason) => {
+                    self.failures.push(LoadError { file: name, line: 1, column: None, rule: None, reason });
+                }
             }
         }
     }
 
     fn list(&mut self, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
         let mut fail = |reason: String| {
-            self.failures.push(LoadError { file: folder.display().to_string(), line: 1, rule: None, reason });
+            let file = folder.display().to_string();
+            self.failures.push(LoadError { file, line: 1, column: None, rule: None, reason });
         };
         if depth > FOLDER_DEPTH_MAX {
             return fail(format!("folders are nested deeper than {FOLDER_DEPTH_MAX}"));
@@ -197,13 +200,22 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn error(&self, rule: Option<String>, fault: Fault) -> LoadError {
-        let line = self.line + fault.near.and_then(|text| line_of(self.text, &text)).unwrap_or(0);
-        LoadError { file: self.file.to_owned(), line, rule, reason: fault.reason }
+        let (below, column) = fault.near.and_then(|text| place_of(self.text, &text)).unzip();
+        let line = self.line + below.unwrap_or(0);
+        LoadError { file: self.file.to_owned(), line, column, rule, reason: fault.reason }
     }
 
     fn syntax(&self, error: &yaml_serde::Error) -> LoadError {
-        let line = self.line + error.location().map_or(0, |at| at.line().saturating_sub(1));
-        LoadError { file: self.file.to_owned(), line, rule: None, reason: format!("not YAML: {error}") }
+        let at = error.location();
+        let line = self.line + at.as_ref().map_or(0, |at| at.line().saturating_sub(1));
+        let column = at.map(|at| at.column().max(1));
+        LoadError {
+            file: self.file.to_owned(),
+            line,
+            column,
+            rule: None,
+            reason: format!("not YAML: {error}"),
+        }
     }
 }
 
@@ -215,6 +227,13 @@ pub(crate) fn line_of(document: &str, text: &str) -> Option<usize> {
             .is_some_and(|rest| rest.trim_start_matches(['"', '\'']).trim_start().starts_with(':'))
     };
     document.lines().position(is_key).or_else(|| document.lines().position(|line| line.contains(text)))
+}
+
+/// The same, with the character in the line at which the text begins, from 1.
+pub(crate) fn place_of(document: &str, text: &str) -> Option<(usize, usize)> {
+    let index = line_of(document, text)?;
+    let line = document.lines().nth(index)?;
+    Some((index, line.find(text).map_or(1, |at| line[..at].chars().count() + 1)))
 }
 
 /// The documents of a file, each with its first line. A line `---` separates them.

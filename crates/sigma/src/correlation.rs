@@ -396,6 +396,7 @@ impl CorrelationSet {
             failures.push(LoadError {
                 file: one.meta.file.clone(),
                 line: one.meta.line,
+                column: None,
                 rule: Some(one.meta.id.clone()),
                 reason,
             });

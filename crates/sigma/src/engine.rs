@@ -106,14 +106,14 @@ impl Engine {
             if let Err(fault) =
                 engine.add(rule, &pipelines, &placeholders, &collection.filters, &mut filter_used)
             {
-                let below =
-                    fault.near.as_deref().and_then(|near| collection::line_of(&text, near)).unwrap_or(0);
-                engine.fail((file, line + below, id), fault);
+                let near = fault.near.as_deref().and_then(|near| collection::place_of(&text, near));
+                let (below, column) = near.unzip();
+                engine.fail((file, line + below.unwrap_or(0), id), column, fault);
             }
         }
         for (filter, _) in collection.filters.iter().zip(filter_used).filter(|(_, used)| !used) {
             let fault = Fault::new("the filter is for no rule of the collection");
-            engine.fail((filter.file.clone(), filter.line, filter.title.clone()), fault);
+            engine.fail((filter.file.clone(), filter.line, filter.title.clone()), None, fault);
         }
         let metas: Vec<_> = engine.metas().collect();
         let (correlations, failures) = CorrelationSet::resolve(collection.correlations, &metas, &pipelines);
@@ -161,8 +161,8 @@ impl Engine {
         Ok(())
     }
 
-    fn fail(&mut self, (file, line, rule): (String, usize, String), fault: Fault) {
-        self.failures.push(LoadError { file, line, rule: Some(rule), reason: fault.reason });
+    fn fail(&mut self, (file, line, rule): (String, usize, String), column: Option<usize>, fault: Fault) {
+        self.failures.push(LoadError { file, line, column, rule: Some(rule), reason: fault.reason });
     }
 
     /// Rules that can run.
@@ -314,6 +314,22 @@ impl Matcher {
     pub fn matches(&mut self, sources: &[LogSource], event: &dyn Event) -> &[RuleIndex] {
         let view = self.view(sources);
         self.run(&view, event)
+    }
+
+    /// What of an event makes a rule hold: each field it asks for and the value that answers, or a text of the event where it
+    /// names no field. Empty when the rule does not hold, and for what holds by absence alone.
+    ///
+    /// # Panics
+    /// The index is not of the engine.
+    pub fn why(&mut self, rule: RuleIndex, event: &dyn Event) -> Vec<Ground> {
+        self.scratch.begin(0);
+        let mut grounds = Vec::new();
+        let mut asked = Asked { names: &self.engine.fields.names, event, scratch: &mut self.scratch };
+        let expr = &self.engine.rules[rule as usize].expr;
+        if asked.holds(expr) {
+            asked.grounds(expr, &mut grounds);
+        }
+        grounds
     }
 
     fn run(&mut self, view: &View, event: &dyn Event) -> &[RuleIndex] {
@@ -558,6 +574,15 @@ fn lower(arena: &mut str, range: &Range<usize>) -> Range<usize> {
     range.clone()
 }
 
+/// What makes a rule hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ground {
+    /// The field, as the rule names it; `None` when any text of the event will do.
+    pub field: Option<String>,
+    /// The value that answers; `None` when its presence or absence does.
+    pub value: Option<String>,
+}
+
 /// An event under question.
 struct Asked<'a> {
     names: &'a [String],
@@ -577,6 +602,44 @@ impl Asked<'_> {
             Expr::Not(inner) => !self.holds(inner),
             Expr::Test(test) => self.test(test),
         }
+    }
+
+    /// Adds what makes an expression hold, which it does.
+    fn grounds(&mut self, expr: &Expr, out: &mut Vec<Ground>) {
+        match expr {
+            Expr::Never | Expr::Not(_) => {}
+            Expr::And(parts) => parts.iter().for_each(|part| self.grounds(part, out)),
+            Expr::Or(parts) | Expr::AtLeast(_, parts) => {
+                for part in parts {
+                    if self.holds(part) {
+                        self.grounds(part, out);
+                    }
+                }
+            }
+            Expr::Test(test) => {
+                let ground = self.ground(test);
+                if !out.contains(&ground) {
+                    out.push(ground);
+                }
+            }
+        }
+    }
+
+    fn ground(&mut self, test: &Test) -> Ground {
+        let names = self.names;
+        let field = test.field.map(|field| names[field].clone());
+        let range = match test.field {
+            Some(field) => self.scratch.field(field, names, self.event),
+            None => 0..0,
+        };
+        let Scratch { texts, values, arena, gave_up, .. } = &*self.scratch;
+        let seen = if test.field.is_some() { &values[range] } else { texts };
+        let answer = match test.check {
+            Check::Exists(_) | Check::Null => None,
+            Check::FieldRef { .. } => seen.first(),
+            _ => seen.iter().find(|value| one(&test.check, value, arena, gave_up)),
+        };
+        Ground { field, value: answer.map(|value| arena[value.raw.clone()].to_owned()) }
     }
 
     fn test(&mut self, test: &Test) -> bool {

@@ -9,6 +9,8 @@ pub struct LoadError {
     pub file: String,
     /// Line, from 1.
     pub line: usize,
+    /// Character in the line, from 1, when known.
+    pub column: Option<usize>,
     /// Id or title of the rule, when it could be read.
     pub rule: Option<String>,
     /// What is wrong.

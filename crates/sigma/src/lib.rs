@@ -42,7 +42,7 @@ pub use batch::{BatchSummary, batch};
 pub use collection::Collection;
 pub use correlation::{Correlation, CorrelationSet};
 pub use correlator::{Correlated, Correlator, CorrelatorLimits, Seen};
-pub use engine::{Engine, Matcher, MatcherCounters, RuleIndex};
+pub use engine::{Engine, Ground, Matcher, MatcherCounters, RuleIndex};
 pub use error::LoadError;
 pub use event::{Event, Value};
 pub use modifiers::Placeholders;

@@ -96,14 +96,22 @@ impl Pipeline {
     /// # Errors
     /// It is not YAML, or holds what is not known here.
     pub fn parse(file: &str, text: &str) -> Result<Pipeline, LoadError> {
-        let fail =
-            |line: usize, reason: String| LoadError { file: file.to_owned(), line, rule: None, reason };
+        let fail = |line: usize, column: Option<usize>, reason: String| LoadError {
+            file: file.to_owned(),
+            line,
+            column,
+            rule: None,
+            reason,
+        };
         let doc: Mapping = yaml_serde::from_str(text).map_err(|error| {
-            fail(error.location().map_or(1, |at| at.line()), format!("not a pipeline: {error}"))
+            let at = error.location();
+            let (line, column) = at.map(|at| (at.line(), at.column().max(1))).unzip();
+            fail(line.unwrap_or(1), column, format!("not a pipeline: {error}"))
         })?;
         Pipeline::read(&doc).map_err(|fault| {
-            let below = fault.near.and_then(|near| crate::collection::line_of(text, &near)).unwrap_or(0);
-            fail(1 + below, fault.reason)
+            let near = fault.near.and_then(|near| crate::collection::place_of(text, &near));
+            let (below, column) = near.unzip();
+            fail(1 + below.unwrap_or(0), column, fault.reason)
         })
     }
 

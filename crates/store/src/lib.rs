@@ -57,7 +57,7 @@ pub use scan::{
     Along, Control, EachHits, Hit, Order, Progress, RowStream, SEARCH_BYTES_MAX, ScanError, ScanPlan,
     ScanRequest, ScanStats, TimeRange, Wanted,
 };
-pub use store::{Store, StoreConfig, StoreError, StoreStatus};
+pub use store::{Store, StoreConfig, StoreError, StoreStatus, annotate};
 pub use tiers::{SegmentInfo, Tier, segments_in};
 pub use upkeep::{Pace, UpkeepReport};
 pub use verify::{VerifiedFile, verify};

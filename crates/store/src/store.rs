@@ -312,11 +312,7 @@ impl Store {
         let fresh = || Catalog { miner: Miner::new(MinerConfig::default()), changed: true };
         let Catalog { miner, changed } = catalogs.entry(tenant.clone()).or_insert_with(fresh);
         *changed = true;
-        let (ids, mined) = mine(miner, batch);
-        drop(catalogs);
-        let validity = Validity::from_bits(None, ids.len());
-        batch.set_column(logs::TEMPLATE_ID, Column::Int(Primitive { values: ids, validity }));
-        batch.mined = Some(Box::new(mined));
+        annotate(miner, batch);
     }
 
     /// Text of a template; 0 and unknown ids have none.
@@ -503,6 +499,12 @@ impl Store {
         (chunks, state.segments.get(table).cloned().unwrap_or_default())
     }
 
+    /// Its limits and policies.
+    #[must_use]
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
     /// Tenants that have records.
     #[must_use]
     pub fn tenants(&self) -> Vec<Tenant> {
@@ -656,6 +658,14 @@ fn cut(chunk: &Arc<Chunk>) -> Vec<Arc<Chunk>> {
         .chunks(SEGMENT_ROWS_MAX)
         .map(|part| Arc::new(Chunk::new(crate::block::RowBlock::interleave(&[&chunk.block], part))))
         .collect()
+}
+
+/// Assigns each log record of a batch its template of this miner, with what [`Batch::mined`] tells detectors.
+pub fn annotate(miner: &mut Miner, batch: &mut Batch) {
+    let (ids, mined) = mine(miner, batch);
+    let validity = Validity::from_bits(None, ids.len());
+    batch.set_column(logs::TEMPLATE_ID, Column::Int(Primitive { values: ids, validity }));
+    batch.mined = Some(Box::new(mined));
 }
 
 /// Template ids of the rows of a batch, and what the miner knows beside them.

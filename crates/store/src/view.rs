@@ -374,6 +374,13 @@ impl View {
         chunks.chain(self.segments.iter().map(|segment| segment.meta.rows)).sum()
     }
 
+    /// Event times of the earliest and the latest record; `None` when there is none.
+    #[must_use]
+    pub fn bounds(&self) -> Option<(Timestamp, Timestamp)> {
+        let all = self.parts(TimeRange::ALL).map(|part| part.bounds());
+        all.reduce(|(min, max), (low, high)| (min.min(low), max.max(high)))
+    }
+
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

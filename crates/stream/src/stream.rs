@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
-use heimdall_detect::{DetectConfig, DetectorStatus, Findings, Judge, RuleSet};
+use heimdall_detect::{DetectConfig, DetectorStatus, Findings, Judge, Modes, RuleSet};
 use heimdall_journal::{Frame, Journal, JournalError, Reader};
 use heimdall_model::{Batch, Clock, Position, Tenant, codec};
 use heimdall_store::{Store, StoreError};
@@ -53,6 +53,8 @@ pub enum Command {
     Reconfigure(Box<DetectConfig>),
     /// Use these rules from the next batch on.
     SetRules(Box<RuleSet>),
+    /// Use these modes of rules from the next batch on.
+    SetModes(Box<Modes>),
     /// Write what is in memory to segments, once the journal is processed up to the frame; then tell.
     Flush(u64, Sender<()>),
 }
@@ -296,6 +298,7 @@ impl Consumer {
         match command {
             Command::Reconfigure(config) => self.parts.judge.reconfigure(*config),
             Command::SetRules(rules) => self.parts.judge.set_rules(*rules),
+            Command::SetModes(modes) => self.parts.judge.set_modes(*modes),
             Command::Flush(seq, done) => self.asked.push((seq, done)),
         }
     }

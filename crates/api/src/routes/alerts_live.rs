@@ -20,6 +20,7 @@ use crate::access::{Access, SUBPROTOCOL};
 use crate::problem::{Chain, Problem};
 use crate::routes::blocking;
 use crate::session::{self, End, Gone, Life, Seat};
+use crate::sessions::SessionKind;
 use crate::wire::AlertView;
 
 /// Alerts of a snapshot.
@@ -45,7 +46,7 @@ pub(crate) async fn follow(
         Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_required", rejection.body_text())
     })?;
     let seat = Seat::take(&state.live_seats, "live_sessions").ok_or_else(session::no_seat)?;
-    let life = Life { revocations: access.revocations(&state), shutdown: state.shutdown.clone() };
+    let life = access.life(&state, SessionKind::WsAlerts, &tenant);
     Ok(upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(CLIENT_MESSAGE_BYTES_MAX)

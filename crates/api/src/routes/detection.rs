@@ -73,6 +73,13 @@ pub(crate) struct DetectorDocument {
     rules: Vec<JudgedRule>,
 }
 
+impl DetectorDocument {
+    /// The detector's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.detector.name
+    }
+}
+
 /// A loaded rule and what people said of its alerts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RuleDocument {
@@ -108,6 +115,7 @@ pub(crate) async fn rules(
     access: Access,
 ) -> Result<Json<Page<RuleDocument>>, Problem> {
     let tenant = access.require(Scope::Read)?;
+    let views = state.status.rules(&tenant);
     let counts = counts(&state, tenant).await?;
     let mut by_rule: HashMap<&str, Judged> = HashMap::new();
     counts.iter().for_each(|count| *by_rule.entry(&count.rule).or_default() += count.judged);
@@ -116,7 +124,23 @@ pub(crate) async fn rules(
         let suggestion = suggestion(&state, &rule.id, judged);
         RuleDocument { rule, feedback: PrecisionView::of(judged), suggestion }
     };
-    Ok(Json(Page::whole(state.status.rules().into_iter().map(document).collect())))
+    Ok(Json(Page::whole(views.into_iter().map(document).collect())))
+}
+
+/// One rule that is in force for a tenant; none when there is none. Blocks on disk.
+pub(crate) fn rule_document(
+    state: &AppState,
+    tenant: &Tenant,
+    id: &str,
+) -> Result<Option<RuleDocument>, Problem> {
+    let Some(rule) = state.status.rules(tenant).into_iter().find(|rule| rule.id == id) else {
+        return Ok(None);
+    };
+    let counts = state.alerts.feedback_counts(Some(tenant)).map_err(|error| error::alert(&error))?;
+    let mut judged = Judged::default();
+    counts.iter().filter(|count| count.rule == id).for_each(|count| judged += count.judged);
+    let suggestion = suggestion(state, id, judged);
+    Ok(Some(RuleDocument { rule, feedback: PrecisionView::of(judged), suggestion }))
 }
 
 /// Every detector, with what people of this tenant said of its alerts.

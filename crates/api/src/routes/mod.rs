@@ -15,15 +15,19 @@ pub(crate) mod inbound;
 pub(crate) mod incidents;
 pub(crate) mod ingest;
 pub(crate) mod notifications;
+pub(crate) mod operations;
 pub(crate) mod page;
 pub(crate) mod progressive;
 pub(crate) mod query;
 pub(crate) mod records;
+pub(crate) mod rules;
 pub(crate) mod saved_queries;
 pub(crate) mod silences;
 pub(crate) mod status;
 pub(crate) mod storage;
 pub(crate) mod tail;
+pub(crate) mod trials;
+pub(crate) mod vitals;
 pub(crate) mod whoami;
 
 use std::sync::Arc;
@@ -110,7 +114,7 @@ pub(crate) async fn change<T: Send + 'static>(
 }
 
 /// Tells a query that nobody waits for its answer any more.
-struct CancelOnDrop(Arc<AtomicBool>);
+pub(crate) struct CancelOnDrop(pub(crate) Arc<AtomicBool>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

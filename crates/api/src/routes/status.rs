@@ -138,6 +138,8 @@ pub(crate) async fn status(
         Readiness::Ready => (true, None),
         Readiness::NotReady(reason) => (false, Some(reason)),
     };
+    let rules = state.status.rules(&tenant).len();
+    let rule_faults = state.status.rule_faults(&tenant);
     Ok(Json(StatusDocument {
         version: VERSION,
         uptime_seconds: state.uptime_seconds(state.clock.now()),
@@ -146,8 +148,8 @@ pub(crate) async fn status(
         stream: state.status.stream(),
         store: state.store.status(),
         detectors: detection::documents(&state, tenant).await?,
-        rules: state.status.rules().len(),
-        rule_faults: state.status.rule_faults(),
+        rules,
+        rule_faults,
     }))
 }
 

@@ -29,6 +29,7 @@ use crate::access::{Access, SUBPROTOCOL};
 use crate::extract::Params;
 use crate::problem::Problem;
 use crate::session::{self, End, Gone, Life, Seat};
+use crate::sessions::SessionKind;
 use crate::{AppState, error};
 
 /// Bytes a client may send in one message: it has nothing to say.
@@ -59,9 +60,9 @@ pub(crate) async fn tail(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let tenant = access.require(Scope::Read)?;
-    let wanted = Wanted::parse(&state, tenant, &params)?;
+    let wanted = Wanted::parse(&state, tenant.clone(), &params)?;
     let seat = Seat::take(&state.live_seats, "live_sessions").ok_or_else(session::no_seat)?;
-    let life = Life { revocations: access.revocations(&state), shutdown: state.shutdown.clone() };
+    let life = access.life(&state, SessionKind::Tail, &tenant);
     let feed = Feed { batches: state.tail.subscribe(), wanted, ready: VecDeque::new() };
     Ok(match upgrade {
         Ok(upgrade) => upgrade

@@ -9,19 +9,23 @@ use futures::{SinkExt, StreamExt};
 use heimdall_alert::notify::notice::{Notice, Notifier, NotifyError, Receipt};
 use heimdall_alert::routing::Channel;
 use heimdall_alert::{AlertConfig, Alerts, Pipeline, PipelineConfig, Routing};
+use heimdall_api::desk::{
+    Desk, DeskError, DetectorChange, DiskSpace, Machine, RuleOrigin, RuleSource, Saturation,
+};
 use heimdall_api::{
     AppState, DetectorView, HttpLimits, Inbound, Readiness, RuleFault, RuleView, StatusSource, StreamView,
     Writer,
 };
-use heimdall_detect::{DetectConfig, Findings, Judge, RuleSet};
+use heimdall_detect::{DetectConfig, Findings, Judge, Mode, RuleSet};
 use heimdall_guard::{Audit, Guard, NewToken, Scopes, TenantAccess, Tokens};
 use heimdall_ingest::{Intake, IntakeLimits};
 use heimdall_journal::Journal;
 use heimdall_journal::disk::OsDisk;
-use heimdall_metastore::Metastore;
+use heimdall_metastore::{Metastore, MetastoreError};
 use heimdall_model::verdict::Entity;
 use heimdall_model::{
-    Alert, AlertId, Clock, Dataset, Judged, LabelMatcher, Position, Severity, SystemClock, Tenant, Verdict,
+    Alert, AlertId, Clock, Dataset, Judged, LabelMatcher, Position, Severity, SystemClock, Tenant, Timestamp,
+    Verdict,
 };
 use heimdall_query::{Engine, RunLimits};
 use heimdall_respond::{
@@ -124,11 +128,16 @@ impl StatusSource for Well {
             ahead: 0,
             invalid: 0,
             evicted: 0,
+            silenced: 0,
             adjustment: 1.0,
+            threshold_factor: 1.0,
+            adjustable: name == "zscore",
+            dry_run: false,
+            tuned: None,
         };
         ["signature", "zscore"].map(view).into()
     }
-    fn rules(&self) -> Vec<RuleView> {
+    fn rules(&self, _tenant: &Tenant) -> Vec<RuleView> {
         let view = |id: &str| RuleView {
             id: id.to_owned(),
             title: "Possible brute force".to_owned(),
@@ -139,14 +148,78 @@ impl StatusSource for Well {
             mitigation: Vec::new(),
             enabled: true,
             file: "test.yaml".to_owned(),
+            kind: "signature",
+            level: "critical",
+            tags: Vec::new(),
+            origin: RuleOrigin::BuiltIn,
+            mode: "on",
+            revision: 0,
         };
         ["brute-force", "other"].map(view).into()
     }
     fn is_better_rehearsed(&self, rule: &str, judged: Judged) -> bool {
         rule == "brute-force" && judged.false_positives >= 2
     }
-    fn rule_faults(&self) -> Vec<RuleFault> {
+    fn rule_faults(&self, _tenant: &Tenant) -> Vec<RuleFault> {
         panic!("a handler that fails")
+    }
+}
+
+/// Keeps no rule, and tunes nothing: the binary's own desk is tested with the binary.
+struct Bare;
+
+impl Desk for Bare {
+    fn rule(&self, _tenant: &Tenant, _id: &str) -> Result<Option<RuleSource>, DeskError> {
+        Ok(None)
+    }
+    fn is_shared(&self, id: &str) -> bool {
+        id == "brute-force"
+    }
+    fn compiled(&self, _tenant: &Tenant, id: &str) -> Result<RuleSet, DeskError> {
+        Err(DeskError::NotFound { what: "rule", id: id.to_owned() })
+    }
+    fn put_rule(
+        &self,
+        _tenant: &Tenant,
+        id: &str,
+        _yaml: &str,
+        _revision: u64,
+        _by: &str,
+    ) -> Result<RuleSource, DeskError> {
+        Err(DeskError::NotOwn { id: id.to_owned() })
+    }
+    fn delete_rule(&self, _tenant: &Tenant, id: &str, _revision: Option<u64>) -> Result<(), DeskError> {
+        Err(DeskError::Revision { id: id.to_owned(), current: 7 })
+    }
+    fn set_mode(&self, _tenant: &Tenant, _id: &str, _mode: Mode, _by: &str) -> Result<(), DeskError> {
+        Ok(())
+    }
+    fn config(&self) -> DetectConfig {
+        DetectConfig::default()
+    }
+    fn config_with(&self, detector: &str, factor: f64) -> Result<DetectConfig, DeskError> {
+        Ok(DetectConfig::default().adjusted(&[(detector.to_owned(), factor)].into()))
+    }
+    fn tune(&self, _detector: &str, _change: DetectorChange, _by: &str) -> Result<(), DeskError> {
+        Ok(())
+    }
+    fn resolve_after(&self) -> Duration {
+        Duration::from_secs(3_600)
+    }
+}
+
+impl Machine for Bare {
+    fn saturation(&self) -> Saturation {
+        Saturation { cpu: Some(0.5), memory: Some(0.9), ..Saturation::default() }
+    }
+    fn disk(&self) -> Option<DiskSpace> {
+        Some(DiskSpace { free_bytes: 10, total_bytes: 100, refuse_below_bytes: 20, shed_below_bytes: 30 })
+    }
+    fn vitals(&self) -> Result<Vec<String>, MetastoreError> {
+        Ok(Vec::new())
+    }
+    fn keep_vitals(&self, _: Timestamp, _: &str, _: Timestamp) -> Result<(), MetastoreError> {
+        Ok(())
     }
 }
 
@@ -327,6 +400,8 @@ impl Server {
             audit,
             tail,
             status: Arc::new(Well(stream.clone())),
+            desk: Arc::new(Bare),
+            machine: Arc::new(Bare),
             writer: Arc::new(Pen(journal.clone(), stream.clone())),
             metrics: recorder(),
             clock,

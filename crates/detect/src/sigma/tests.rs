@@ -52,7 +52,7 @@ detection:
 fn detector(rules: &str) -> Sigma {
     let (rules, errors) = RuleSet::parse(&[("sigma.yml".to_owned(), rules.to_owned())], &parse_filter);
     assert_eq!(errors, []);
-    Sigma::new(&DetectConfig::default(), Arc::clone(rules.sigma()))
+    Sigma::new(&DetectConfig::default(), &rules)
 }
 
 #[track_caller]
@@ -127,7 +127,7 @@ fn a_pipeline_in_the_folder_maps_fields() {
     let files = [("p.yml".to_owned(), pipeline.to_owned()), ("sigma.yml".to_owned(), RULES.to_owned())];
     let (rules, errors) = RuleSet::parse(&files, &parse_filter);
     assert_eq!(errors, []);
-    let mut sigma = Sigma::new(&DetectConfig::default(), Arc::clone(rules.sigma()));
+    let mut sigma = Sigma::new(&DetectConfig::default(), &rules);
     let json = r#"{"logsource":{"product":"windows","category":"process_creation"},"bin":"\\powershell.exe","cmd":"p -enc"}"#;
     assert_eq!(feed(&mut sigma, &logs(&[Line::new(0, "").attributes(json)])).verdicts.len(), 1);
 }
@@ -138,7 +138,7 @@ fn windows(logons: impl Iterator<Item = (u16, String)>) -> Vec<String> {
         crate::testing::rule_pack().into_iter().filter(|(name, _)| name == "windows.yaml").collect();
     let (rules, errors) = RuleSet::parse(&files, &parse_filter);
     assert_eq!(errors, []);
-    let mut sigma = Sigma::new(&DetectConfig::default(), Arc::clone(rules.sigma()));
+    let mut sigma = Sigma::new(&DetectConfig::default(), &rules);
     let lines: Vec<Line> = (0..)
         .zip(logons)
         .map(|(second, (id, user))| {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use heimdall_detect::{DetectConfig, Findings, Judge, Rule, RuleSet};
+use heimdall_detect::{DetectConfig, Rule, RuleSet, Trial};
 use heimdall_ingest::{DecodeLimits, json};
 use heimdall_model::time::NS_PER_MINUTE;
 use heimdall_model::{Dataset, Position, Tenant, Timestamp, Verdict};
@@ -90,9 +90,9 @@ pub(crate) async fn run(args: &BacktestArgs, rules: RuleSet) -> Result<()> {
 
 /// Runs rules over the records that a search line finds. Returns how many those were, and what was found.
 async fn judge(asker: &Asker, rules: RuleSet, line: &str) -> Result<(u64, Vec<Verdict>)> {
-    let mut judge = Judge::new(rules_only(), rules);
+    let mut trial = Trial::new(&DetectConfig::default(), rules);
     let (tenant, limits) = (Tenant::default(), DecodeLimits::default());
-    let (mut records, mut findings) = (0, Findings::default());
+    let (mut records, mut matches, mut verdicts) = (0, Vec::new(), Vec::new());
     for slice in asker.slices(line).await? {
         let lines = asker.records(line, slice).await?;
         let now = Timestamp(slice.1);
@@ -105,29 +105,10 @@ async fn judge(asker: &Asker, rules: RuleSet, line: &str) -> Result<(u64, Vec<Ve
         let mut batch = decoded.batch;
         batch.base = Position(records + 1);
         records += batch.rows() as u64;
-        judge.observe(&tenant, &batch, &mut findings);
+        matches.clear();
+        trial.observe(&tenant, &batch, &mut matches, &mut verdicts);
     }
-    Ok((records, findings.verdicts))
-}
-
-/// The detectors that run rules, and no others.
-fn rules_only() -> DetectConfig {
-    let mut config = DetectConfig::default();
-    for enabled in [
-        &mut config.zscore.enabled,
-        &mut config.flood.enabled,
-        &mut config.threshold.enabled,
-        &mut config.auth.enabled,
-        &mut config.error_rate.enabled,
-        &mut config.web.enabled,
-        &mut config.scan.enabled,
-        &mut config.templates.enabled,
-        &mut config.ensemble.enabled,
-        &mut config.baseline.enabled,
-    ] {
-        *enabled = false;
-    }
-    config
+    Ok((records, verdicts))
 }
 
 /// Asks a server for the records of a range.
