@@ -12,7 +12,7 @@ use heimdall_model::filter::{Filter, Target, Test};
 use heimdall_model::matcher::{LeafTest, Node};
 use heimdall_model::{Dataset, FieldType, Matcher, Timestamp, Value, schema};
 use heimdall_store::summary::{Classes, Sought};
-use heimdall_store::{CountsBy, Covered, ScanError, View};
+use heimdall_store::{CountsBy, Covered, Rest, ScanError, View};
 
 use crate::cell::{Cell, Rows, passes};
 use crate::engine::{Looked, QueryError, Run};
@@ -128,10 +128,10 @@ impl Run<'_> {
                 if !self.templates(view, share.inner, &mut grouping, &mut looked)? {
                     return Ok(None);
                 }
-                None
+                Vec::new()
             }
             Summary::Runs => match self.runs(view, share.inner, &mut grouping, &mut looked)? {
-                Some(rest) => Some(rest),
+                Some(rest) => rest,
                 None => return Ok(None),
             },
             Summary::Cube { field, filter, classes } => {
@@ -139,13 +139,13 @@ impl Run<'_> {
                 let sought = sought(filter, self.plan.dataset);
                 let cube = Cube { field, sought, values: &matcher.root, classes: *classes };
                 match self.cube(view, &cube, share.inner, &mut grouping, &mut looked)? {
-                    Some(rest) => Some(rest),
+                    Some(rest) => rest,
                     None => return Ok(None),
                 }
             }
         };
-        let parts = edges.iter().map(|edge| (view, *edge));
-        for (view, range) in parts.chain(rest.as_ref().map(|rest| (rest, share.inner))) {
+        let edges = edges.iter().map(|edge| (view, *edge));
+        for (view, range) in edges.chain(rest.iter().map(|rest| (&rest.view, rest.range))) {
             looked.add(self.scan_groups(view, range, &mut grouping)?);
         }
         Ok(Some((grouping, looked)))
@@ -157,7 +157,7 @@ impl Run<'_> {
         inner: TimeRange,
         grouping: &mut Grouping<'_>,
         looked: &mut Looked,
-    ) -> Result<Option<View>, QueryError> {
+    ) -> Result<Vec<Rest>, QueryError> {
         let matcher = Matcher::compile(&self.plan.filter, self.plan.dataset).map_err(QueryError::Filter)?;
         let mut result = Ok(());
         let service_field = Target::Field(self.plan.dataset.service());
@@ -171,7 +171,7 @@ impl Run<'_> {
                 result = grouping.add_counted(&rows, count);
             }
         })?;
-        result.map(|()| None)
+        result.map(|()| Vec::new())
     }
 
     fn latency(
@@ -180,7 +180,7 @@ impl Run<'_> {
         inner: TimeRange,
         grouping: &mut Grouping<'_>,
         looked: &mut Looked,
-    ) -> Result<Option<View>, QueryError> {
+    ) -> Result<Vec<Rest>, QueryError> {
         let matcher = Matcher::compile(&self.plan.filter, self.plan.dataset).map_err(QueryError::Filter)?;
         let service_field = Target::Field(self.plan.dataset.service());
         let duration = Target::Field(schema::logs::DURATION_MS);
@@ -193,7 +193,7 @@ impl Run<'_> {
                 grouping.add_durations(&rows, &duration, &each.latency)?;
             }
         }
-        Ok(Some(rest))
+        Ok(rest)
     }
 
     /// Whether templates decide the filter, and nobody asks for the id of no template: only stored rows tell whether
@@ -236,7 +236,7 @@ impl Run<'_> {
         inner: TimeRange,
         grouping: &mut Grouping<'_>,
         looked: &mut Looked,
-    ) -> Result<Option<View>, QueryError> {
+    ) -> Result<Option<Vec<Rest>>, QueryError> {
         let matcher = Matcher::compile(&self.plan.filter, self.plan.dataset).map_err(QueryError::Filter)?;
         let id_field = Target::Field(schema::logs::TEMPLATE_ID);
         let service_field = Target::Field(self.plan.dataset.service());
@@ -280,41 +280,106 @@ impl Run<'_> {
         inner: TimeRange,
         grouping: &mut Grouping<'_>,
         looked: &mut Looked,
-    ) -> Result<Option<View>, QueryError> {
+    ) -> Result<Option<Vec<Rest>>, QueryError> {
         let by_class = cube.classes.is_some();
-        let Covered { found: mut cubes, rest } = view.cubes(cube.field, inner, by_class)?;
+        let Covered { found: mut cubes, mut rest } = view.cubes(cube.field, inner, by_class)?;
+        let first = self.first_of(grouping);
+        let counts_values =
+            grouping.aggregates().iter().any(|aggregate| aggregate.func == Func::CountDistinct);
+        if first.is_some() || (counts_values && grouping.by().is_empty()) {
+            // Then all values come by here, each once.
+            self.count_rest(cube, &mut cubes, &mut rest, looked)?;
+        }
         let is_whole = rest.is_empty();
-        let (mut result, mut values, mut matched) = (Ok(()), 0_u64, 0_u64);
-        let mut first = self.first_of(grouping).filter(|_| is_whole).map(First::new);
-        let classes = cube.classes.unwrap_or(Classes::ALL);
+        let first = first.filter(|_| is_whole);
         let by_form = matches!(cube.field, Target::Attribute(_)) && asks_for_form(cube.values);
-        let mut is_decided = true;
-        cubes.values(cube.sought, classes, &mut |value, count| {
+        let make = {
+            let grouping = &*grouping;
+            || ByValue {
+                first: first.map(First::new),
+                grouping: grouping.another(),
+                values: 0,
+                rows: 0,
+                is_decided: true,
+                result: Ok(()),
+            }
+        };
+        let classes = cube.classes.unwrap_or(Classes::ALL);
+        let found = cubes.fold(cube.sought, classes, &make, &|found: &mut ByValue<'_>, value, count| {
             let cell = Cell::from(value);
-            is_decided &= !(by_form && matches!(cell, Cell::Int(_) | Cell::Float(_)));
+            found.is_decided &= !(by_form && matches!(cell, Cell::Int(_) | Cell::Float(_)));
             let row = One::new(cube.field, cell);
             if passes(cube.values, &row, 0) {
-                matched += count;
-                values += u64::from(!row.cell.is_null());
-                match &mut first {
+                found.rows += count;
+                found.values += u64::from(!row.cell.is_null());
+                match &mut found.first {
                     Some(first) => first.offer(&row.cell, count),
-                    None => result = grouping.add_counted(&row, count),
+                    None => found.result = found.grouping.add_counted(&row, count),
                 }
             }
-            is_decided && result.is_ok()
+            found.is_decided && found.result.is_ok()
         })?;
-        result?;
-        if !is_decided {
+        if !found.iter().all(|found| found.is_decided) {
             return Ok(None);
         }
-        looked.stats.rows_matched += matched;
-        for (count, Reverse(value)) in first.map(First::into_values).unwrap_or_default() {
+        let values = found.iter().map(|found| found.values).sum();
+        let mut all: Option<First> = None;
+        for found in found {
+            found.result?;
+            looked.stats.rows_matched += found.rows;
+            grouping.merge(found.grouping)?;
+            match (&mut all, found.first) {
+                (Some(all), Some(more)) => all.merge(more),
+                (all, more) => *all = more,
+            }
+        }
+        for (count, Reverse(value)) in all.map(First::into_values).unwrap_or_default() {
             grouping.add_counted(&One::new(cube.field, Cell::from(&value.0)), count)?;
         }
         if is_whole && grouping.by().is_empty() {
             grouping.set_distinct(values);
         }
         Ok(Some(rest))
+    }
+
+    /// Counts the rows by value that cubes do not cover, and adds them to the cubes. Left to be scanned is what has a value of which
+    /// more than its text counts: two texts can be of one JSON value.
+    fn count_rest(
+        &self,
+        cube: &Cube<'_>,
+        cubes: &mut heimdall_store::Cubes,
+        rest: &mut Vec<Rest>,
+        looked: &mut Looked,
+    ) -> Result<(), QueryError> {
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let rows = [Aggregate { func: Func::Count, arg: None, alias: String::new() }];
+        let by = [GroupKey::Field(cube.field.clone())];
+        let mut counted = Grouping::new(&rows, &by, self.limits);
+        let mut more = Looked::default();
+        for Rest { view, range } in &*rest {
+            match self.scan_groups(view, *range, &mut counted) {
+                Ok(looked) => more.add(looked),
+                // They may fit without their names.
+                Err(QueryError::TooMuchMemory { .. } | QueryError::TooManyGroups { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        let (counted, _) = counted.finish(self.plan.range);
+        if counted.iter().any(|row| matches!(row.first(), Some(Value::Json(_)))) {
+            return Ok(());
+        }
+        for row in &counted {
+            if let [value, Value::Int(count)] = row.as_slice() {
+                let count = u64::try_from(*count).unwrap_or(0);
+                cubes.add(Cell::from(value).summary(), count);
+                more.stats.rows_matched = more.stats.rows_matched.saturating_sub(count);
+            }
+        }
+        looked.add(more);
+        rest.clear();
+        Ok(())
     }
 
     /// How many groups are needed when only those with the most rows are: `stats count() by x | sort -count | limit n`.
@@ -366,6 +431,16 @@ struct Cube<'a> {
     classes: Option<Classes>,
 }
 
+/// What one thread has found in cubes.
+struct ByValue<'q> {
+    first: Option<First>,
+    grouping: Grouping<'q>,
+    values: u64,
+    rows: u64,
+    is_decided: bool,
+    result: Result<(), QueryError>,
+}
+
 /// The values with the most rows; of values with as many, those that sort first.
 struct First {
     wanted: usize,
@@ -404,6 +479,15 @@ impl First {
         self.kept.push(Reverse((count, Reverse(Ordered(cell.to_value())))));
         if self.kept.len() > self.wanted {
             self.kept.pop();
+        }
+    }
+
+    fn merge(&mut self, other: First) {
+        for kept in other.kept {
+            self.kept.push(kept);
+            if self.kept.len() > self.wanted {
+                self.kept.pop();
+            }
         }
     }
 

@@ -8,7 +8,7 @@
 //! - [`scan`]: the one scan operator behind search, aggregation and count
 //! - [`version`]: what has changed since
 //! - [`template`]: the template miner and catalog; [`summary`]: what is counted of rows when they are written, and
-//!   [`view`]: what that answers
+//!   [`view`]: what that answers; [`cubes`]: values counted over many segments
 //! - [`erase`]: rows that pass a filter leave every segment
 //! - [`aside`]: segments that are found damaged
 //! - [`verify`]: every byte of all files looked at; [`export`]: rows as a Parquet file for other programs
@@ -22,6 +22,7 @@ mod block;
 mod candidates;
 mod checksums;
 mod cold;
+mod cubes;
 mod decisions;
 mod erase;
 mod eval;
@@ -50,6 +51,7 @@ mod view;
 pub use aside::DamagedSegment;
 pub use block::{Codes, RowBlock};
 pub use cold::Cold;
+pub use cubes::Cubes;
 pub use erase::{EraseReport, ErasedSegment, UNHURRIED};
 pub use export::ExportError;
 pub use retention::{NEVER, POLICIES_MAX, RetentionPolicy, SHED_AGE_MIN};
@@ -63,6 +65,6 @@ pub use upkeep::{Pace, UpkeepReport};
 pub use verify::{VerifiedFile, verify};
 pub use version::DataVersion;
 pub use view::{
-    Bin, CountVisitor, CountsBy, Covered, Cubes, Extent, FieldStatistics, RunOf, ServiceLatency,
+    Bin, CountVisitor, CountsBy, Covered, Extent, FieldStatistics, Rest, RunOf, ServiceLatency,
     SummaryExtent, SummaryKind, TemplateCounts, View, has_latency,
 };

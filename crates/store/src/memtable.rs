@@ -47,7 +47,7 @@ impl Chunk {
     pub(crate) fn summary(&self, kind: u32, declared: &[Target]) -> Option<Bytes> {
         let blocks = if is_of_values(kind) {
             self.values.get_or_init(|| {
-                let mut values = ValuesBuilder::new(declared);
+                let mut values = ValuesBuilder::new(declared, false);
                 values.add(&self.block);
                 values.finish(false)
             })
@@ -64,7 +64,7 @@ impl Chunk {
 
 /// Whether a block is of the values of fields, not of counts.
 fn is_of_values(kind: u32) -> bool {
-    matches!(kind, kind::CUBES | kind::FIELD_STATISTICS) || kind >= kind::CUBE_FIRST
+    matches!(kind, kind::HOUR_CUBES | kind::FIELD_STATISTICS) || kind >= kind::CUBE_FIRST
 }
 
 /// The memtable of one tenant's dataset.

@@ -2,10 +2,11 @@
 //!
 //! Invariants:
 //! - everything asked of one [`View`] is asked of the same rows, whatever is appended, flushed or merged meanwhile;
-//! - an answer is exact for the parts of the table it is of, and the other parts are handed back to be scanned
-//!   ([`Covered::rest`]): nothing is left out and nothing counted twice.
+//! - an answer is exact for the parts of the table it is of, and the others, with the times in them that it is not of, are handed
+//!   back to be scanned ([`Covered::rest`]): nothing is left out and nothing counted twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,16 +15,16 @@ use heimdall_model::time::{NS_PER_DAY, NS_PER_WEEK};
 use heimdall_model::{Dataset, FieldId, Filter, Level, Matcher, Target, Tenant, Timestamp};
 
 use crate::aside::DamagedSegment;
+use crate::cubes::{Cubes, Source};
 use crate::memtable::Chunk;
 use crate::prune::{self, Known, Verdict};
-use crate::scan::{ScanError, TimeRange};
+use crate::scan::{ScanError, TimeRange, Turns};
 use crate::segment::{Segment, TableKey};
-use crate::sidecar::{Damage, RunTimes, kind};
+use crate::sidecar::{BlockCache, Damage, RunTimes, kind};
 use crate::store::{Store, StoreError};
 use crate::summary::{
-    CLASS_OTHER, Classes, CubeReader, Directory, FieldSummary, HOUR_NS, Latency, MINUTE_NS, Sought,
-    Statistics, SummaryValue, Types, merge, read_counts, read_latency, read_statistics, read_templates,
-    start_of,
+    CLASS_OTHER, Directory, FieldSummary, HOUR_NS, Latency, MINUTE_NS, Statistics, Types, read_counts,
+    read_latency, read_statistics, read_templates, start_of,
 };
 
 /// Spans of time of one length: they count from the epoch, whole weeks from a Monday.
@@ -65,13 +66,29 @@ pub type CountVisitor<'a> = dyn FnMut(Timestamp, Option<&str>, Option<Level>, u6
 /// Rows by start of their bin and template (0: none).
 pub type TemplateCounts = BTreeMap<(Timestamp, u32), u64>;
 
-/// What summaries know, and the parts of the table they do not cover.
+/// What summaries know, and what they do not cover.
 #[derive(Debug)]
 pub struct Covered<T> {
     /// What is known.
     pub found: T,
     /// The rest, to be scanned.
-    pub rest: View,
+    pub rest: Vec<Rest>,
+}
+
+/// Records of some parts of a table that a summary does not cover.
+#[derive(Debug, Clone)]
+pub struct Rest {
+    /// The parts.
+    pub view: View,
+    /// Which of their records.
+    pub range: TimeRange,
+}
+
+impl Rest {
+    /// The parts of `view` in `range`, where there are any.
+    fn of(view: View, range: TimeRange) -> Option<Rest> {
+        (!view.is_empty()).then_some(Rest { view, range })
+    }
 }
 
 /// One table as of one moment.
@@ -85,6 +102,20 @@ pub struct View {
     /// Segments it goes without.
     pub(crate) missing: Vec<DamagedSegment>,
     pub(crate) declared: Arc<[Target]>,
+    pub(crate) means: Means,
+}
+
+/// What of the store answering takes beside the rows.
+#[derive(Clone)]
+pub(crate) struct Means {
+    pub cache: Arc<BlockCache>,
+    pub turns: Arc<Turns>,
+}
+
+impl std::fmt::Debug for Means {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Means").finish_non_exhaustive()
+    }
 }
 
 /// One kind of summary, as far as the reading of it goes.
@@ -156,38 +187,6 @@ pub struct RunOf<'a> {
     pub last: Timestamp,
 }
 
-/// Cubes of one field over the covered parts of a table.
-pub struct Cubes(Vec<CubeReader<Bytes>>);
-
-impl std::fmt::Debug for Cubes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Cubes").field(&self.0.len()).finish()
-    }
-}
-
-impl Cubes {
-    /// How many segments and chunks they cover.
-    #[must_use]
-    pub fn parts(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Hands every value `sought` with rows in `classes` to `each`, once, with the number of those rows; `each` says whether to
-    /// go on. Memory holds one value in sixty-four.
-    ///
-    /// # Errors
-    /// A cube is damaged.
-    pub fn values(
-        &mut self,
-        sought: Sought,
-        classes: Classes,
-        each: &mut dyn FnMut(SummaryValue<'_>, u64) -> bool,
-    ) -> Result<(), StoreError> {
-        merge(&mut self.0, sought, classes, each)
-            .map_err(|damage| StoreError::Corrupt { path: "cube".into(), detail: damage.to_string() })
-    }
-}
-
 /// What is known of one field of the records of a table.
 #[derive(Debug, Clone)]
 pub struct FieldStatistics {
@@ -236,6 +235,11 @@ impl Part<'_> {
         block.ok_or_else(|| self.damaged(kind, &Damage { at: 0, detail: "it is missing" }))
     }
 
+    fn touches(&self, range: TimeRange) -> bool {
+        let (min, max) = self.bounds();
+        range.touches(min, max)
+    }
+
     fn extent(&self, range: TimeRange) -> Extent {
         let (min, max) = self.bounds();
         let (rows, bytes) = match self {
@@ -273,7 +277,8 @@ impl Store {
         let (chunks, segments) = self.snapshot(&table);
         let segments_total = segments.len();
         let (missing, declared) = (Vec::new(), Arc::clone(&self.declared));
-        View { table, chunks, segments, segments_total, missing, declared }
+        let means = Means { cache: Arc::clone(&self.files.blocks), turns: Arc::clone(&self.turns) };
+        View { table, chunks, segments, segments_total, missing, declared, means }
     }
 
     /// What is known of every field of the records in `range`, whole segments and chunks at a time: those that reach
@@ -407,16 +412,26 @@ impl View {
         range: TimeRange,
         mut found: impl FnMut(Part<'_>) -> Result<Option<T>, StoreError>,
     ) -> Result<Covered<Vec<T>>, StoreError> {
-        let mut rest = View { chunks: Vec::new(), segments: Vec::new(), ..self.clone() };
+        let mut rest = self.without_parts();
         let mut all = Vec::new();
         for part in self.parts(range) {
-            match (found(part)?, part) {
-                (Some(one), _) => all.push(one),
-                (None, Part::Chunk(chunk)) => rest.chunks.push(Arc::clone(chunk)),
-                (None, Part::Segment(segment)) => rest.segments.push(Arc::clone(segment)),
+            match found(part)? {
+                Some(one) => all.push(one),
+                None => rest.push(part),
             }
         }
-        Ok(Covered { found: all, rest })
+        Ok(Covered { found: all, rest: Rest::of(rest, range).into_iter().collect() })
+    }
+
+    fn without_parts(&self) -> View {
+        View { chunks: Vec::new(), segments: Vec::new(), ..self.clone() }
+    }
+
+    fn push(&mut self, part: Part<'_>) {
+        match part {
+            Part::Chunk(chunk) => self.chunks.push(Arc::clone(chunk)),
+            Part::Segment(segment) => self.segments.push(Arc::clone(segment)),
+        }
     }
 
     /// The same range with an end open where no record lies beyond it.
@@ -452,10 +467,24 @@ impl View {
     ) -> Result<SummaryExtent, StoreError> {
         let mut found = SummaryExtent::default();
         for part in self.parts(range) {
-            let bytes = match self.kind_of(part, what, range)? {
+            let (kind, ends) = match what {
+                SummaryKind::Cube(target) => match cube_of(part, target, range, false)? {
+                    Some(CubePart { kind, hours: None }) => (Some(kind), [None; 2]),
+                    Some(CubePart { kind, .. }) => (Some(kind), Ends::of(range).beside(part)),
+                    None => (None, [None; 2]),
+                },
+                what => (kind_of(part, what, range), [None; 2]),
+            };
+            let bytes = match kind {
                 Some(kind) => part.block_bytes(kind)?,
                 None => None,
             };
+            for end in ends.into_iter().flatten() {
+                let extent = part.extent(end);
+                found.rest.parts += 1;
+                found.rest.rows += extent.rows;
+                found.rest.bytes += extent.bytes;
+            }
             let extent = part.extent(range);
             match bytes {
                 Some(bytes) => {
@@ -471,39 +500,6 @@ impl View {
             }
         }
         Ok(found)
-    }
-
-    /// The block of a part that holds a summary of all its rows in `range`.
-    fn kind_of(
-        &self,
-        part: Part<'_>,
-        what: SummaryKind<'_>,
-        range: TimeRange,
-    ) -> Result<Option<u32>, StoreError> {
-        let target = match what {
-            SummaryKind::Minutes => return Ok(Some(kind::MINUTE_COUNTS)),
-            SummaryKind::Hours => return Ok(Some(kind::HOUR_COUNTS)),
-            SummaryKind::Templates => return Ok(Some(kind::TEMPLATE_COUNTS)),
-            SummaryKind::LatencyHours => return Ok(Some(kind::LATENCY_HOURS)),
-            SummaryKind::LatencyWhole => return Ok(Some(kind::LATENCY_WHOLE)),
-            SummaryKind::Runs => {
-                let (min, max) = part.bounds();
-                let is_covered = range.covers(min, max) && matches!(part, Part::Segment(_));
-                return Ok(is_covered.then_some(kind::RUN_TIMES));
-            }
-            SummaryKind::Cube(target) => target,
-        };
-        let (min, max) = part.bounds();
-        if !range.covers(min, max) {
-            return Ok(None);
-        }
-        let segment = match part {
-            Part::Chunk(_) => return Ok(Some(kind::CUBES)),
-            Part::Segment(segment) => segment,
-        };
-        let Some(bytes) = segment.sidecar().bytes(kind::CUBES)? else { return Ok(None) };
-        let directory = Directory::read(&bytes).map_err(|damage| part.damaged(kind::CUBES, &damage))?;
-        Ok(directory.kind_of(target))
     }
 
     /// Exact counts of all records of whole minutes: `range` starts and ends on a minute, or is open.
@@ -649,7 +645,7 @@ impl View {
     ///
     /// # Errors
     /// A sidecar could not be read.
-    pub fn runs(&self, range: TimeRange, each: &mut dyn FnMut(RunOf<'_>)) -> Result<View, StoreError> {
+    pub fn runs(&self, range: TimeRange, each: &mut dyn FnMut(RunOf<'_>)) -> Result<Vec<Rest>, StoreError> {
         let Covered { rest, .. } = self.covered(range, |part| {
             let (min, max) = part.bounds();
             let Part::Segment(segment) = part else { return Ok(None) };
@@ -676,8 +672,9 @@ impl View {
         Ok(rest)
     }
 
-    /// Cubes of a declared field over the parts that lie in `range` as a whole and have one. `by_class`: rows are told
-    /// apart by the class of their status, so that parts with a status of no class are not covered.
+    /// Cubes of a declared field over the parts in `range` that have one: of those that lie in it as a whole, and of the whole
+    /// hours within it of those that it cuts, the ends of which are to be scanned. `by_class`: rows are told apart by the class of
+    /// their status, so that parts with a status of no class are not covered.
     ///
     /// # Errors
     /// A sidecar could not be read.
@@ -687,21 +684,53 @@ impl View {
         range: TimeRange,
         by_class: bool,
     ) -> Result<Covered<Cubes>, StoreError> {
-        let Covered { found, rest } = self.covered(range, |part| {
-            let (min, max) = part.bounds();
-            if !range.covers(min, max) {
-                return Ok(None);
+        let ends_of = Ends::of(range);
+        let (mut sources, mut others) = (Vec::new(), self.without_parts());
+        let mut ends = [self.without_parts(), self.without_parts()];
+        for part in self.parts(range) {
+            let Some(CubePart { kind, hours }) = cube_of(part, target, range, by_class)? else {
+                others.push(part);
+                continue;
+            };
+            if hours.is_some() {
+                for (end, view) in ends_of.beside(part).iter().zip(&mut ends) {
+                    if end.is_some() {
+                        view.push(part);
+                    }
+                }
             }
-            let Some(bytes) = part.block(kind::CUBES, &self.declared)? else { return Ok(None) };
-            let directory = Directory::read(&bytes).map_err(|damage| part.damaged(kind::CUBES, &damage))?;
-            if by_class && directory.classes[CLASS_OTHER] > 0 {
-                return Ok(None);
+            match part {
+                // Which cubes a chunk has is known when they are made.
+                Part::Chunk(_) => match self.chunk_cube(part, target, by_class)? {
+                    Some(bytes) => sources.push(Source::Chunk(bytes)),
+                    None => others.push(part),
+                },
+                Part::Segment(segment) => {
+                    sources.push(Source::Segment { segment: Arc::clone(segment), kind, hours });
+                }
             }
-            let Some(kind) = directory.kind_of(target) else { return Ok(None) };
-            let bytes = part.required(kind, &self.declared)?;
-            CubeReader::open(bytes).map(Some).map_err(|damage| part.damaged(kind, &damage))
-        })?;
-        Ok(Covered { found: Cubes(found), rest })
+        }
+        let mut rest: Vec<Rest> = Rest::of(others, range).into_iter().collect();
+        for (view, end) in ends.into_iter().zip(ends_of.around) {
+            rest.extend(end.and_then(|end| Rest::of(view, end)));
+        }
+        let field = target.name(self.dataset());
+        Ok(Covered { found: Cubes::new(sources, field, &self.means.cache, &self.means.turns), rest })
+    }
+
+    fn chunk_cube(
+        &self,
+        part: Part<'_>,
+        target: &Target,
+        by_class: bool,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let kind = kind::HOUR_CUBES;
+        let Some(bytes) = part.block(kind, &self.declared)? else { return Ok(None) };
+        let directory = Directory::read(kind, &bytes).map_err(|damage| part.damaged(kind, &damage))?;
+        if by_class && directory.classes[CLASS_OTHER] > 0 {
+            return Ok(None);
+        }
+        directory.cube_of(target).map(|cube| part.required(cube.kind, &self.declared)).transpose()
     }
 
     fn field_statistics(&self, range: TimeRange) -> Result<Vec<FieldStatistics>, StoreError> {
@@ -735,6 +764,104 @@ impl View {
             bytes: summary.bytes,
         });
         Ok(statistics.collect())
+    }
+}
+
+/// The block of a part that holds a summary of all its rows in `range`. Of cubes see [`cube_of`].
+fn kind_of(part: Part<'_>, what: SummaryKind<'_>, range: TimeRange) -> Option<u32> {
+    match what {
+        SummaryKind::Minutes => Some(kind::MINUTE_COUNTS),
+        SummaryKind::Hours => Some(kind::HOUR_COUNTS),
+        SummaryKind::Templates => Some(kind::TEMPLATE_COUNTS),
+        SummaryKind::LatencyHours => Some(kind::LATENCY_HOURS),
+        SummaryKind::LatencyWhole => Some(kind::LATENCY_WHOLE),
+        SummaryKind::Runs => {
+            let (min, max) = part.bounds();
+            let is_covered = range.covers(min, max) && matches!(part, Part::Segment(_));
+            is_covered.then_some(kind::RUN_TIMES)
+        }
+        SummaryKind::Cube(_) => Some(kind::HOUR_CUBES),
+    }
+}
+
+/// The cube that answers for a part, or for whole hours of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct CubePart {
+    /// Block of the cube; of a chunk, the cubes of which are yet to be made, that of their directory.
+    kind: u32,
+    /// The hours since the epoch that it answers for; all of them when absent.
+    hours: Option<Range<i64>>,
+}
+
+/// The cube of a field in a part; of a chunk it may turn out that it has none.
+fn cube_of(
+    part: Part<'_>,
+    target: &Target,
+    range: TimeRange,
+    by_class: bool,
+) -> Result<Option<CubePart>, StoreError> {
+    let (min, max) = part.bounds();
+    let is_whole = range.covers(min, max);
+    let segment = match part {
+        // Looking at a few thousand rows takes less than making their cubes.
+        Part::Chunk(_) => return Ok(is_whole.then_some(CubePart { kind: kind::HOUR_CUBES, hours: None })),
+        Part::Segment(segment) => segment,
+    };
+    let hours = if is_whole { None } else { Ends::of(range).hours_of(min, max) };
+    if !is_whole && hours.is_none() {
+        return Ok(None);
+    }
+    for of in [kind::HOUR_CUBES, kind::CUBES] {
+        let Some(bytes) = segment.sidecar().bytes(of)? else { continue };
+        let directory = Directory::read(of, &bytes).map_err(|damage| part.damaged(of, &damage))?;
+        if by_class && directory.classes[CLASS_OTHER] > 0 {
+            return Ok(None);
+        }
+        let cube = directory.cube_of(target).filter(|cube| is_whole || cube.by_hour);
+        return Ok(cube.map(|cube| CubePart { kind: cube.kind, hours }));
+    }
+    Ok(None)
+}
+
+/// What of a range is no whole hour: before the first one and after the last one.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    range: TimeRange,
+    /// The first whole hour and the one after the last, since the epoch.
+    hours: (i64, i64),
+    /// Ends that hold time.
+    around: [Option<TimeRange>; 2],
+}
+
+impl Ends {
+    fn of(range: TimeRange) -> Ends {
+        let TimeRange { from: Timestamp(from), to: Timestamp(to) } = range;
+        let hours =
+            (from.div_euclid(HOUR_NS) + i64::from(from.rem_euclid(HOUR_NS) > 0), to.div_euclid(HOUR_NS));
+        let first = Timestamp(hours.0.saturating_mul(HOUR_NS));
+        let last = Timestamp(hours.1.saturating_mul(HOUR_NS));
+        let end = |from, to| (from < to).then_some(TimeRange { from, to });
+        Ends { range, hours, around: [end(range.from, first), end(last, range.to)] }
+    }
+
+    /// The ends that a part reaches into and its hours do not answer for.
+    fn beside(&self, part: Part<'_>) -> [Option<TimeRange>; 2] {
+        let (min, max) = part.bounds();
+        let is_cut = [min < self.range.from, self.range.to <= max];
+        let mut ends = self.around.into_iter().zip(is_cut);
+        std::array::from_fn(|_| {
+            let (end, is_cut) = ends.next()?;
+            end.filter(|end| is_cut && part.touches(*end))
+        })
+    }
+
+    /// The hours that a cube answers for of rows between two times, when it answers for any: where no row lies before the range
+    /// there is no hour to be cut, nor where none lies after it.
+    fn hours_of(&self, min: Timestamp, max: Timestamp) -> Option<Range<i64>> {
+        let hour = |time: Timestamp| time.0.div_euclid(HOUR_NS);
+        let from = if self.range.from <= min { hour(min) } else { self.hours.0 };
+        let to = if max < self.range.to { hour(max) + 1 } else { self.hours.1 };
+        (from < to && hour(min) < to && from <= hour(max)).then_some(from..to)
     }
 }
 

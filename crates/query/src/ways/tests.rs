@@ -235,6 +235,25 @@ fn summaries_offer_their_ways() {
     assert!(top.contains(&Strategy::Cube), "{top:?}");
 }
 
+/// A range that cut segments had them scanned as a whole; now only what of it is no whole hour is looked at.
+#[test]
+fn cubes_answer_for_whole_hours_of_segments_that_a_range_cuts() {
+    let scanned = |line: &str, from: i64, to: i64| {
+        let range = TimeRange { from: Timestamp(START + from), to: Timestamp(START + to) };
+        assert!(check_every_way(line, range).contains(&Strategy::Cube), "{line}");
+        let plan = WORLD.engine.explain(&parse(line, range), RunLimits::default()).expect("explains");
+        let way = plan.ways.iter().find(|way| way.strategy == Strategy::Cube).expect("is one of them");
+        way.rows
+    };
+    for line in ["| top 3 user_id", "| stats dc(user_id), count(user_id)", "user_id:u7 | stats count()"] {
+        let hours = scanned(line, HOUR_NS, 4 * HOUR_NS);
+        assert!(hours <= 300, "{line}: {hours} rows, of the memtable alone");
+        assert!(scanned(line, HOUR_NS / 2, 4 * HOUR_NS) > hours, "{line}");
+        assert!(scanned(line, HOUR_NS, 4 * HOUR_NS + 1) >= hours, "{line}");
+        assert!(scanned(line, HOUR_NS + 1, 2 * HOUR_NS - 1) > hours, "{line}: there is no whole hour");
+    }
+}
+
 /// Segments written before runs had times are looked at row by row.
 #[test]
 fn segments_without_times_of_runs_are_scanned() {

@@ -35,7 +35,7 @@ struct Queue {
 }
 
 /// A turn; given back on drop.
-pub(super) struct Turn<'a>(&'a Turns);
+pub(crate) struct Turn<'a>(&'a Turns);
 
 impl Turns {
     /// As many turns as `threads`; zero: as many as there are processors.
@@ -46,11 +46,11 @@ impl Turns {
         Turns { threads, queue: Mutex::new(queue), changed: Condvar::new() }
     }
 
-    pub(super) fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.threads
     }
 
-    pub(super) fn take(&self) -> Turn<'_> {
+    pub(crate) fn take(&self) -> Turn<'_> {
         let mut queue = self.queue.lock();
         if queue.free > 0 && queue.waiting.is_empty() {
             queue.free -= 1;
@@ -80,7 +80,7 @@ impl Drop for Turn<'_> {
 
 /// Runs `work` for every lane, the last on the calling thread; the results are in the order of the lanes. A lane for
 /// which the system has no thread runs on the calling thread as well.
-fn on_threads<T: Send>(lanes: usize, work: &(impl Fn(usize) -> T + Sync)) -> Vec<T> {
+pub(crate) fn on_threads<T: Send>(lanes: usize, work: &(impl Fn(usize) -> T + Sync)) -> Vec<T> {
     if lanes <= 1 {
         return vec![work(0)];
     }
@@ -103,7 +103,7 @@ fn on_threads<T: Send>(lanes: usize, work: &(impl Fn(usize) -> T + Sync)) -> Vec
 }
 
 /// Applies `f` to every item, by several threads; the results are in the order of the items.
-pub(super) fn map<T: Sync, R: Send>(
+pub(crate) fn map<T: Sync, R: Send>(
     turns: &Turns,
     lanes: usize,
     items: &[T],

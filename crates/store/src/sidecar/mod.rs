@@ -54,10 +54,13 @@ pub(crate) mod kind {
     pub(crate) const FIELD_STATISTICS: u32 = 14;
     /// Durations by service.
     pub(crate) const LATENCY_WHOLE: u32 = 15;
-    /// Which cubes there are. Kind 13 was that of cubes in which a value's place said nothing of what equals it.
+    /// Which cubes there are, of segments written before cubes knew hours. Kind 13 was that of cubes in which a value's place said
+    /// nothing of what equals it.
     pub(crate) const CUBES: u32 = 16;
     /// Earliest and latest time of each run.
     pub(crate) const RUN_TIMES: u32 = 17;
+    /// Which cubes there are, and which of them know hours: a program that knows kind 16 only does not read them.
+    pub(crate) const HOUR_CUBES: u32 = 18;
     /// Checksums of the Parquet file.
     pub(crate) const CHECKSUMS: u32 = 40;
     /// The first cube; the others follow, at most 64 of them.
@@ -246,6 +249,11 @@ impl SidecarFile {
     pub(crate) fn new(file: RangeFile, rows: u64, cache: &Arc<BlockCache>) -> SidecarFile {
         let (cache, number) = (Arc::clone(cache), cache.register());
         SidecarFile { file, rows, cache, number, directory: OnceLock::new() }
+    }
+
+    /// Its number among all sidecars that were opened.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Bytes read from it since it was opened.

@@ -3,13 +3,20 @@
 //! Values lie in [`PARTITIONS`] by a hash of what they equal in a search (see [`partition_of`]), and in order within each, their
 //! beginnings shared with the value before. So the cubes of many segments are added up one partition after the other, in a table
 //! that fits the processor's cache, whatever the number of values, and one value is found in one partition. Partitions are packed
-//! into frames of about [`FRAME_BYTES`], compressed each.
+//! into frames of about [`FRAME_BYTES`], compressed each. What tells the hours of a value apart is a body of its own beside each
+//! frame, which nobody reads who asks for all of them.
 //!
 //! Invariants:
-//! - exact: the counts sum to the rows added, rows without a value among them (as [`SummaryValue::Null`]);
+//! - exact: the counts sum to the rows added, rows without a value among them (as [`SummaryValue::Null`]); those of a value's hours
+//!   to those of the value;
 //! - a cube too large to be worth its bytes is given up, never cut.
+//!
+//! Not here: the counting (see `counting`).
 
-use super::codec::{Damage, Reader, put};
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::codec::{Damage, Reader, put, put_signed};
 use super::hash64;
 use super::table::Table;
 use super::value::{BOOL, FLOAT, INT, JSON, SummaryValue, TEXT};
@@ -18,7 +25,7 @@ use super::value::{BOOL, FLOAT, INT, JSON, SummaryValue, TEXT};
 pub const CLASSES: usize = 7;
 /// Class of rows whose status is no number from 100 to 599.
 pub(crate) const CLASS_OTHER: usize = 6;
-const PARTITIONS: usize = 64;
+pub(crate) const PARTITIONS: usize = 64;
 const PARTITION_SHIFT: u32 = u64::BITS - PARTITIONS.ilog2();
 /// Partition of arrays and objects: any of their elements may be what is looked for.
 const PARTITION_OF_JSON: usize = 0;
@@ -26,9 +33,9 @@ const PARTITION_OF_JSON: usize = 0;
 const FRAME_BYTES: usize = 32 << 10;
 /// Most bytes of a frame's content that a reader accepts.
 const FRAME_BYTES_MAX: u64 = 1 << 30;
-/// Most values of a segment's cube, and most bytes of them: beyond, the field is no better than a column.
-pub(crate) const VALUES_MAX: usize = 1 << 20;
-pub(crate) const VALUE_BYTES_MAX: usize = 32 << 20;
+/// Bits of a cube's first byte: frames are compressed; hours are told apart.
+const COMPRESSED: u8 = 1;
+const BY_HOUR: u8 = 2;
 
 /// Rows by class.
 pub(crate) type ClassCounts = [u64; CLASSES];
@@ -58,61 +65,9 @@ impl Classes {
     }
 }
 
-/// Counts values of one field.
-#[derive(Debug, Default)]
-pub(crate) struct CubeBuilder {
-    table: Table,
-    counts: Vec<[u32; CLASSES]>,
-}
-
-impl CubeBuilder {
-    /// The number of a value, or `None` when there are too many.
-    #[inline]
-    pub(crate) fn number(&mut self, tag: u8, bytes: &[u8]) -> Option<usize> {
-        let number = self.table.insert(tag, bytes);
-        if number == self.counts.len() {
-            if number == VALUES_MAX || self.table.byte_len() > VALUE_BYTES_MAX {
-                return None;
-            }
-            self.counts.push([0; CLASSES]);
-        }
-        Some(number)
-    }
-
-    /// Counts one row.
-    #[inline]
-    pub(crate) fn count(&mut self, number: usize, class: u8) {
-        self.counts[number][usize::from(class)] += 1;
-    }
-
-    pub(crate) fn values(&self) -> usize {
-        self.counts.len()
-    }
-
-    /// Hash of a value by its number.
-    pub(crate) fn hash(&self, number: usize) -> u64 {
-        self.table.hash(number)
-    }
-
-    /// The bytes of the cube.
-    pub(crate) fn finish(&self, compress: bool) -> Vec<u8> {
-        let partitions: Vec<usize> =
-            (0..self.counts.len()).map(|number| partition_of(self.table.key(number))).collect();
-        let mut order: Vec<usize> = (0..self.counts.len()).collect();
-        order.sort_unstable_by(|a, b| {
-            (partitions[*a], self.table.key(*a)).cmp(&(partitions[*b], self.table.key(*b)))
-        });
-        let mut writer = CubeWriter::new(compress);
-        for number in order {
-            writer.push(partitions[number], self.table.key(number), &self.counts[number].map(u64::from));
-        }
-        writer.finish()
-    }
-}
-
 /// The partition of a value, given by its tag and bytes: values that a search takes for the same (5 and "5.0", "Bob" and "bob")
 /// share one.
-fn partition_of(key: &[u8]) -> usize {
+pub(crate) fn partition_of(key: &[u8]) -> usize {
     let Some((tag, bytes)) = key.split_first() else { return 0 };
     let word = || bytes.try_into().map(u64::from_be_bytes).unwrap_or_default();
     match *tag {
@@ -169,95 +124,179 @@ impl Sought {
         bytes / PARTITIONS as u64 * u64::from(self.0.count_ones())
     }
 
-    fn has(self, partition: usize) -> bool {
-        self.0 >> partition & 1 == 1
+    /// Its partitions.
+    pub(crate) fn partitions(self) -> impl Iterator<Item = usize> {
+        (0..PARTITIONS).filter(move |partition| self.0 >> partition & 1 == 1)
     }
 }
 
 const _: () = assert!(PARTITIONS == u64::BITS as usize, "a set of partitions is a u64");
 
-/// Writes a cube from its values in order of partition and key.
-pub(crate) struct CubeWriter {
-    compress: bool,
-    partition: usize,
-    /// Partitions before the present frame.
-    framed: usize,
-    frames: Vec<(usize, usize, usize)>,
-    bodies: Vec<u8>,
-    values: u64,
-    /// Values of each partition of the present frame.
+/// Rows by class of each hour (since the epoch) in which a value has some, rising.
+pub(crate) type Hours = Vec<(i64, ClassCounts)>;
+
+/// The class of a value whose rows are all of one: then its hours need not say of which.
+fn only_class(counts: &ClassCounts) -> Option<usize> {
+    let mut classes = (0..CLASSES).filter(|class| counts[*class] > 0);
+    classes.next().filter(|_| classes.next().is_none())
+}
+
+fn put_counts(out: &mut Vec<u8>, counts: &ClassCounts) {
+    out.push((0..CLASSES).filter(|class| counts[*class] > 0).fold(0, |mask, class| mask | 1 << class));
+    counts.iter().filter(|count| **count > 0).for_each(|count| put(out, *count));
+}
+
+#[inline]
+fn read_counts(reader: &mut Reader<'_>) -> Result<ClassCounts, Damage> {
+    let mask = reader.u8()?;
+    let mut by_class = [0; CLASSES];
+    for (class, count) in by_class.iter_mut().enumerate() {
+        if mask >> class & 1 == 1 {
+            *count = reader.varint()?;
+        }
+    }
+    Ok(by_class)
+}
+
+/// What is gathered for the frame at hand.
+#[derive(Debug, Default)]
+struct Streams {
+    /// Values of each partition.
     sizes: Vec<u64>,
     shared: Vec<u8>,
     lengths: Vec<u8>,
     texts: Vec<u8>,
     counts: Vec<u8>,
+    /// Hours of the values, and their rows.
+    times: Vec<u8>,
+    hourly: Vec<u8>,
+}
+
+/// A frame as the head of a cube tells of it; the bytes of its hours are absent when these are not told apart.
+#[derive(Debug, Clone)]
+struct Frame {
+    partitions: usize,
+    values: Body,
+    hours: Body,
+}
+
+/// Bytes of a content, and where it is in the cube.
+#[derive(Debug, Clone, Default)]
+struct Body {
+    raw_bytes: usize,
+    at: Range<usize>,
+}
+
+/// Writes a cube from its values in order of partition and key.
+pub(crate) struct CubeWriter {
+    compress: bool,
+    /// The first hour of all, when hours are told apart.
+    first_hour: Option<i64>,
+    partition: usize,
+    /// Partitions before the present frame.
+    framed: usize,
+    frames: Vec<Frame>,
+    bodies: Vec<u8>,
+    values: u64,
+    streams: Streams,
     last: Vec<u8>,
 }
 
 impl CubeWriter {
-    pub(crate) fn new(compress: bool) -> CubeWriter {
+    pub(crate) fn new(compress: bool, first_hour: Option<i64>) -> CubeWriter {
         CubeWriter {
             compress,
+            first_hour,
             partition: 0,
             framed: 0,
             frames: Vec::new(),
             bodies: Vec::new(),
             values: 0,
-            sizes: vec![0],
-            shared: Vec::new(),
-            lengths: Vec::new(),
-            texts: Vec::new(),
-            counts: Vec::new(),
+            streams: Streams { sizes: vec![0], ..Streams::default() },
             last: Vec::new(),
         }
     }
 
-    /// Adds the next value: its partition, its tag and bytes, and its rows by class.
-    pub(crate) fn push(&mut self, partition: usize, key: &[u8], counts: &ClassCounts) {
+    /// Adds the next value: its partition, its tag and bytes, its rows by class, and those of its hours where they are told apart.
+    pub(crate) fn push(
+        &mut self,
+        partition: usize,
+        key: &[u8],
+        counts: &ClassCounts,
+        hours: &[(i64, ClassCounts)],
+    ) {
         debug_assert!(partition >= self.partition, "values come in order");
         while self.partition < partition {
             self.end_partition();
         }
         let shared = self.last.iter().zip(key).take_while(|(a, b)| a == b).count();
-        put(&mut self.shared, shared as u64);
-        put(&mut self.lengths, (key.len() - shared) as u64);
-        self.texts.extend_from_slice(&key[shared..]);
-        self.counts
-            .push((0..CLASSES).filter(|class| counts[*class] > 0).fold(0, |mask, class| mask | 1 << class));
-        counts.iter().filter(|count| **count > 0).for_each(|count| put(&mut self.counts, *count));
+        let streams = &mut self.streams;
+        put(&mut streams.shared, shared as u64);
+        put(&mut streams.lengths, (key.len() - shared) as u64);
+        streams.texts.extend_from_slice(&key[shared..]);
+        put_counts(&mut streams.counts, counts);
+        if let Some(first) = self.first_hour {
+            put(&mut streams.times, hours.len() as u64);
+            let mut least = first;
+            for (hour, _) in hours {
+                put(&mut streams.times, hour.abs_diff(least));
+                least = hour.saturating_add(1);
+            }
+            // The rows of the last one are those that are left.
+            for (_, rows) in &hours[..hours.len().saturating_sub(1)] {
+                match only_class(counts) {
+                    Some(class) => put(&mut streams.hourly, rows[class]),
+                    None => put_counts(&mut streams.hourly, rows),
+                }
+            }
+        }
         self.last.truncate(shared);
         self.last.extend_from_slice(&key[shared..]);
         self.values += 1;
-        *self.sizes.last_mut().expect("a frame has a partition") += 1;
+        *self.streams.sizes.last_mut().expect("a frame has a partition") += 1;
     }
 
     fn end_partition(&mut self) {
         self.partition += 1;
         self.last.clear();
-        let bytes = self.shared.len() + self.lengths.len() + self.texts.len() + self.counts.len();
-        if bytes >= FRAME_BYTES {
+        let Streams { shared, lengths, texts, counts, .. } = &self.streams;
+        if shared.len() + lengths.len() + texts.len() + counts.len() >= FRAME_BYTES {
             self.end_frame();
         }
-        self.sizes.push(0);
+        self.streams.sizes.push(0);
     }
 
     fn end_frame(&mut self) {
+        let Streams { sizes, shared, lengths, texts, counts, times, hourly } =
+            std::mem::take(&mut self.streams);
         let mut raw = Vec::new();
-        self.sizes.drain(..).for_each(|size| put(&mut raw, size));
-        for stream in [&mut self.shared, &mut self.lengths, &mut self.texts, &mut self.counts] {
-            put(&mut raw, stream.len() as u64);
-        }
-        for stream in [&mut self.shared, &mut self.lengths, &mut self.texts, &mut self.counts] {
-            raw.append(stream);
-        }
-        let body = if self.compress {
-            zstd::bulk::compress(&raw, 1).expect("compressing into memory cannot fail")
+        sizes.into_iter().for_each(|size| put(&mut raw, size));
+        let streams = [shared, lengths, texts, counts];
+        streams.iter().for_each(|stream| put(&mut raw, stream.len() as u64));
+        streams.iter().for_each(|stream| raw.extend_from_slice(stream));
+        let values = self.put_body(&raw);
+        let hours = if self.first_hour.is_some() {
+            raw.clear();
+            put(&mut raw, times.len() as u64);
+            raw.extend_from_slice(&times);
+            raw.extend_from_slice(&hourly);
+            self.put_body(&raw)
         } else {
-            raw.clone()
+            Body::default()
         };
-        self.frames.push((self.partition - self.framed, raw.len(), body.len()));
+        self.frames.push(Frame { partitions: self.partition - self.framed, values, hours });
         self.framed = self.partition;
-        self.bodies.extend_from_slice(&body);
+    }
+
+    fn put_body(&mut self, raw: &[u8]) -> Body {
+        let start = self.bodies.len();
+        if self.compress {
+            let packed = zstd::bulk::compress(raw, 1).expect("compressing into memory cannot fail");
+            self.bodies.extend_from_slice(&packed);
+        } else {
+            self.bodies.extend_from_slice(raw);
+        }
+        Body { raw_bytes: raw.len(), at: start..self.bodies.len() }
     }
 
     /// The bytes of the cube.
@@ -267,80 +306,127 @@ impl CubeWriter {
         }
         self.partition = PARTITIONS;
         self.end_frame();
-        let mut out = vec![u8::from(self.compress)];
+        let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        let mut out = vec![flag(self.compress, COMPRESSED) | flag(self.first_hour.is_some(), BY_HOUR)];
         put(&mut out, self.values);
+        self.first_hour.into_iter().for_each(|hour| put_signed(&mut out, hour));
         put(&mut out, self.frames.len() as u64);
-        for (partitions, raw, body) in &self.frames {
-            [*partitions, *raw, *body].into_iter().for_each(|n| put(&mut out, n as u64));
+        for frame in &self.frames {
+            put(&mut out, frame.partitions as u64);
+            for body in std::iter::once(&frame.values).chain(self.first_hour.map(|_| &frame.hours)) {
+                put(&mut out, body.raw_bytes as u64);
+                put(&mut out, body.at.len() as u64);
+            }
         }
         out.extend_from_slice(&self.bodies);
         out
     }
 }
 
-/// A frame of a cube.
-#[derive(Debug, Clone, Copy)]
-struct Frame {
-    partitions: usize,
-    raw_bytes: usize,
-    start: usize,
-    end: usize,
+thread_local! {
+    /// Making one costs as much as unpacking a frame.
+    static UNPACKER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// Reads the partitions of one cube, one after the other.
+/// Puts the content of a body into `raw`.
+fn unpack(bytes: &[u8], body: &Body, compressed: bool, raw: &mut Vec<u8>) -> Result<(), Damage> {
+    let damage = |detail| Damage { at: body.at.start, detail };
+    let packed = bytes.get(body.at.clone()).ok_or(damage("content ends early"))?;
+    raw.clear();
+    if compressed {
+        raw.reserve(body.raw_bytes);
+        let unpacked = UNPACKER.with_borrow_mut(|unpacker| {
+            if unpacker.is_none() {
+                *unpacker = zstd::bulk::Decompressor::new().ok();
+            }
+            let unpacker = unpacker.as_mut().ok_or(damage("does not decompress"))?;
+            unpacker.decompress_to_buffer(packed, raw).map_err(|_| damage("does not decompress"))
+        });
+        unpacked?;
+    } else {
+        raw.extend_from_slice(packed);
+    }
+    if raw.len() == body.raw_bytes { Ok(()) } else { Err(damage("a frame's length differs")) }
+}
+
+/// Reads the partitions of one cube, one after the other: of all hours, or of some.
 #[derive(Debug)]
 pub(crate) struct CubeReader<B> {
     bytes: B,
     compressed: bool,
+    first_hour: Option<i64>,
+    /// The hours that are counted; all of them when absent.
+    hours: Option<Range<i64>>,
     frames: std::vec::IntoIter<Frame>,
     raw: Vec<u8>,
+    raw_hours: Vec<u8>,
     /// Partitions read or passed over, and where the present frame ends among them.
     partition: usize,
     frame_end: usize,
     /// Values of the partitions left in the frame.
     sizes: std::vec::IntoIter<u64>,
-    /// Where the four streams of the frame stand, and where the frame's content ends.
-    streams: [std::ops::Range<usize>; 4],
+    /// Where the four streams of the frame stand, and the two of its hours.
+    streams: [Range<usize>; 4],
+    hour_streams: [Range<usize>; 2],
     key: Vec<u8>,
 }
 
 impl<B: AsRef<[u8]>> CubeReader<B> {
-    pub(crate) fn open(bytes: B) -> Result<CubeReader<B>, Damage> {
+    /// Opens a cube, to count the rows in `hours` since the epoch.
+    pub(crate) fn open(bytes: B, hours: Option<Range<i64>>) -> Result<CubeReader<B>, Damage> {
         let content = bytes.as_ref();
         let mut reader = Reader::new(content);
-        let compressed = reader.u8()? == 1;
+        let flags = reader.u8()?;
         let _values = reader.varint()?;
-        let mut frames = Vec::new();
-        let mut start = 0_usize;
+        let first_hour = if flags & BY_HOUR == 0 { None } else { Some(reader.signed()?) };
+        if hours.is_some() && first_hour.is_none() {
+            return Err(reader.damage("hours are not told apart"));
+        }
+        let mut frames: Vec<Frame> = Vec::new();
+        let (mut start, mut partitions) = (0_usize, 0_usize);
         for _ in 0..reader.count()? {
-            let (partitions, raw, len) = (reader.varint()?, reader.varint()?, reader.varint()?);
-            if partitions > PARTITIONS as u64 || raw > FRAME_BYTES_MAX || len > content.len() as u64 {
+            let count = reader.varint()?;
+            let mut body = || {
+                let (raw, len) = (reader.varint()?, reader.varint()?);
+                if raw > FRAME_BYTES_MAX || len > content.len() as u64 {
+                    return Err(reader.damage("a frame is too large"));
+                }
+                let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+                let from = start;
+                start += size(len);
+                Ok(Body { raw_bytes: size(raw), at: from..start })
+            };
+            let values = body()?;
+            let hours = if first_hour.is_some() { body()? } else { Body::default() };
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            if count > PARTITIONS {
                 return Err(reader.damage("a frame is too large"));
             }
-            let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-            frames.push(Frame {
-                partitions: size(partitions),
-                raw_bytes: size(raw),
-                start,
-                end: start + size(len),
-            });
-            start += size(len);
+            partitions += count;
+            frames.push(Frame { partitions: count, values, hours });
         }
         let head = reader.at();
-        let partitions: usize = frames.iter().map(|frame| frame.partitions).sum();
         if head + start != content.len() || partitions != PARTITIONS {
             return Err(reader.damage("frames differ from the content"));
         }
-        frames.iter_mut().for_each(|frame| (frame.start, frame.end) = (frame.start + head, frame.end + head));
+        for frame in &mut frames {
+            for body in [&mut frame.values, &mut frame.hours] {
+                body.at = body.at.start + head..body.at.end + head;
+            }
+        }
         Ok(CubeReader {
             bytes,
-            compressed,
+            compressed: flags & COMPRESSED != 0,
+            first_hour,
+            hours,
             frames: frames.into_iter(),
             raw: Vec::new(),
+            raw_hours: Vec::new(),
             partition: 0,
             frame_end: 0,
             sizes: Vec::new().into_iter(),
             streams: [0..0, 0..0, 0..0, 0..0],
+            hour_streams: [0..0, 0..0],
             key: Vec::new(),
         })
     }
@@ -357,7 +443,7 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
             let frame = self.frames.next().ok_or(missing.clone())?;
             (self.partition, self.frame_end) = (self.frame_end, self.frame_end + frame.partitions);
             if self.frame_end > wanted {
-                self.enter(frame)?;
+                self.enter(&frame)?;
             }
         }
         while self.partition < wanted {
@@ -372,6 +458,8 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
         let size = self.sizes.next().ok_or(Damage { at: 0, detail: "a partition is missing" })?;
         let [mut shared, mut lengths, mut texts, mut counts] =
             self.streams.clone().map(|range| Reader::new(&self.raw[range]));
+        let [mut times, mut hourly] =
+            self.hour_streams.clone().map(|range| Reader::new(&self.raw_hours[range]));
         self.key.clear();
         for _ in 0..size {
             let keep = usize::try_from(shared.varint()?).unwrap_or(usize::MAX);
@@ -384,36 +472,25 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
             if self.key.is_empty() {
                 return Err(texts.damage("a value has no type"));
             }
-            let mask = counts.u8()?;
-            let mut by_class = [0; CLASSES];
-            for (class, count) in by_class.iter_mut().enumerate() {
-                if mask >> class & 1 == 1 {
-                    *count = counts.varint()?;
+            let by_class = read_counts(&mut counts)?;
+            match (&self.hours, self.first_hour) {
+                (Some(hours), Some(first)) => {
+                    each(&self.key, &within(&mut times, &mut hourly, by_class, first, hours)?);
                 }
+                _ => each(&self.key, &by_class),
             }
-            each(&self.key, &by_class);
         }
         for (range, reader) in self.streams.iter_mut().zip([shared, lengths, texts, counts]) {
+            range.start += reader.at();
+        }
+        for (range, reader) in self.hour_streams.iter_mut().zip([times, hourly]) {
             range.start += reader.at();
         }
         Ok(())
     }
 
-    fn enter(&mut self, frame: Frame) -> Result<(), Damage> {
-        let damage = |detail| Damage { at: frame.start, detail };
-        let body = self.bytes.as_ref().get(frame.start..frame.end).ok_or(damage("content ends early"))?;
-        self.raw.clear();
-        if self.compressed {
-            self.raw.reserve(frame.raw_bytes);
-            zstd::bulk::Decompressor::new()
-                .and_then(|mut zstd| zstd.decompress_to_buffer(body, &mut self.raw))
-                .map_err(|_| damage("does not decompress"))?;
-        } else {
-            self.raw.extend_from_slice(body);
-        }
-        if self.raw.len() != frame.raw_bytes {
-            return Err(damage("a frame's length differs"));
-        }
+    fn enter(&mut self, frame: &Frame) -> Result<(), Damage> {
+        unpack(self.bytes.as_ref(), &frame.values, self.compressed, &mut self.raw)?;
         let mut reader = Reader::new(&self.raw);
         let sizes = (0..frame.partitions).map(|_| reader.varint()).collect::<Result<Vec<_>, _>>()?;
         let mut lengths = [0_usize; 4];
@@ -426,49 +503,178 @@ impl<B: AsRef<[u8]>> CubeReader<B> {
             *range = start..start + len;
             start += len;
         }
+        reader.end()?;
         self.sizes = sizes.into_iter();
-        reader.end()
+        if self.hours.is_some() {
+            unpack(self.bytes.as_ref(), &frame.hours, self.compressed, &mut self.raw_hours)?;
+            let mut reader = Reader::new(&self.raw_hours);
+            let times = reader.count()?;
+            let start = reader.at();
+            self.hour_streams = [start..start + times, start + times..self.raw_hours.len()];
+        }
+        Ok(())
     }
 }
 
-/// Adds up cubes: `each` gets every value `sought` that some cube has, once, with its rows in `classes` over all cubes (values
-/// without such rows are left out).
-pub(crate) fn merge<B: AsRef<[u8]>>(
-    cubes: &mut [CubeReader<B>],
-    sought: Sought,
-    classes: Classes,
-    each: &mut dyn FnMut(SummaryValue<'_>, u64) -> bool,
-) -> Result<(), Damage> {
-    let mut table = Table::default();
-    let mut sums: Vec<u64> = Vec::new();
-    for partition in (0..PARTITIONS).filter(|partition| sought.has(*partition)) {
-        table.clear();
-        sums.clear();
-        for cube in cubes.iter_mut() {
-            cube.read(partition, |key, counts| {
-                let count = classes.sum(counts);
-                if count == 0 {
-                    return;
-                }
-                let number = table.insert_hashed(hash64(key[0], &key[1..]), key[0], &key[1..]);
-                match sums.get_mut(number) {
-                    Some(sum) => *sum = sum.saturating_add(count),
-                    None => sums.push(count),
-                }
-            })?;
-        }
-        for (number, sum) in sums.iter().enumerate() {
-            let key = table.key(number);
-            if !each(SummaryValue::of_key(key[0], &key[1..])?, *sum) {
-                return Ok(());
+/// The rows of a value in some hours, of which it has `all`.
+fn within(
+    times: &mut Reader<'_>,
+    hourly: &mut Reader<'_>,
+    all: ClassCounts,
+    first_hour: i64,
+    wanted: &Range<i64>,
+) -> Result<ClassCounts, Damage> {
+    let (mut left, mut found) = (all, [0; CLASSES]);
+    let only = only_class(&all);
+    let count = times.varint()?;
+    let mut hour = first_hour;
+    for number in 1..=count {
+        let gap = i64::try_from(times.varint()?).unwrap_or(i64::MAX);
+        hour = hour.saturating_add(gap);
+        let rows = match only {
+            _ if number == count => left,
+            Some(class) => {
+                let mut rows = [0; CLASSES];
+                rows[class] = hourly.varint()?;
+                rows
             }
+            None => read_counts(hourly)?,
+        };
+        let is_wanted = wanted.contains(&hour);
+        for class in 0..CLASSES {
+            left[class] = left[class]
+                .checked_sub(rows[class])
+                .ok_or_else(|| hourly.damage("hours have more rows than their value"))?;
+            found[class] += if is_wanted { rows[class] } else { 0 };
         }
+        hour = hour.saturating_add(1);
+    }
+    Ok(found)
+}
+
+/// What is added up of a value.
+pub(crate) trait Tally: Copy {
+    /// Of its rows in some classes; `None` when there are none.
+    fn of(counts: &ClassCounts, classes: Classes) -> Option<Self>;
+
+    fn add(&mut self, other: Self);
+}
+
+/// Rows.
+impl Tally for u64 {
+    #[inline]
+    fn of(counts: &ClassCounts, classes: Classes) -> Option<u64> {
+        Some(classes.sum(counts)).filter(|count| *count > 0)
+    }
+
+    fn add(&mut self, other: u64) {
+        *self = self.saturating_add(other);
+    }
+}
+
+/// Rows by class, of every class.
+impl Tally for ClassCounts {
+    fn of(counts: &ClassCounts, _: Classes) -> Option<ClassCounts> {
+        Some(*counts)
+    }
+
+    fn add(&mut self, other: ClassCounts) {
+        self.iter_mut().zip(other).for_each(|(sum, count)| *sum = sum.saturating_add(count));
+    }
+}
+
+/// Values of one partition, and the tally of each.
+#[derive(Debug, Default)]
+pub(crate) struct Sums<T> {
+    table: Table,
+    tallies: Vec<T>,
+}
+
+impl<T: Tally> Sums<T> {
+    fn add(&mut self, key: &[u8], tally: T) {
+        let Some((tag, bytes)) = key.split_first() else { return };
+        let number = self.table.insert(*tag, bytes);
+        match self.tallies.get_mut(number) {
+            Some(sum) => sum.add(tally),
+            None => self.tallies.push(tally),
+        }
+    }
+}
+
+impl Sums<ClassCounts> {
+    /// Writes the values to a cube, in their order.
+    pub(crate) fn write(&self, partition: usize, writer: &mut CubeWriter) {
+        let mut order: Vec<usize> = (0..self.tallies.len()).collect();
+        order.sort_unstable_by_key(|number| self.table.key(*number));
+        for number in order {
+            writer.push(partition, self.table.key(number), &self.tallies[number], &[]);
+        }
+    }
+}
+
+/// A cube that is damaged, by its place among others.
+pub(crate) type DamagedCube = (usize, Damage);
+
+/// Adds up one partition of cubes, and `more`: every value that has rows in `classes`, once, with its tally over all.
+pub(crate) fn add_up<B: AsRef<[u8]>, T: Tally>(
+    cubes: &mut [CubeReader<B>],
+    more: &[(Vec<u8>, T)],
+    partition: usize,
+    classes: Classes,
+    sums: &mut Sums<T>,
+) -> Result<(), DamagedCube> {
+    sums.table.clear();
+    sums.tallies.clear();
+    more.iter().for_each(|(key, tally)| sums.add(key, *tally));
+    for (number, cube) in cubes.iter_mut().enumerate() {
+        let added = cube.read(partition, |key, counts| {
+            if let Some(tally) = T::of(counts, classes) {
+                sums.add(key, tally);
+            }
+        });
+        added.map_err(|damage| (number, damage))?;
     }
     Ok(())
 }
 
+/// Hands every value of one partition that has rows in `classes` to `each`, once, with those rows over all cubes and `more`; `each`
+/// says whether to go on, as does the answer.
+pub(crate) fn visit<B: AsRef<[u8]>>(
+    cubes: &mut [CubeReader<B>],
+    more: &[(Vec<u8>, u64)],
+    partition: usize,
+    classes: Classes,
+    sums: &mut Sums<u64>,
+    each: &mut dyn FnMut(SummaryValue<'_>, u64) -> bool,
+) -> Result<bool, DamagedCube> {
+    let (mut goes_on, mut result) = (true, Ok(()));
+    let mut hand_out = |key: &[u8], count: u64| {
+        if goes_on && result.is_ok() {
+            match SummaryValue::of_key(key[0], &key[1..]) {
+                Ok(value) => goes_on = each(value, count),
+                Err(damage) => result = Err((0, damage)),
+            }
+        }
+    };
+    if let ([cube], []) = (&mut *cubes, more) {
+        let read = cube.read(partition, |key, counts| {
+            if let Some(count) = u64::of(counts, classes) {
+                hand_out(key, count);
+            }
+        });
+        read.map_err(|damage| (0, damage))?;
+    } else {
+        add_up(cubes, more, partition, classes, sums)?;
+        for (number, sum) in sums.tallies.iter().enumerate() {
+            hand_out(sums.table.key(number), *sum);
+        }
+    }
+    result.map(|()| goes_on)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::counting::CubeBuilder;
     use super::super::value::Scratch;
     use super::*;
     use heimdall_model::matcher::Node;
@@ -476,17 +682,39 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    type Model = BTreeMap<String, ClassCounts>;
+    /// Rows by class of each hour and value.
+    type Model = BTreeMap<(String, i64), ClassCounts>;
 
-    fn build(rows: &[(u32, u8)], model: &mut Model) -> CubeBuilder {
+    fn build(rows: &[(u32, u8, i64)], model: &mut Model) -> CubeBuilder {
         let mut builder = CubeBuilder::default();
-        for (value, class) in rows {
+        for (value, class, hour) in rows {
             let text = format!("user-{value}");
             let number = builder.number(6, text.as_bytes()).expect("few");
-            builder.count(number, *class);
-            model.entry(text).or_default()[usize::from(*class)] += 1;
+            builder.count(number, *class, *hour);
+            model.entry((text, *hour)).or_default()[usize::from(*class)] += 1;
         }
         builder
+    }
+
+    fn merge(
+        files: &[Vec<u8>],
+        hours: Option<&Range<i64>>,
+        sought: Sought,
+        classes: Classes,
+    ) -> Result<Vec<(String, u64)>, DamagedCube> {
+        let open = |bytes| CubeReader::open(bytes, hours.cloned()).map_err(|damage| (0, damage));
+        let mut readers = files.iter().map(|bytes| open(bytes.as_slice())).collect::<Result<Vec<_>, _>>()?;
+        let (mut merged, mut sums) = (Vec::new(), Sums::default());
+        for partition in sought.partitions() {
+            visit(&mut readers, &[], partition, classes, &mut sums, &mut |value, count| {
+                if let SummaryValue::Text(text) = value {
+                    merged.push((text.to_owned(), count));
+                }
+                true
+            })?;
+        }
+        merged.sort_unstable();
+        Ok(merged)
     }
 
     proptest! {
@@ -494,37 +722,45 @@ mod tests {
 
         #[test]
         fn cubes_added_up_count_as_all_rows(
-            parts in prop::collection::vec(prop::collection::vec((0..3_000_u32, 0..7_u8), 0..2_000), 1..4),
+            parts in prop::collection::vec(
+                prop::collection::vec((0..3_000_u32, 0..7_u8, -3..9_i64), 0..2_000), 1..4),
             mask in 0..128_u8,
+            hours in prop::option::of((-4..9_i64, 0..9_i64).prop_map(|(from, len)| from..from + len)),
         ) {
             let mut model = Model::new();
             let files: Vec<Vec<u8>> = parts
                 .iter()
                 .zip([true, false, true])
-                .map(|(rows, compress)| build(rows, &mut model).finish(compress))
+                .map(|(rows, compress)| build(rows, &mut model).finish(compress).bytes)
                 .collect();
             let classes = Classes(mask);
-            let expected: BTreeMap<String, u64> = model
-                .iter()
-                .map(|(text, counts)| (text.clone(), classes.sum(counts)))
-                .filter(|(_, count)| *count > 0)
-                .collect();
-            let mut readers: Vec<_> = files.iter().map(|bytes| CubeReader::open(bytes.as_slice()).expect("opens")).collect();
-            let mut merged = BTreeMap::new();
-            merge(&mut readers, Sought::ALL, classes, &mut |value, count| {
-                if let SummaryValue::Text(text) = value { merged.insert(text.to_owned(), count); }
-                true
-            }).expect("merges");
-            prop_assert_eq!(&merged, &expected);
-            for (text, count) in expected.iter().take(9) {
-                let mut readers: Vec<_> = files.iter().map(|bytes| CubeReader::open(bytes.as_slice()).expect("opens")).collect();
-                let mut found = None;
-                merge(&mut readers, Sought::equal_to(text), classes, &mut |value, count| {
-                    found = found.or((value == SummaryValue::Text(text)).then_some(count));
-                    true
-                }).expect("merges");
-                prop_assert_eq!(found, Some(*count));
+            let mut expected = BTreeMap::<String, u64>::new();
+            for ((text, hour), counts) in &model {
+                if hours.as_ref().is_none_or(|hours| hours.contains(hour)) && classes.sum(counts) > 0 {
+                    *expected.entry(text.clone()).or_default() += classes.sum(counts);
+                }
             }
+            let hours = hours.as_ref();
+            let expected: Vec<(String, u64)> = expected.into_iter().collect();
+            prop_assert_eq!(&merge(&files, hours, Sought::ALL, classes).expect("merges"), &expected);
+            for one in expected.iter().take(9) {
+                let found = merge(&files, hours, Sought::equal_to(&one.0), classes).expect("merges");
+                prop_assert!(found.contains(one));
+            }
+            // Written anew without hours they say the same, and of hours nothing.
+            let mut readers: Vec<_> =
+                files.iter().map(|bytes| CubeReader::open(bytes.as_slice(), None).expect("opens")).collect();
+            let (mut writer, mut sums) = (CubeWriter::new(false, None), Sums::default());
+            for partition in 0..PARTITIONS {
+                add_up(&mut readers, &[], partition, Classes::ALL, &mut sums).expect("adds up");
+                sums.write(partition, &mut writer);
+            }
+            let written = [writer.finish()];
+            prop_assert_eq!(
+                merge(&written, None, Sought::ALL, classes).expect("reads"),
+                merge(&files, None, Sought::ALL, classes).expect("reads")
+            );
+            prop_assert!(CubeReader::open(written[0].as_slice(), Some(0..1)).is_err());
         }
 
         /// Whatever a search takes for equal to a text is where the text is sought.
@@ -555,29 +791,26 @@ mod tests {
             let (tag, bytes) = value.key(&mut scratch);
             let partition = partition_of(&[&[tag], bytes].concat());
             if leaf.attribute(&json, "a") {
-                prop_assert!(Sought::equal_to(&text).has(partition), "{raw} equals {text}");
+                prop_assert!(Sought::equal_to(&text).partitions().any(|sought| sought == partition), "{raw} equals {text}");
             }
         }
 
         #[test]
-        fn damage_never_panics(at in 0..4_000_usize, bit in 0..8_u8, compress: bool) {
-            let mut bytes = build(&(0..500).map(|n| (n, 2)).collect::<Vec<_>>(), &mut Model::new()).finish(compress);
+        fn damage_never_panics(at in 0..4_000_usize, bit in 0..8_u8, compress: bool, by_hour: bool) {
+            let rows: Vec<_> = (0..500).map(|n| (n / 2, u8::try_from(n % 3).expect("small"), i64::from(n % 5))).collect();
+            let mut bytes = build(&rows, &mut Model::new()).finish(compress).bytes;
             let at = at % bytes.len();
             bytes[at] ^= 1 << bit;
-            if let Ok(reader) = CubeReader::open(bytes.as_slice()) {
-                let _ = merge(&mut [reader], Sought::ALL, Classes::ALL, &mut |_, _| true);
-            }
-            if let Ok(reader) = CubeReader::open(&bytes[..at]) {
-                let _ = merge(&mut [reader], Sought::ALL, Classes::ALL, &mut |_, _| true);
-            }
+            let hours = by_hour.then_some(1..4);
+            let _ = merge(std::slice::from_ref(&bytes), hours.as_ref(), Sought::ALL, Classes::ALL);
+            let _ = merge(&[bytes[..at].to_vec()], hours.as_ref(), Sought::ALL, Classes::ALL);
         }
     }
 
     #[test]
     fn a_value_costs_few_bytes() {
-        let bytes =
-            build(&(0..100_000).map(|n| (n * 7 % 1_000_003, 2)).collect::<Vec<_>>(), &mut Model::new())
-                .finish(true);
-        assert!(bytes.len() < 300_000, "{} bytes", bytes.len());
+        let rows: Vec<_> = (0..100_000).map(|n| (n * 7 % 1_000_003, 2, 1)).collect();
+        let bytes = build(&rows, &mut Model::new()).finish(true).bytes;
+        assert!(bytes.len() < 310_000, "{} bytes", bytes.len());
     }
 }

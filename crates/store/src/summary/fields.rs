@@ -15,8 +15,10 @@ use heimdall_model::matcher::to_hex;
 use heimdall_model::schema::logs;
 use heimdall_model::{Dataset, FieldId, FieldType, Level, Target, Timestamp};
 
+use super::cells::Hour;
 use super::codec::{Damage, Reader, put, put_text};
-use super::cube::{CLASS_OTHER, CLASSES, ClassCounts, CubeBuilder};
+use super::counting::{Cube, CubeBuilder};
+use super::cube::{CLASS_OTHER, CLASSES, ClassCounts};
 use super::distinct::Distinct;
 use super::table::Table;
 use super::value::{Scratch, SummaryValue};
@@ -156,8 +158,9 @@ pub(crate) struct FieldsBuilder {
     known: Vec<Known>,
     rows: u64,
     classes: ClassCounts,
-    /// Of the block at hand: class of each row, and for each cube of an attribute the number of its value.
+    /// Of the block at hand: class and hour of each row, and for each cube of an attribute the number of its value.
     class_of: Vec<u8>,
+    hour_of: Vec<i64>,
     values_of: Vec<Vec<usize>>,
 }
 
@@ -165,7 +168,7 @@ pub(crate) struct FieldsBuilder {
 pub(crate) struct CubeBlock {
     pub target: Target,
     pub values: u64,
-    pub bytes: Vec<u8>,
+    pub cube: Cube,
 }
 
 /// What the pass found.
@@ -176,13 +179,13 @@ pub(crate) struct FieldBlocks {
 }
 
 impl FieldsBuilder {
-    /// `declared`: fields to make cubes of.
-    pub(crate) fn new(declared: &[Target]) -> FieldsBuilder {
+    /// `declared`: fields to make cubes of; `by_hour`: whether these tell hours apart.
+    pub(crate) fn new(declared: &[Target], by_hour: bool) -> FieldsBuilder {
         let attributes = declared.iter().filter(|target| matches!(target, Target::Attribute(_))).count();
         FieldsBuilder {
             declared: declared
                 .iter()
-                .map(|target| Declared { target: target.clone(), cube: Some(CubeBuilder::default()) })
+                .map(|target| Declared { target: target.clone(), cube: Some(CubeBuilder::new(by_hour)) })
                 .collect(),
             fields: vec![FieldSummary::default(); Dataset::Logs.fields().len()],
             paths: Paths::default(),
@@ -191,6 +194,7 @@ impl FieldsBuilder {
             rows: 0,
             classes: [0; CLASSES],
             class_of: Vec::new(),
+            hour_of: Vec::new(),
             values_of: vec![Vec::new(); attributes],
         }
     }
@@ -200,6 +204,7 @@ impl FieldsBuilder {
         debug_assert_eq!(block.dataset(), Dataset::Logs);
         self.rows += block.rows() as u64;
         self.add_attributes(block);
+        self.find_hours(block);
         self.class_of.iter().for_each(|class| self.classes[usize::from(*class)] += 1);
         let mut attribute = 0;
         for declared in &mut self.declared {
@@ -213,10 +218,11 @@ impl FieldsBuilder {
             let Some(cube) = &mut declared.cube else { continue };
             let fits = match (&declared.target, codes) {
                 (_, Some(values)) => {
-                    values.iter().zip(&self.class_of).for_each(|(value, class)| cube.count(*value, *class));
+                    let rows = values.iter().zip(&self.class_of).zip(&self.hour_of);
+                    rows.for_each(|((value, class), hour)| cube.count(*value, *class, *hour));
                     true
                 }
-                (Target::Field(id), None) => add_field(cube, block, *id, &self.class_of),
+                (Target::Field(id), None) => add_field(cube, block, *id, &self.class_of, &self.hour_of),
                 _ => false,
             };
             if !fits {
@@ -228,6 +234,18 @@ impl FieldsBuilder {
             let is_declared = self.declared.iter().any(|declared| declared.target == Target::Field(id));
             let counts_values = field.ty == FieldType::Text && id != logs::MESSAGE && !is_declared;
             add_summary(&mut self.fields[usize::from(code)], block, id, counts_values);
+        }
+    }
+
+    fn find_hours(&mut self, block: &RowBlock) {
+        self.hour_of.clear();
+        let mut hour = Hour::default();
+        for row in 0..block.rows() {
+            let ns = block.timestamp(row).0;
+            if !hour.holds(ns) {
+                hour = Hour::of(ns);
+            }
+            self.hour_of.push(hour.number);
         }
     }
 
@@ -301,8 +319,8 @@ impl FieldsBuilder {
             self.paths.count(known, known.rows);
         }
         let mut cubes = Vec::new();
-        for declared in &self.declared {
-            let Some(cube) = &declared.cube else { continue };
+        for declared in &mut self.declared {
+            let Some(cube) = &mut declared.cube else { continue };
             if let Target::Field(id) = declared.target {
                 let mut distinct = Distinct::default();
                 let null = SummaryValue::Null.hash();
@@ -316,7 +334,7 @@ impl FieldsBuilder {
             cubes.push(CubeBlock {
                 target: declared.target.clone(),
                 values: cube.values() as u64,
-                bytes: cube.finish(compress),
+                cube: cube.finish(compress),
             });
         }
         FieldBlocks { cubes, classes: self.classes, statistics: self.encode_statistics() }
@@ -423,46 +441,46 @@ fn class_of(status: Option<&Attribute<'_>>) -> u8 {
 }
 
 /// Counts a canonical field of a block; `false` when there are too many values.
-fn add_field(cube: &mut CubeBuilder, block: &RowBlock, id: FieldId, classes: &[u8]) -> bool {
+fn add_field(cube: &mut CubeBuilder, block: &RowBlock, id: FieldId, classes: &[u8], hours: &[i64]) -> bool {
     let ty = Dataset::Logs.fields()[id.index()].ty;
-    let mut count = |class: u8, value: SummaryValue<'_>| {
+    let mut count = |(class, hour): (&u8, &i64), value: SummaryValue<'_>| {
         let mut scratch = Scratch::default();
         let (tag, bytes) = value.key(&mut scratch);
         let number = cube.number(tag, bytes);
-        number.inspect(|number| cube.count(*number, class)).is_some()
+        number.inspect(|number| cube.count(*number, *class, *hour)).is_some()
     };
     let Some(cells) = block.cells(id) else {
-        return classes.iter().all(|class| count(*class, SummaryValue::Null));
+        return classes.iter().zip(hours).all(|of| count(of, SummaryValue::Null));
     };
-    let mut rows = (0_usize..).zip(classes);
+    let mut rows = (0_usize..).zip(classes.iter().zip(hours));
     match cells {
-        Cells::Text(_) | Cells::Coded(_) => rows.all(|(row, class)| {
+        Cells::Text(_) | Cells::Coded(_) => rows.all(|(row, of)| {
             let value = match block.text(id, row) {
                 None => SummaryValue::Null,
                 Some(text) if ty == FieldType::Json => SummaryValue::Json(text),
                 Some(text) => SummaryValue::Text(text),
             };
-            count(*class, value)
+            count(of, value)
         }),
-        Cells::Int(numbers) => rows.all(|(row, class)| {
+        Cells::Int(numbers) => rows.all(|(row, of)| {
             let value = match numbers.is_valid(row).then(|| numbers.value(row)) {
                 None => SummaryValue::Null,
                 Some(ns) if ty == FieldType::Time => SummaryValue::Time(Timestamp(ns)),
                 Some(n) => SummaryValue::Int(n),
             };
-            count(*class, value)
+            count(of, value)
         }),
-        Cells::Float(numbers) => rows.all(|(row, class)| {
+        Cells::Float(numbers) => rows.all(|(row, of)| {
             let value = numbers.is_valid(row).then(|| SummaryValue::number(numbers.value(row)));
-            count(*class, value.unwrap_or(SummaryValue::Null))
+            count(of, value.unwrap_or(SummaryValue::Null))
         }),
-        Cells::Byte(codes) => rows.all(|(row, class)| {
+        Cells::Byte(codes) => rows.all(|(row, of)| {
             let level = codes.is_valid(row).then(|| codes.value(row)).and_then(Level::from_code);
-            count(*class, level.map_or(SummaryValue::Null, SummaryValue::Level))
+            count(of, level.map_or(SummaryValue::Null, SummaryValue::Level))
         }),
-        Cells::Fixed(ids) => rows.all(|(row, class)| {
+        Cells::Fixed(ids) => rows.all(|(row, of)| {
             let hex = ids.is_valid(row).then(|| to_hex(ids.value(row)));
-            count(*class, hex.as_deref().map_or(SummaryValue::Null, SummaryValue::Text))
+            count(of, hex.as_deref().map_or(SummaryValue::Null, SummaryValue::Text))
         }),
     }
 }

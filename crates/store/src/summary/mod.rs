@@ -3,13 +3,14 @@
 //!
 //! - [`cells`]: counts by minute and hour, service and level; durations by hour and service
 //! - [`templates`]: counts by hour and template; [`fields`]: cubes of declared fields, statistics of all
-//! - [`cube`]: how often each value stands in some rows, added up over segments
+//! - [`cube`]: how often each value stands in some rows, by hour, added up over segments; [`counting`]: how they come about
 //! - [`Distinct`], [`Sketch`]: the one way to count different values and to estimate percentiles, here and in queries
 //!
 //! Invariant: a summary is of exactly the rows of its segment or chunk; what cannot be exact is absent.
 
 mod cells;
 mod codec;
+mod counting;
 mod cube;
 mod distinct;
 mod fields;
@@ -26,10 +27,11 @@ use crate::block::RowBlock;
 use crate::sidecar::kind;
 
 pub(crate) use cells::{HOUR_NS, MINUTE_NS, read_counts, read_latency, start_of};
-pub(crate) use cube::{CLASS_OTHER, CubeReader, merge};
+pub(crate) use cube::{CLASS_OTHER, CubeReader, CubeWriter, PARTITIONS, Sums, add_up, partition_of, visit};
 pub use fields::STATUS;
 pub(crate) use fields::{FieldSummary, Statistics, read_statistics};
 pub(crate) use templates::read_templates;
+pub(crate) use value::Scratch;
 
 pub use cells::Latency;
 pub use cube::{CLASSES, Classes, Sought};
@@ -83,8 +85,9 @@ impl CountsBuilder {
 pub(crate) struct ValuesBuilder(FieldsBuilder);
 
 impl ValuesBuilder {
-    pub(crate) fn new(declared: &[Target]) -> ValuesBuilder {
-        ValuesBuilder(FieldsBuilder::new(declared))
+    /// `by_hour`: for a segment, of which questions ask a part.
+    pub(crate) fn new(declared: &[Target], by_hour: bool) -> ValuesBuilder {
+        ValuesBuilder(FieldsBuilder::new(declared, by_hour))
     }
 
     pub(crate) fn add(&mut self, block: &RowBlock) {
@@ -104,9 +107,10 @@ impl ValuesBuilder {
             put_text(&mut directory, &cube.target.name(Dataset::Logs));
             put(&mut directory, cube.values);
             put(&mut directory, u64::from(number));
-            blocks.push((number, cube.bytes.into()));
+            directory.push(u8::from(cube.cube.by_hour));
+            blocks.push((number, cube.cube.bytes.into()));
         }
-        blocks.push((kind::CUBES, directory.into()));
+        blocks.push((kind::HOUR_CUBES, directory.into()));
         blocks.push((kind::FIELD_STATISTICS, found.statistics.into()));
         blocks
     }
@@ -121,7 +125,7 @@ pub(crate) struct SummaryBuilder {
 
 impl SummaryBuilder {
     pub(crate) fn new(dataset: Dataset, declared: &[Target]) -> SummaryBuilder {
-        let values = (dataset == Dataset::Logs).then(|| ValuesBuilder::new(declared));
+        let values = (dataset == Dataset::Logs).then(|| ValuesBuilder::new(declared, true));
         SummaryBuilder { counts: CountsBuilder::default(), values }
     }
 
@@ -143,11 +147,21 @@ impl SummaryBuilder {
 pub(crate) struct Directory {
     /// Rows by class of their status.
     pub classes: ClassCounts,
-    cubes: Vec<(Target, u32)>,
+    cubes: Vec<(Target, CubeRef)>,
+}
+
+/// A cube in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CubeRef {
+    /// Kind of the block that holds it.
+    pub kind: u32,
+    /// Whether it tells hours apart.
+    pub by_hour: bool,
 }
 
 impl Directory {
-    pub(crate) fn read(bytes: &[u8]) -> Result<Directory, Damage> {
+    /// Reads a block of kind [`kind::HOUR_CUBES`], or of [`kind::CUBES`], the cubes of which know no hours.
+    pub(crate) fn read(of: u32, bytes: &[u8]) -> Result<Directory, Damage> {
         let mut reader = Reader::new(bytes);
         let mut classes = [0; CLASSES];
         for rows in &mut classes {
@@ -157,14 +171,16 @@ impl Directory {
         for _ in 0..reader.count()? {
             let target = Target::resolve(Dataset::Logs, reader.text()?);
             reader.varint()?;
-            cubes.push((target, reader.u32()?));
+            let kind = reader.u32()?;
+            let by_hour = of == kind::HOUR_CUBES && reader.u8()? == 1;
+            cubes.push((target, CubeRef { kind, by_hour }));
         }
         reader.end()?;
         Ok(Directory { classes, cubes })
     }
 
-    /// The block that holds a field's cube.
-    pub(crate) fn kind_of(&self, target: &Target) -> Option<u32> {
-        self.cubes.iter().find(|(declared, _)| declared == target).map(|(_, kind)| *kind)
+    /// The cube of a field.
+    pub(crate) fn cube_of(&self, target: &Target) -> Option<CubeRef> {
+        self.cubes.iter().find(|(declared, _)| declared == target).map(|(_, cube)| *cube)
     }
 }
