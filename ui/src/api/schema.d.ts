@@ -8,7 +8,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A page for people: what this is, how it is, where to go. */
+        /** The web app. */
         get: operations["home"];
         put?: never;
         post?: never;
@@ -400,6 +400,42 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/annotations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Annotations, the latest first: those of the tenant, and public ones. */
+        get: operations["list_annotations"];
+        put?: never;
+        /** Writes an annotation. */
+        post: operations["add_annotation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/annotations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Replaces an annotation. `revision` is the one it was changed from. */
+        put: operations["replace_annotation"];
+        post?: never;
+        /** Deletes an annotation. */
+        delete: operations["delete_annotation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -409,6 +445,23 @@ export interface paths {
         };
         /** The audit trail, newest first, hash-chained. */
         get: operations["audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Verifies the whole hash chain of the audit trail, back from its end. It reads all of it. */
+        get: operations["verify_audit"];
         put?: never;
         post?: never;
         delete?: never;
@@ -455,6 +508,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/dashboards": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Dashboards, changed last first, those that ship with Heimdall at the end; without their specs. */
+        get: operations["list_dashboards"];
+        put?: never;
+        /** Keeps a new dashboard. */
+        post: operations["add_dashboard"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dashboards/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One dashboard. */
+        get: operations["one_dashboard"];
+        /** Replaces a dashboard. `revision` is the one it was changed from. */
+        put: operations["replace_dashboard"];
+        post?: never;
+        /** Deletes a dashboard. */
+        delete: operations["delete_dashboard"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/detectors": {
         parameters: {
             query?: never;
@@ -466,6 +556,43 @@ export interface paths {
         get: operations["detectors"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/detectors/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Changes a detector: it holds at once and after a restart. Detectors are the server's, so it takes a token for all tenants. */
+        put: operations["tune"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/detectors/{name}/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replays the records of a range through a detector twice, with the thresholds in force and with another factor. Both start
+         *     with nothing learnt. At most 2 million records and 60 s; it ends when the client goes away.
+         */
+        post: operations["preview"];
         delete?: never;
         options?: never;
         head?: never;
@@ -803,6 +930,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/records/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One log record by its id. */
+        get: operations["one_record"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/rules": {
         parameters: {
             query?: never;
@@ -815,6 +959,201 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/rules/backtest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Runs rules over the records of a range, as if they had been in force. At most 5 million records and 60 s; it ends when
+         *     the client goes away.
+         */
+        post: operations["backtest"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/rules/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Checks rules without keeping them: whether they load, and what could be better, by line and column. */
+        post: operations["check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/rules/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tries rules on records that are sent along: which match which, by what, and what would have been told. */
+        post: operations["test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/rules/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One rule with its text. */
+        get: operations["rule"];
+        /** Makes or changes a rule of the tenant. It is in force at once, for the tenant's records only. */
+        put: operations["put_rule"];
+        post?: never;
+        /** Removes a rule of the tenant. */
+        delete: operations["delete_rule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/rules/{id}/mode": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Switches a rule on, off or to rehearsal, for this tenant. It holds at once and goes before `detect.dry_run`. */
+        post: operations["set_mode"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saved-queries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Saved queries, changed last first. */
+        get: operations["list_saved_queries"];
+        put?: never;
+        /** Keeps a new query. */
+        post: operations["add_saved_query"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saved-queries/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One saved query. */
+        get: operations["one_saved_query"];
+        /** Replaces a query. `revision` is the one it was changed from. */
+        put: operations["replace_saved_query"];
+        post?: never;
+        /** Deletes a query. */
+        delete: operations["delete_saved_query"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/services": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Services that wrote records in a range, and those with alerts. */
+        get: operations["list_services"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/services/map": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The services of a range and how they call each other. */
+        get: operations["service_map"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The live sessions: of the tenant the token is bound to, else all; the longest first. */
+        get: operations["sessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends a live session: its client is told why. Revoke its token to keep it from coming back. */
+        delete: operations["close_session"];
         options?: never;
         head?: never;
         patch?: never;
@@ -890,6 +1229,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/status/self": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Golden signals of the server itself, its two objectives with their burn rates, and the last hour. */
+        get: operations["status_self"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/storage": {
         parameters: {
             query?: never;
@@ -899,6 +1255,23 @@ export interface paths {
         };
         /** The segments of the tenant, the newest first. */
         get: operations["segments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/storage/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is stored where, for how long, and how much room there is. */
+        get: operations["storage_summary"];
         put?: never;
         post?: never;
         delete?: never;
@@ -958,6 +1331,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tenants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The tenants that have records: the one the token is bound to, else all. */
+        get: operations["tenants"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tokens": {
         parameters: {
             query?: never;
@@ -988,6 +1378,23 @@ export interface paths {
         post?: never;
         /** Revokes a token: it is refused from now on, and its live sessions are cut within a second. */
         delete: operations["revoke_token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/whoami": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who is asking, and what they may. Any valid token will do. */
+        get: operations["whoami"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1459,27 +1866,251 @@ export interface components {
             revision: string;
             version: string;
         };
+        /** @description Something that happened, for charts to show. */
+        Annotation: {
+            /**
+             * Format: date-time
+             * @description When it happened, or began.
+             */
+            at: string;
+            /** @description Who wrote it. */
+            by: string;
+            /**
+             * Format: date-time
+             * @description When it was written.
+             */
+            created_at: string;
+            /** @description Its id. */
+            id: string;
+            /**
+             * @description `deployment`, `incident` or `investigation`.
+             * @example deployment
+             */
+            kind: string;
+            /** @description Whether it is this tenant's, which may change it. */
+            own: boolean;
+            /**
+             * Format: int64
+             * @description Counts its changes, from 1.
+             */
+            revision: number;
+            /** @description Service it concerns; null: all. */
+            service?: string | null;
+            /** @description Who sees it. */
+            sharing: components["schemas"]["Sharing"];
+            /** @description Words to find it by. */
+            tags: string[];
+            /** @description In words. */
+            text: string;
+            /**
+             * Format: date-time
+             * @description When it was over; null where it is one moment.
+             */
+            until?: string | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            updated_at: string;
+            /** @description Who changed it last. */
+            updated_by: string;
+        };
+        /** @description An annotation to be written. */
+        AnnotationRequest: {
+            /**
+             * @description When it happened, or began; now when absent.
+             * @default null
+             */
+            at: string | null;
+            /**
+             * @description `deployment`, `incident` or `investigation`.
+             * @default
+             */
+            kind: string;
+            /**
+             * Format: int64
+             * @description The revision it was changed from: to replace one.
+             * @default null
+             */
+            revision: number | null;
+            /**
+             * @description Service it concerns; absent: all.
+             * @default null
+             */
+            service: string | null;
+            /**
+             * @description `team` (default) or `public`, which takes who may speak for all tenants.
+             * @default team
+             */
+            sharing: components["schemas"]["Sharing"];
+            /**
+             * @description Words to find it by.
+             * @default []
+             */
+            tags: string[];
+            /**
+             * @description In words.
+             * @default
+             */
+            text: string;
+            /**
+             * @description When it was over, at most 31 days later; absent: it is one moment.
+             * @default null
+             */
+            until: string | null;
+        };
         /** @description An answer. */
         Answer: {
-            /** @description The columns, `{name, type}` each, in the order of each row's values. */
-            columns: Record<string, never>[];
+            /** @description The columns, in the order of each row's values. */
+            columns: components["schemas"]["AnswerColumn"][];
+            compiled?: components["schemas"]["CompiledQuestion"] | null;
             /** @description The rows. */
-            rows: Record<string, never>[][];
+            rows: unknown[][];
             /** @description How they were found, whether something is missing, warnings. */
-            stats: Record<string, never>;
+            stats: components["schemas"]["AnswerStatistics"];
         };
+        /** @description A column of an answer. */
+        AnswerColumn: {
+            /** @description Its name; names within one answer differ. */
+            name: string;
+            /** @description Type of its values, where present. */
+            type: components["schemas"]["AnswerColumnType"];
+        };
+        /**
+         * @description Type of the values of a column.
+         * @enum {string}
+         */
+        AnswerColumnType: "time" | "level" | "int" | "float" | "text" | "json" | "any";
         /** @description Why. */
         AnswerRequest: {
             /** @description In the words of whoever answers. */
             note?: string | null;
+        };
+        /** @description How an answer was found, and whether it is whole. */
+        AnswerStatistics: {
+            /**
+             * Format: int64
+             * @description Bytes read from segment files.
+             */
+            bytes_read: number;
+            /** @description What the result cache did: `off`, `hit`, `partial` or `miss`. */
+            cache: string;
+            /** @description The limit that applied because the query named none, when it was reached: there may be more records. */
+            default_limit?: number | null;
+            /**
+             * Format: double
+             * @description Wall time of planning and execution, ms.
+             */
+            elapsed_ms: number;
+            /**
+             * Format: int64
+             * @description Rows of the memtable that were looked at.
+             */
+            memtable_rows: number;
+            /** @description Pass it as `cursor` for the next page of a list of records; null on the last page, and for other answers. */
+            next?: string | null;
+            /** @description What the figures mean, such as the error of an estimate. */
+            notes: string[];
+            /** @description Whether something that was asked for is missing; `warnings` says what. */
+            partial: boolean;
+            /**
+             * Format: int64
+             * @description Rows that passed the filter, as far as they were counted.
+             */
+            rows_matched: number;
+            /**
+             * Format: int64
+             * @description Rows looked at.
+             */
+            rows_scanned: number;
+            /** @description Segments of which something was read. */
+            segments_scanned: number;
+            /** @description Segments of the dataset. */
+            segments_total: number;
+            /** @description How the records were looked at: `rollup`, `scan`, `newest-first` … */
+            strategy: string;
+            /** @description What the asker should know: parts that are missing, names that look misspelt. */
+            warnings: string[];
         };
         /** @description Who works on it. */
         AssignRequest: {
             /** @description Their name; null: nobody. */
             assignee?: string | null;
         };
+        /** @description Whether the audit trail is as it was written. */
+        AuditVerification: {
+            /**
+             * Format: int64
+             * @description The newest line that does not fit; null when all do. What is older was not looked at.
+             */
+            broken_at?: number | null;
+            /**
+             * Format: int64
+             * @description Lines of the trail that were looked at.
+             */
+            lines: number;
+            /** @description Whether every line fits the one before it. */
+            ok: boolean;
+            /**
+             * Format: date-time
+             * @description When it was looked at.
+             */
+            time: string;
+        };
         /** @description A line of the audit trail. */
         AuditView: Record<string, never>;
+        /** @description What rules would have done. */
+        BacktestAnswer: {
+            /** @description The first alerts that would have been raised: at most 20. */
+            alert_sample: components["schemas"]["WouldBeAlert"][];
+            /**
+             * Format: int64
+             * @description Alerts that would have been raised.
+             */
+            alerts: number;
+            /**
+             * Format: date-time
+             * @description From when on.
+             */
+            from: string;
+            /**
+             * Format: int64
+             * @description Records that meet the condition of a rule; one that meets two counts twice.
+             */
+            matches: number;
+            /** @description The same by hour, every hour of the range. */
+            per_hour: components["schemas"]["HourCount"][];
+            /**
+             * Format: int64
+             * @description Records the rules were shown: for rules of Heimdall's kind what their condition finds, for Sigma rules every log record.
+             */
+            records: number;
+            /** @description By rule. */
+            rules: components["schemas"]["RuleOutcome"][];
+            /** @description Examples, spread over the range: at most 20. */
+            sample: components["schemas"]["MatchedRecord"][];
+            /**
+             * Format: date-time
+             * @description Until before when.
+             */
+            to: string;
+            /**
+             * Format: int64
+             * @description How long it took, ms.
+             */
+            took_ms: number;
+        };
+        /** @description Rules to be tried on what is kept. */
+        BacktestRequest: {
+            /** @description From when on; default `now-24h`. */
+            from?: string;
+            /** @description Instead of `yaml`: the id of a rule that is in force. */
+            rule?: string | null;
+            /** @description Until before when; default `now`. */
+            to?: string;
+            /** @description One rule or several, as YAML. */
+            yaml?: string | null;
+        };
         /** @description How to set a breaker. */
         BreakerRequest: {
             /** @description For how long, such as `10m`; as configured when absent. */
@@ -1553,10 +2184,267 @@ export interface components {
             /** @description Whether more alerts pass the filter than were looked at: ask again. */
             more: boolean;
         };
+        /** @description How fast the budget of an objective is spent. */
+        BurnRate: {
+            /**
+             * Format: int64
+             * @description Of it, what missed the objective.
+             */
+            bad: number;
+            /**
+             * Format: double
+             * @description Times faster than allowed; null when nothing was measured.
+             */
+            rate?: number | null;
+            /** @description How it stands. */
+            state: components["schemas"]["Standing"];
+            /**
+             * Format: double
+             * @description Rate from which on somebody should be woken up.
+             */
+            threshold: number;
+            /**
+             * Format: int64
+             * @description What was measured.
+             */
+            total: number;
+            /** @description Over how long: `5m`, `1h`, `6h` or `1d`. */
+            window: string;
+        };
+        /** @description What is the matter with a rule. */
+        CheckAnswer: {
+            /** @description Errors, then warnings, each by line. */
+            diagnostics: components["schemas"]["RuleDiagnostic"][];
+            /** @description Whether everything loads. */
+            ok: boolean;
+            /** @description The rules that load. */
+            rules: components["schemas"]["RuleSummary"][];
+        };
+        /** @description A rule to be checked. */
+        CheckRequest: {
+            /** @description One rule or several, as YAML: of Heimdall's own kind or Sigma. */
+            yaml: string;
+        };
+        /** @description Log records of one classification. */
+        ClassCount: {
+            /** @description Such as `audit`; null for records without. */
+            classification?: string | null;
+            /**
+             * Format: int64
+             * @description Records.
+             */
+            records: number;
+        };
+        /** @description Log records by classification. */
+        ClassCounts: {
+            /** @description The classes, the largest first; empty when they could not be counted. */
+            items: components["schemas"]["ClassCount"][];
+            /** @description Why they could not be counted in time, or not all. */
+            problem?: string | null;
+        };
         /** @description What somebody writes. */
         CommentRequest: {
             /** @description The words. */
             text?: string;
+        };
+        /** @description A part of a question and what it means. */
+        CompiledPart: {
+            /** @description What they are taken for, such as `time`, `level`, `service`, `count`. */
+            kind: string;
+            /** @description What they mean in the line. */
+            means: string;
+            /** @description The words of the question. */
+            words: string;
+        };
+        /** @description What a question in plain words was understood as. */
+        CompiledQuestion: {
+            /** @description Which words mean which part of the line. */
+            because: components["schemas"]["CompiledPart"][];
+            /** @description Start of the time range (inclusive), when the question names one. */
+            from?: string | null;
+            /** @description Always `search`. */
+            language: string;
+            /** @description The search line. */
+            query: string;
+            /** @description End of the time range (exclusive), when the question names one. */
+            to?: string | null;
+        };
+        /** @description A dashboard. */
+        Dashboard: components["schemas"]["DashboardSummary"] & {
+            /** @description Panels, where they stand, variables, time range. */
+            spec: components["schemas"]["DashboardSpec"];
+        };
+        /** @description Which annotations a dashboard shows. */
+        DashboardAnnotations: {
+            /** @description Of these kinds: deployment, incident, investigation. */
+            kinds: string[];
+        };
+        /** @description Where panels stand. */
+        DashboardLayouts: {
+            /** @description From 1,200 pixels on, 24 columns. */
+            lg?: components["schemas"]["DashboardPlace"][] | null;
+            /** @description From 996 pixels on, 24 columns. */
+            md?: components["schemas"]["DashboardPlace"][] | null;
+            /** @description Below. */
+            sm?: components["schemas"]["DashboardPlace"][] | null;
+        };
+        /** @description One panel. */
+        DashboardPanel: {
+            /** @description Its id among the panels. */
+            id: string;
+            /** @description In which language: `search` (default) or `sql`. */
+            language?: string | null;
+            /** @description Whatever else drawing it takes. */
+            options?: Record<string, never> | null;
+            /** @description What it asks. */
+            query: string;
+            /** @description Values from which on it looks different. */
+            thresholds?: Record<string, never>[] | null;
+            /** @description Its title. */
+            title: string;
+            /** @description Unit of its values, such as `ms`. */
+            unit?: string | null;
+            /** @description How it is drawn: line, bar, area, table, top, heatmap, number, pie, text … */
+            viz: string;
+        };
+        /** @description Where one panel stands. */
+        DashboardPlace: {
+            /**
+             * Format: int64
+             * @description Rows.
+             */
+            h: number;
+            /** @description Id of the panel. */
+            i: string;
+            /**
+             * Format: int64
+             * @description Columns.
+             */
+            w: number;
+            /**
+             * Format: int64
+             * @description Column, from 0.
+             */
+            x: number;
+            /**
+             * Format: int64
+             * @description Row, from 0.
+             */
+            y: number;
+        };
+        /** @description A dashboard to be kept. */
+        DashboardRequest: {
+            /**
+             * @description What it is for.
+             * @default
+             */
+            description: string;
+            /**
+             * @description Where to file it.
+             * @default
+             */
+            folder: string;
+            /**
+             * Format: int64
+             * @description The revision it was changed from: to replace one.
+             * @default null
+             */
+            revision: number | null;
+            /**
+             * @description Panels, where they stand, variables, time range; at most 256 KiB.
+             * @default null
+             */
+            spec: components["schemas"]["DashboardSpec"];
+            /**
+             * @description Words to find it by.
+             * @default []
+             */
+            tags: string[];
+            /**
+             * @description Its title.
+             * @default
+             */
+            title: string;
+        };
+        /** @description What a dashboard shows. */
+        DashboardSpec: {
+            annotations?: components["schemas"]["DashboardAnnotations"] | null;
+            layouts?: components["schemas"]["DashboardLayouts"] | null;
+            /** @description Its panels, at most 100. */
+            panels: components["schemas"]["DashboardPanel"][];
+            /** @description How often it asks again, such as `30s`; null: never. */
+            refresh?: string | null;
+            time?: components["schemas"]["DashboardTime"] | null;
+            /** @description What its panels share, and people choose. */
+            variables?: components["schemas"]["DashboardVariable"][];
+        };
+        /** @description What is said of a dashboard. */
+        DashboardSummary: {
+            /** @description Whether it ships with Heimdall: it can be copied, not changed. */
+            built_in: boolean;
+            /**
+             * Format: date-time
+             * @description When; null for a built-in one.
+             */
+            created_at?: string | null;
+            /** @description Who made it. */
+            created_by: string;
+            /** @description What it is for. */
+            description: string;
+            /** @description Where it is filed; empty: nowhere. */
+            folder: string;
+            /** @description Its id: a UUID, or the name of a built-in one. */
+            id: string;
+            /** @description Panels it has. */
+            panels: number;
+            /**
+             * Format: int64
+             * @description Counts its changes, from 1.
+             */
+            revision: number;
+            /** @description Words to find it by. */
+            tags: string[];
+            /** @description Its title. */
+            title: string;
+            /**
+             * Format: date-time
+             * @description When; null for a built-in one.
+             */
+            updated_at?: string | null;
+            /** @description Who changed it last. */
+            updated_by: string;
+        };
+        /** @description A range of time. */
+        DashboardTime: {
+            /** @description Start, such as `now-6h`. */
+            from: string;
+            /** @description End, such as `now`. */
+            to: string;
+        };
+        /** @description A choice that stands in queries as `$name`. */
+        DashboardVariable: {
+            /** @description What is chosen at first: a value, several, or null for all. */
+            default?: Record<string, never> | null;
+            /** @description Its name for people. */
+            label?: string | null;
+            /** @description Whether several may be chosen. */
+            multi?: boolean | null;
+            /** @description Letters, digits and `_`. */
+            name: string;
+            /** @description A search line whose first column has the values. */
+            query?: string | null;
+            /** @description The values, where no query finds them. */
+            values?: string[] | null;
+        };
+        /** @description A dataset and what is kept of it. */
+        DatasetView: components["schemas"]["SegmentTotals"] & {
+            /** @description `logs` or `metrics`. */
+            dataset: string;
+            /**
+             * Format: int64
+             * @description Records, those in memory too.
+             */
+            records: number;
         };
         /** @description One notice to one receiver. */
         Delivery: {
@@ -1602,8 +2490,23 @@ export interface components {
             /** @description The same by rule; rules nobody judged are left out. */
             rules: components["schemas"]["JudgedRule"][];
         };
+        /** @description What shall be different about a detector; what is absent stays. */
+        DetectorRequest: {
+            /** @description Whether its findings raise nothing. */
+            dry_run?: boolean | null;
+            /** @description Whether it runs. Switched off, it keeps what it learnt and sees nothing. */
+            enabled?: boolean | null;
+            /**
+             * Format: double
+             * @description Factor on its thresholds, 0.25 to 4, beside that of the feedback: 1 leaves them as configured, more makes it less
+             *     sensitive.
+             */
+            threshold_factor?: number | null;
+        };
         /** @description A detector and how it fares since the server started. */
         DetectorView: {
+            /** @description Whether it has thresholds that a factor moves. */
+            adjustable: boolean;
             /**
              * Format: double
              * @description Factor on its thresholds that follows from feedback: 1 leaves them as configured, more makes it less sensitive.
@@ -1614,6 +2517,8 @@ export interface components {
              * @description Records too far ahead of the clock, judged at their arrival time.
              */
             ahead: number;
+            /** @description Whether all of its findings are in rehearsal. */
+            dry_run: boolean;
             /** @description Whether it runs. */
             enabled: boolean;
             /**
@@ -1645,14 +2550,65 @@ export interface components {
             name: string;
             /**
              * Format: int64
-             * @description Findings that raised no alert, because `detect.dry_run` names the detector or the rule.
+             * @description Findings that raised no alert, because the detector or the rule is in rehearsal.
              */
             rehearsed: number;
+            /**
+             * Format: int64
+             * @description Findings that were only counted, because their rule is off for the tenant.
+             */
+            silenced: number;
+            /**
+             * Format: double
+             * @description Factor on its thresholds that a person set, beside it; 1 when nobody did.
+             */
+            threshold_factor: number;
+            tuned?: components["schemas"]["TunedView"] | null;
             /**
              * Format: int64
              * @description Findings, those in rehearsal too.
              */
             verdicts: number;
+        };
+        /** @description The disk of the data folder. */
+        DiskSpace: {
+            /**
+             * Format: int64
+             * @description Bytes that may be written.
+             */
+            free_bytes: number;
+            /**
+             * Format: int64
+             * @description Free space below which records are refused.
+             */
+            refuse_below_bytes: number;
+            /**
+             * Format: int64
+             * @description Free space below which old segments leave the folder; 0: never.
+             */
+            shed_below_bytes: number;
+            /**
+             * Format: int64
+             * @description Bytes in all.
+             */
+            total_bytes: number;
+        };
+        /** @description How often a rule would have told about something. */
+        EntityCount: {
+            /** @description What it is about. */
+            entity: components["schemas"]["EntityView"];
+            /**
+             * Format: int64
+             * @description Reports.
+             */
+            reports: number;
+        };
+        /** @description What something is about. */
+        EntityView: {
+            /** @description Such as `source_ip`. */
+            kind: string;
+            /** @description Such as `203.0.113.7`. */
+            value: string;
         };
         /** @description What shall be erased. */
         EraseRequest: {
@@ -1669,6 +2625,128 @@ export interface components {
         };
         /** @description What was erased, or would be. */
         EraseView: Record<string, never>;
+        /** @description Answers with status 5xx; over the last five minutes. */
+        ErrorSignals: {
+            /**
+             * Format: int64
+             * @description Of them, errors.
+             */
+            errors: number;
+            /** @description Share of answers, 0 to 1; target 0.001, which is 99.9 %. */
+            rate: components["schemas"]["Signal"];
+            /**
+             * Format: int64
+             * @description Answers.
+             */
+            requests: number;
+        };
+        /** @description What a query would do. */
+        Explain: {
+            /**
+             * Format: int64
+             * @description Bytes that would be read, at most.
+             */
+            bytes_estimate: number;
+            compiled?: components["schemas"]["CompiledQuestion"] | null;
+            /** @description What it would cost. */
+            cost: components["schemas"]["ExplainCost"];
+            /** @description Which records. */
+            dataset: string;
+            /** @description From when (inclusive). */
+            from: string;
+            /** @description The query as a search line. */
+            query: string;
+            /**
+             * Format: int64
+             * @description Rows that would be looked at, at most.
+             */
+            rows_estimate: number;
+            /** @description What the store would read. */
+            scans: components["schemas"]["ExplainScan"][];
+            /** @description The steps, in order. */
+            steps: string[];
+            /** @description How the records are looked at. */
+            strategy: string;
+            /** @description Whose records. */
+            tenant: string;
+            /** @description Until when (exclusive). */
+            to: string;
+            /** @description The ways a `stats` could be answered, the cheapest first; none for a list of records. */
+            ways: components["schemas"]["ExplainWay"][];
+        };
+        /** @description What a query would cost. */
+        ExplainCost: {
+            /**
+             * Format: int64
+             * @description Bytes that are expected to be read.
+             */
+            bytes: number;
+            /** @description `cheap` (an instant), `moderate` (seconds) or `heavy` (ask before running it). */
+            class: components["schemas"]["ExplainCostClass"];
+            /**
+             * Format: double
+             * @description CPU time that is expected, of one core, ms.
+             */
+            cpu_ms: number;
+            /**
+             * Format: int64
+             * @description Rows that are expected to be looked at.
+             */
+            rows: number;
+            /** @description In words: what the estimate rests on. */
+            why: string;
+        };
+        /**
+         * @description How much a query would cost.
+         * @enum {string}
+         */
+        ExplainCostClass: "cheap" | "moderate" | "heavy";
+        /** @description What one scan would do. */
+        ExplainScan: {
+            /**
+             * Format: int64
+             * @description Bytes that would be read, at most.
+             */
+            bytes_estimate: number;
+            /** @description What rules rows out, in words. */
+            pruning: string[];
+            /**
+             * Format: int64
+             * @description Rows that would be looked at, at most.
+             */
+            rows_estimate: number;
+            /**
+             * Format: int64
+             * @description Rows of the dataset.
+             */
+            rows_total: number;
+            /** @description Segments of which something would be read. */
+            segments: number;
+            /** @description Segments of the dataset. */
+            segments_total: number;
+        };
+        /** @description One way to answer a `stats`. */
+        ExplainWay: {
+            /**
+             * Format: int64
+             * @description Bytes that would be read, at most.
+             */
+            bytes: number;
+            /** @description Whether it is the one taken. */
+            chosen: boolean;
+            /**
+             * Format: double
+             * @description Estimated CPU time on one core, ms.
+             */
+            cost_ms: number;
+            /**
+             * Format: int64
+             * @description Rows that would be looked at, at most.
+             */
+            rows: number;
+            /** @description How the records would be looked at. */
+            strategy: string;
+        };
         /** @description What a person says of an alert. */
         FeedbackRequest: {
             /** @description Why, in their words. */
@@ -1774,6 +2852,31 @@ export interface components {
             /** Format: date-time */
             updatedAt: string;
         };
+        /** @description Part of a record that makes a rule match. */
+        GroundView: {
+            /** @description The field, as the rule names it; null when any text of the record will do. */
+            field?: string | null;
+            /** @description The part of the condition it meets, as a search line; null for Sigma rules. */
+            test?: string | null;
+            /** @description Its value; null when its presence or absence is what counts. */
+            value?: string | null;
+        };
+        /** @description What stands between the disk and its end. */
+        GuardView: {
+            disk?: components["schemas"]["DiskSpace"] | null;
+            /**
+             * Format: int64
+             * @description Bytes in the folder above which the oldest segments go to the cold tier earlier; null is no limit.
+             */
+            local_bytes_max?: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of segments above which the oldest are dropped; null is no limit.
+             */
+            retention_bytes?: number | null;
+            /** @description `ok`; `shedding`: old segments leave the folder earlier; `refusing`: records are refused; `unknown`: the disk cannot be asked. */
+            state: string;
+        };
         /** @description Whether the server is well. */
         Health: {
             /** @description Why it is degraded. */
@@ -1792,6 +2895,37 @@ export interface components {
             uptime_seconds: number;
             /** @description Release. */
             version: string;
+        };
+        /** @description Matches of an hour. */
+        HourCount: {
+            /**
+             * Format: date-time
+             * @description Its start.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description Records that matched.
+             */
+            count: number;
+        };
+        /** @description Alerts of an hour. */
+        HourPreview: {
+            /**
+             * Format: date-time
+             * @description Its start.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description With the thresholds in force.
+             */
+            now: number;
+            /**
+             * Format: int64
+             * @description With the factor under trial.
+             */
+            then: number;
         };
         /** @description An incident in a list. */
         Incident: {
@@ -1912,6 +3046,287 @@ export interface components {
             note?: string | null;
             /** @description Whether no action is taken. */
             on: boolean;
+        };
+        /** @description Time from the head of a query to the end of its answer, ms; over the last five minutes. */
+        LatencySignals: {
+            /** @description Half of the queries are faster; target 50. */
+            p50_ms: components["schemas"]["Signal"];
+            /** @description 19 of 20 are; target 200. */
+            p95_ms: components["schemas"]["Signal"];
+            /** @description 99 of 100 are; target 500. */
+            p99_ms: components["schemas"]["Signal"];
+            /**
+             * Format: int64
+             * @description Queries measured.
+             */
+            queries: number;
+        };
+        /** @description A log record: every field it has, by canonical name. */
+        LogRecord: {
+            /**
+             * Format: double
+             * @description 0 to 1.
+             * @default null
+             */
+            anomaly_score: number | null;
+            /**
+             * @description Every other field, as it was sent.
+             * @default null
+             */
+            attributes: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * @description Predicted or given category.
+             * @default null
+             */
+            category: string | null;
+            /**
+             * @description public, internal, confidential or restricted.
+             * @default null
+             */
+            classification: string | null;
+            /**
+             * Format: double
+             * @description CPU in use, percent.
+             * @default null
+             */
+            cpu_usage: number | null;
+            /**
+             * @description Customer concerned.
+             * @default null
+             */
+            customer_id: string | null;
+            /**
+             * Format: double
+             * @description Duration of the operation, ms.
+             * @default null
+             */
+            duration_ms: number | null;
+            /**
+             * @description dev, staging or prod.
+             * @default null
+             */
+            environment: string | null;
+            /**
+             * Format: double
+             * @description Share of failed operations.
+             * @default null
+             */
+            error_rate: number | null;
+            /**
+             * @description Host that wrote it.
+             * @default null
+             */
+            host: string | null;
+            /**
+             * @description UUID version 7: event time and position.
+             * @default
+             */
+            id: string;
+            /**
+             * @description Instance of the service.
+             * @default null
+             */
+            instance: string | null;
+            /**
+             * @description trace, debug, info, warn, error or fatal.
+             * @default null
+             */
+            level: string | null;
+            /**
+             * Format: double
+             * @description Memory in use, percent.
+             * @default null
+             */
+            memory_usage: number | null;
+            /**
+             * @description The message as written.
+             * @default null
+             */
+            message: string | null;
+            /**
+             * @description Arrival time.
+             * @default null
+             */
+            observed: string | null;
+            /**
+             * @description 16 hex digits.
+             * @default null
+             */
+            parent_span_id: string | null;
+            /**
+             * @description Fields that hold personal data.
+             * @default null
+             */
+            pii_fields: unknown[] | null;
+            /**
+             * @description Region of the instance.
+             * @default null
+             */
+            region: string | null;
+            /**
+             * @description Request concerned.
+             * @default null
+             */
+            request_id: string | null;
+            /**
+             * @description Retention policy by name.
+             * @default null
+             */
+            retention_policy: string | null;
+            /**
+             * @description Service that wrote it.
+             * @default null
+             */
+            service: string | null;
+            /**
+             * @description Session concerned.
+             * @default null
+             */
+            session_id: string | null;
+            /**
+             * @description Address the event came from.
+             * @default null
+             */
+            source_ip: string | null;
+            /**
+             * @description 16 hex digits.
+             * @default null
+             */
+            span_id: string | null;
+            /**
+             * Format: int64
+             * @description Template of the message.
+             * @default null
+             */
+            template_id: number | null;
+            /**
+             * @description Event time, RFC 3339 with nanoseconds.
+             * @default
+             */
+            timestamp: string;
+            /**
+             * Format: int64
+             * @description W3C trace flags.
+             * @default null
+             */
+            trace_flags: number | null;
+            /**
+             * @description 32 hex digits.
+             * @default null
+             */
+            trace_id: string | null;
+            /**
+             * @description User concerned.
+             * @default null
+             */
+            user_id: string | null;
+            /**
+             * Format: int64
+             * @description Schema version of the record.
+             * @default null
+             */
+            version: number | null;
+        };
+        /** @description One service calls another. */
+        MapEdge: {
+            /**
+             * Format: double
+             * @description How far the errors of the two rise and fall together, -1 to 1: Pearson's coefficient of their errors in each
+             *     `correlation_bucket`; null where one of them has none, or always as many.
+             */
+            error_correlation?: number | null;
+            /**
+             * Format: int64
+             * @description Those in which the called one wrote a record of level error or fatal, or answered with a status of 500 or more.
+             */
+            errors: number;
+            /**
+             * Format: double
+             * @description Duration that 95 % of the calls do not exceed, ms; null where none has one.
+             */
+            p95_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Calls among the records read.
+             */
+            requests: number;
+            /** @description Who calls. */
+            source: string;
+            /** @description Who is called. */
+            target: string;
+        };
+        /** @description A service on the map. */
+        MapNode: {
+            /**
+             * Format: double
+             * @description Their share, 0 to 1; null without records.
+             */
+            error_rate?: number | null;
+            /**
+             * Format: int64
+             * @description Those of level error or fatal.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Alerts that are OPEN or ACKNOWLEDGED.
+             */
+            open_alerts: number;
+            /**
+             * Format: double
+             * @description Duration that 95 % do not exceed, ms.
+             */
+            p95_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Records in the range.
+             */
+            records: number;
+            /** @description Its name. */
+            service: string;
+            /** @description How it is. */
+            state: components["schemas"]["ServiceState"];
+        };
+        /** @description A record that matched. */
+        MatchedRecord: {
+            /** @description Its id. */
+            id: string;
+            /** @description Its message; of a sample, its metric. */
+            message?: string | null;
+            /** @description The rule. */
+            rule: string;
+            /** @description Its service. */
+            service?: string | null;
+            /**
+             * Format: date-time
+             * @description Its time.
+             */
+            time: string;
+        };
+        /** @description A rule that matched a record. */
+        MatchedRule: {
+            /** @description Its id. */
+            rule: string;
+            /** @description Its title. */
+            title: string;
+            /** @description Why. */
+            why: components["schemas"]["GroundView"][];
+        };
+        /** @description A part of the message that varies from record to record. */
+        MessageSpan: {
+            /** @description Where it ends. */
+            end: number;
+            /** @description Where it begins, in UTF-16 code units, as JavaScript counts. */
+            start: number;
+            /** @description What stands there. */
+            value: string;
+        };
+        /** @description What shall become of the findings of a rule. */
+        ModeRequest: {
+            /** @description `on`: they raise alerts; `dry_run`: they are counted and shown in the log; `off`: they are counted. */
+            mode?: string;
         };
         /** @description Who is on call by a schedule. */
         OnCall: {
@@ -2048,9 +3463,104 @@ export interface components {
             next?: string | null;
         };
         /** @description One page of a list. */
+        Page_Annotation: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it happened, or began.
+                 */
+                at: string;
+                /** @description Who wrote it. */
+                by: string;
+                /**
+                 * Format: date-time
+                 * @description When it was written.
+                 */
+                created_at: string;
+                /** @description Its id. */
+                id: string;
+                /**
+                 * @description `deployment`, `incident` or `investigation`.
+                 * @example deployment
+                 */
+                kind: string;
+                /** @description Whether it is this tenant's, which may change it. */
+                own: boolean;
+                /**
+                 * Format: int64
+                 * @description Counts its changes, from 1.
+                 */
+                revision: number;
+                /** @description Service it concerns; null: all. */
+                service?: string | null;
+                /** @description Who sees it. */
+                sharing: components["schemas"]["Sharing"];
+                /** @description Words to find it by. */
+                tags: string[];
+                /** @description In words. */
+                text: string;
+                /**
+                 * Format: date-time
+                 * @description When it was over; null where it is one moment.
+                 */
+                until?: string | null;
+                /**
+                 * Format: date-time
+                 * @description When.
+                 */
+                updated_at: string;
+                /** @description Who changed it last. */
+                updated_by: string;
+            }[];
+            /** @description Pass it as `cursor` for the next page; null on the last. */
+            next?: string | null;
+        };
+        /** @description One page of a list. */
         Page_AuditView: {
             /** @description The items. */
             items: Record<string, never>[];
+            /** @description Pass it as `cursor` for the next page; null on the last. */
+            next?: string | null;
+        };
+        /** @description One page of a list. */
+        Page_DashboardSummary: {
+            /** @description The items. */
+            items: {
+                /** @description Whether it ships with Heimdall: it can be copied, not changed. */
+                built_in: boolean;
+                /**
+                 * Format: date-time
+                 * @description When; null for a built-in one.
+                 */
+                created_at?: string | null;
+                /** @description Who made it. */
+                created_by: string;
+                /** @description What it is for. */
+                description: string;
+                /** @description Where it is filed; empty: nowhere. */
+                folder: string;
+                /** @description Its id: a UUID, or the name of a built-in one. */
+                id: string;
+                /** @description Panels it has. */
+                panels: number;
+                /**
+                 * Format: int64
+                 * @description Counts its changes, from 1.
+                 */
+                revision: number;
+                /** @description Words to find it by. */
+                tags: string[];
+                /** @description Its title. */
+                title: string;
+                /**
+                 * Format: date-time
+                 * @description When; null for a built-in one.
+                 */
+                updated_at?: string | null;
+                /** @description Who changed it last. */
+                updated_by: string;
+            }[];
             /** @description Pass it as `cursor` for the next page; null on the last. */
             next?: string | null;
         };
@@ -2316,9 +3826,83 @@ export interface components {
             next?: string | null;
         };
         /** @description One page of a list. */
+        Page_SavedQuery: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When.
+                 */
+                created_at: string;
+                /** @description Who made it. */
+                created_by: string;
+                /** @description What it is for. */
+                description: string;
+                /** @description Start of its range of time, such as `now-1h`. */
+                from?: string | null;
+                /** @description Its id. */
+                id: string;
+                /**
+                 * @description `search`, `sql` or `ask`.
+                 * @example search
+                 */
+                language: string;
+                /** @description Its name. */
+                name: string;
+                /** @description The query. */
+                query: string;
+                /**
+                 * Format: int64
+                 * @description Counts its changes, from 1.
+                 */
+                revision: number;
+                /** @description End of its range of time. */
+                to?: string | null;
+                /**
+                 * Format: date-time
+                 * @description When.
+                 */
+                updated_at: string;
+                /** @description Who changed it last. */
+                updated_by: string;
+                /** @description How the app shows the answer. */
+                view: Record<string, never>;
+            }[];
+            /** @description Pass it as `cursor` for the next page; null on the last. */
+            next?: string | null;
+        };
+        /** @description One page of a list. */
         Page_SegmentView: {
             /** @description The items. */
             items: Record<string, never>[];
+            /** @description Pass it as `cursor` for the next page; null on the last. */
+            next?: string | null;
+        };
+        /** @description One page of a list. */
+        Page_Session: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: uuid
+                 * @description Its id.
+                 */
+                id: string;
+                /** @description What it is for. */
+                kind: components["schemas"]["SessionKind"];
+                /** @description Who holds it. */
+                principal: string;
+                /** @description From which address. */
+                remote: string;
+                /**
+                 * Format: date-time
+                 * @description Since when.
+                 */
+                since: string;
+                /** @description Whose alerts or records it shows. */
+                tenant: string;
+                /** @description The public half of their token; null on this machine without one. */
+                token?: string | null;
+            }[];
             /** @description Pass it as `cursor` for the next page; null on the last. */
             next?: string | null;
         };
@@ -2405,6 +3989,56 @@ export interface components {
             next?: string | null;
         };
         /** @description One page of a list. */
+        Page_TenantView: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: int64
+                 * @description Bytes of its segments with their sidecars; records in memory are not counted.
+                 */
+                bytes: number;
+                /**
+                 * Format: date-time
+                 * @description Event time of its earliest record.
+                 */
+                first?: string | null;
+                /**
+                 * Format: date-time
+                 * @description Event time of its latest.
+                 */
+                last?: string | null;
+                /**
+                 * Format: int64
+                 * @description Of them, log records.
+                 */
+                logs: number;
+                /**
+                 * Format: int64
+                 * @description Alerts that are open or acknowledged.
+                 */
+                open_alerts: number;
+                /**
+                 * Format: int64
+                 * @description Records.
+                 */
+                records: number;
+                /**
+                 * Format: int64
+                 * @description Of them, metric samples.
+                 */
+                samples: number;
+                /**
+                 * Format: int64
+                 * @description Segments.
+                 */
+                segments: number;
+                /** @description Its name. */
+                tenant: string;
+            }[];
+            /** @description Pass it as `cursor` for the next page; null on the last. */
+            next?: string | null;
+        };
+        /** @description One page of a list. */
         Page_Token: {
             /** @description The items. */
             items: {
@@ -2448,6 +4082,23 @@ export interface components {
             items: unknown[];
             /** @description Pass it as `cursor` for the next page; null on the last. */
             next?: string | null;
+        };
+        /** @description For how long records are kept. */
+        PolicyView: {
+            /** @description Of this classification only. */
+            classification?: string | null;
+            /** @description At which age they go to the cold tier; null is never, or that there is none. */
+            cold_after?: string | null;
+            /** @description Of this dataset only. */
+            dataset?: string | null;
+            /** @description Whether it is the one for all records that no other is for. */
+            default: boolean;
+            /** @description For how long, such as `30d`; null is for ever. */
+            keep?: string | null;
+            /** @description That name this retention policy only. */
+            retention_policy?: string | null;
+            /** @description For records of this tenant only. */
+            tenant?: string | null;
         };
         /** @description An alert another system reports. */
         PostableAlert: {
@@ -2512,6 +4163,62 @@ export interface components {
              */
             true_positives: number;
         };
+        /** @description A detector at the thresholds in force and at others. */
+        PreviewAnswer: {
+            /**
+             * Format: int64
+             * @description Alerts with the thresholds in force.
+             */
+            alerts_now: number;
+            /**
+             * Format: int64
+             * @description Alerts with the factor under trial.
+             */
+            alerts_then: number;
+            /**
+             * Format: date-time
+             * @description From when on.
+             */
+            from: string;
+            /** @description The same by hour, every hour of the range. */
+            per_hour: components["schemas"]["HourPreview"][];
+            /**
+             * Format: int64
+             * @description Records judged, those of the warm-up too.
+             */
+            records: number;
+            /** @description Alerts: first those that only one would raise; at most 20. */
+            sample: components["schemas"]["PreviewedAlert"][];
+            /**
+             * Format: date-time
+             * @description Until before when.
+             */
+            to: string;
+            /**
+             * Format: int64
+             * @description How long it took, ms.
+             */
+            took_ms: number;
+        };
+        /** @description A factor to be tried. */
+        PreviewRequest: {
+            /** @description From when on; default `now-24h`. */
+            from?: string;
+            /**
+             * Format: double
+             * @description The factor on its thresholds, as `PUT` would set it.
+             */
+            threshold_factor?: number | null;
+            /** @description Until before when; default `now`. */
+            to?: string;
+            /** @description For how long before `from` it learns, at most `24h`; default `1h`. Alerts of that time are not counted. */
+            warm_up?: string | null;
+        };
+        /** @description An alert of one of the two, or of both. */
+        PreviewedAlert: components["schemas"]["WouldBeAlert"] & {
+            /** @description `now`, `then` or `both`: who would raise it. */
+            raised: string;
+        };
         /** @description How urgent it is. */
         PriorityRequest: {
             /** @description P1, P2 or P3. */
@@ -2542,15 +4249,20 @@ export interface components {
         QueryRequest: {
             /** @description `false` computes the answer anew instead of giving a kept one that is still right. */
             cache?: boolean | null;
+            /**
+             * @description `stats.next` of an answer: the next page of the same list of records. The other parameters stay as they were; what
+             *     `now` means is kept.
+             */
+            cursor?: string | null;
             /** @description `logs` (default) or `metrics`; the line may name another. */
             dataset?: string | null;
             /** @description Answer the plan instead of running it. */
             explain?: boolean | null;
             /** @description Event time at or after: RFC 3339, epoch s/ms/µs/ns, or `now-15m`. */
             from?: string | null;
-            /** @description `search` (default) or `sql`. */
+            /** @description `search` (default), `sql`, or `ask` for a question in plain words. */
             language?: string | null;
-            /** @description Rows at most; default 100 records, 10,000 groups. */
+            /** @description Rows at most; default 100 records, 10,000 groups. Of a list of records: rows of a page. */
             limit?: number | null;
             /** @description The question, such as `service:payment level>=error | stats count() by service`. */
             query?: string;
@@ -2560,6 +4272,8 @@ export interface components {
             timeout?: string | null;
             /** @description Event time before. */
             to?: string | null;
+            /** @description Time zone of times and days in a question in plain words, such as `Europe/Berlin`; default UTC. */
+            zone?: string | null;
         };
         /** @description What became of one ingest request. */
         Receipt: {
@@ -2614,6 +4328,45 @@ export interface components {
              */
             timestamps_assigned: number;
         };
+        /** @description The lines around a record. */
+        RecordContext: {
+            /** @description Those after it, the earliest first. */
+            after: components["schemas"]["LogRecord"][];
+            /** @description Those before it, the earliest first. */
+            before: components["schemas"]["LogRecord"][];
+            /** @description What makes them lines of one stream: fields and values of the record; null: without the field. */
+            stream: {
+                [key: string]: string | null;
+            };
+        };
+        /** @description A record with what is known of its message. */
+        RecordDetail: {
+            context?: components["schemas"]["RecordContext"] | null;
+            /** @description What stands in the template's places, in order. */
+            parameters: string[];
+            /** @description The record. */
+            record: components["schemas"]["LogRecord"];
+            /** @description The same with their places in the message. */
+            spans: components["schemas"]["MessageSpan"][];
+            template?: components["schemas"]["RecordTemplate"] | null;
+            /** @description What is missing: damaged segments. */
+            warnings: string[];
+        };
+        /** @description The template of a message. */
+        RecordTemplate: {
+            /**
+             * Format: int64
+             * @description Messages that were of it so far.
+             */
+            count: number;
+            /**
+             * Format: int64
+             * @description Its id.
+             */
+            id: number;
+            /** @description Its text, `<*>` for what varies. */
+            text: string;
+        };
         /** @description Times that come every week. */
         RecurrenceRequest: {
             /** @description Time of day it begins, `HH:MM`. */
@@ -2625,6 +4378,19 @@ export interface components {
             /** @description IANA time zone; UTC when absent. */
             zone?: string | null;
         };
+        /** @description Something about a rule that people should know. */
+        RuleDiagnostic: {
+            /** @description Character in the line, from 1. */
+            column?: number | null;
+            /** @description What to do about it. */
+            hint?: string | null;
+            /** @description Line of the text, from 1; null when it is about the whole. */
+            line?: number | null;
+            /** @description What is the matter. */
+            message: string;
+            /** @description `error`: the rule does not load; `warning`: it does, and could be better. */
+            severity: string;
+        };
         /** @description A loaded rule and what people said of its alerts. */
         RuleDocument: components["schemas"]["RuleView"] & {
             feedback?: components["schemas"]["Precision"] | null;
@@ -2633,6 +4399,8 @@ export interface components {
         };
         /** @description A rule that could not be loaded; the others are in force. */
         RuleFault: {
+            /** @description Character in the line, from 1, when known. */
+            column?: number | null;
             /** @description The file. */
             file: string;
             /** @description Line in the file, from 1, when known. */
@@ -2640,7 +4408,120 @@ export interface components {
             /** @description What is wrong. */
             reason: string;
         };
-        /** @description A loaded signature rule. */
+        /**
+         * @description Where a rule comes from.
+         * @enum {string}
+         */
+        RuleOrigin: "built_in" | "folder" | "own";
+        /** @description What one rule would have done. */
+        RuleOutcome: {
+            /**
+             * Format: int64
+             * @description Alerts it would have raised.
+             */
+            alerts: number;
+            /** @description What it would have told about most; at most 10. */
+            entities: components["schemas"]["EntityCount"][];
+            /**
+             * Format: date-time
+             * @description The first.
+             */
+            first?: string | null;
+            /** @description Its id. */
+            id: string;
+            /**
+             * Format: date-time
+             * @description The last.
+             */
+            last?: string | null;
+            /**
+             * Format: int64
+             * @description Records that meet its condition.
+             */
+            matches: number;
+            /**
+             * Format: int64
+             * @description Times it would have told: an alert that goes on is told again, at most once a minute.
+             */
+            reports: number;
+            /** @description Its title. */
+            title: string;
+        };
+        /** @description A rule to be kept. */
+        RuleRequest: {
+            /**
+             * Format: int64
+             * @description The revision that was read; 0 or absent makes a new rule.
+             */
+            revision?: number;
+            /** @description One rule, of the id in the path; a Sigma correlation comes with the rules it names. At most 64 KiB and 20 documents. */
+            yaml?: string;
+        };
+        /** @description What a rule says of itself. */
+        RuleSummary: {
+            /**
+             * @description Dataset it reads.
+             * @example logs
+             */
+            dataset: string;
+            /** @description What it finds. */
+            description: string;
+            /** @description Whether it is evaluated. */
+            enabled: boolean;
+            /** @description Stable id. */
+            id: string;
+            /** @description `signature` (a rule of Heimdall's own kind), `sigma` or `correlation` (of Sigma). */
+            kind: string;
+            /** @description In the rule's own words: `warning` or `critical`; of Sigma `informational`, `low`, `medium`, `high` or `critical`. */
+            level: string;
+            /** @description Line of the text where it begins, from 1. */
+            line: number;
+            /**
+             * @description Severity of its findings.
+             * @example WARNING
+             */
+            severity: string;
+            /** @description Tags, such as `attack.t1110`. */
+            tags: string[];
+            /** @description Short name for people. */
+            title: string;
+        };
+        /** @description A rule with its text. */
+        RuleText: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            created_at?: string | null;
+            /** @description Who made it. */
+            created_by?: string | null;
+            /** @description Why it does not load, when it does not; what could be better about one's own. */
+            diagnostics: components["schemas"]["RuleDiagnostic"][];
+            /** @description The file it is from. */
+            file: string;
+            /** @description Its id. */
+            id: string;
+            /** @description Line of the text in that file, from 1. */
+            line: number;
+            /** @description `built_in`, `folder` or `own`: only one's own can be changed. */
+            origin: components["schemas"]["RuleOrigin"];
+            /**
+             * Format: int64
+             * @description Counts the changes of one's own rule; send it with the next. 0 for others.
+             */
+            revision: number;
+            rule?: components["schemas"]["RuleDocument"] | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            updated_at?: string | null;
+            /** @description Who changed it last. */
+            updated_by?: string | null;
+            /** @description Its text: its own document of the file, and for a tenant's own rule everything that was put. */
+            yaml: string;
+        };
+        /** @description A loaded rule. */
         RuleView: {
             /**
              * @description Dataset it reads.
@@ -2655,13 +4536,28 @@ export interface components {
             file: string;
             /** @description Stable id. */
             id: string;
+            /** @description `signature` (a rule of Heimdall's own kind), `sigma` or `correlation` (of Sigma). */
+            kind: string;
+            /** @description In the rule's own words: `warning` or `critical`; of Sigma `informational`, `low`, `medium`, `high` or `critical`. */
+            level: string;
             /** @description What to do, one step each. */
             mitigation: string[];
+            /** @description What becomes of its findings for this tenant: `on`, `dry_run` or `off`. */
+            mode: string;
+            /** @description `built_in`, `folder` or `own`: only the tenant's own can be changed. */
+            origin: components["schemas"]["RuleOrigin"];
+            /**
+             * Format: int64
+             * @description Counts the changes of one's own rule; 0 for others.
+             */
+            revision: number;
             /**
              * @description Severity of its findings.
              * @example WARNING
              */
             severity: string;
+            /** @description Tags, such as `attack.t1110`. */
+            tags: string[];
             /** @description Short name for people. */
             title: string;
             /** @description The condition, as a search line. */
@@ -2715,8 +4611,377 @@ export interface components {
              */
             version: number;
         };
+        /** @description What is in use, 0 to 1, at the last look, at most five seconds ago. */
+        SaturationSignals: {
+            /** @description Processors of the machine; target 0.70. */
+            cpu: components["schemas"]["Signal"];
+            /**
+             * Format: double
+             * @description Processors, by this process.
+             */
+            cpu_own?: number | null;
+            /** @description Disk of the data folder; target 0.85. */
+            disk: components["schemas"]["Signal"];
+            /** @description Memory of the machine, or of the container where it has a limit; target 0.80. */
+            memory: components["schemas"]["Signal"];
+            /**
+             * Format: double
+             * @description Memory, by this process.
+             */
+            memory_own?: number | null;
+        };
+        /** @description A query kept under a name. */
+        SavedQuery: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            created_at: string;
+            /** @description Who made it. */
+            created_by: string;
+            /** @description What it is for. */
+            description: string;
+            /** @description Start of its range of time, such as `now-1h`. */
+            from?: string | null;
+            /** @description Its id. */
+            id: string;
+            /**
+             * @description `search`, `sql` or `ask`.
+             * @example search
+             */
+            language: string;
+            /** @description Its name. */
+            name: string;
+            /** @description The query. */
+            query: string;
+            /**
+             * Format: int64
+             * @description Counts its changes, from 1.
+             */
+            revision: number;
+            /** @description End of its range of time. */
+            to?: string | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            updated_at: string;
+            /** @description Who changed it last. */
+            updated_by: string;
+            /** @description How the app shows the answer. */
+            view: Record<string, never>;
+        };
+        /** @description A query to be kept. */
+        SavedQueryRequest: {
+            /**
+             * @description What it is for.
+             * @default
+             */
+            description: string;
+            /**
+             * @description Start of its range of time.
+             * @default null
+             */
+            from: string | null;
+            /**
+             * @description `search` (default), `sql` or `ask`.
+             * @default null
+             */
+            language: string | null;
+            /**
+             * @description Its name.
+             * @default
+             */
+            name: string;
+            /**
+             * @description The query.
+             * @default
+             */
+            query: string;
+            /**
+             * Format: int64
+             * @description The revision it was changed from: to replace one.
+             * @default null
+             */
+            revision: number | null;
+            /**
+             * @description End of its range of time.
+             * @default null
+             */
+            to: string | null;
+            /** @description How the app shows the answer; at most 16 KiB. */
+            view?: Record<string, never>;
+        };
+        /** @description Segments together. */
+        SegmentTotals: {
+            /**
+             * Format: int64
+             * @description Bytes, sidecars included.
+             */
+            bytes: number;
+            /**
+             * Format: date-time
+             * @description Event time of the latest.
+             */
+            newest?: string | null;
+            /**
+             * Format: date-time
+             * @description Event time of the earliest record.
+             */
+            oldest?: string | null;
+            /**
+             * Format: int64
+             * @description Records in them.
+             */
+            rows: number;
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            segments: number;
+        };
         /** @description A segment: where it is and what is in it. */
         SegmentView: Record<string, never>;
+        /** @description One minute of the server. */
+        SelfPoint: {
+            /**
+             * Format: date-time
+             * @description Its start.
+             */
+            at: string;
+            /**
+             * Format: double
+             * @description Share of processors in use at its end.
+             */
+            cpu?: number | null;
+            /**
+             * Format: double
+             * @description Share of the disk.
+             */
+            disk?: number | null;
+            /**
+             * Format: int64
+             * @description Of them, with status 5xx.
+             */
+            errors: number;
+            /** @description Whether the server ran in it and measured. */
+            measured: boolean;
+            /**
+             * Format: double
+             * @description Share of memory.
+             */
+            memory?: number | null;
+            /**
+             * Format: double
+             * @description Half of the queries were faster, ms.
+             */
+            p50_ms?: number | null;
+            /**
+             * Format: double
+             * @description 19 of 20 were.
+             */
+            p95_ms?: number | null;
+            /**
+             * Format: double
+             * @description 99 of 100 were.
+             */
+            p99_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Queries.
+             */
+            queries: number;
+            /**
+             * Format: int64
+             * @description Records that became findable.
+             */
+            records: number;
+            /**
+             * Format: int64
+             * @description Answers.
+             */
+            requests: number;
+        };
+        /** @description How the server itself fares. */
+        SelfStatus: {
+            /** @description How many answers fail. */
+            errors: components["schemas"]["ErrorSignals"];
+            /** @description The last hour by minute, the one under way last. */
+            history: components["schemas"]["SelfPoint"][];
+            /** @description How long queries take. */
+            latency: components["schemas"]["LatencySignals"];
+            /** @description How full the machine is. */
+            saturation: components["schemas"]["SaturationSignals"];
+            /** @description The objectives. */
+            slos: components["schemas"]["SloView"][];
+            /** @description The worst of everything below. */
+            state: components["schemas"]["Standing"];
+            /**
+             * Format: date-time
+             * @description When it was asked.
+             */
+            time: string;
+            /** @description How much comes in. */
+            traffic: components["schemas"]["TrafficSignals"];
+        };
+        /** @description Everything on the server, for whoever may speak for all tenants. */
+        ServerStorage: components["schemas"]["SegmentTotals"] & {
+            /** @description Why segments cannot be moved to the cold tier at the moment. */
+            cold_trouble?: string | null;
+            /**
+             * Format: int64
+             * @description Segments set aside because they are damaged.
+             */
+            damaged_segments: number;
+            /**
+             * Format: int64
+             * @description Bytes of the journal.
+             */
+            journal_bytes: number;
+            /**
+             * Format: int64
+             * @description Bytes of those.
+             */
+            memory_bytes: number;
+            /**
+             * Format: int64
+             * @description Records in memory.
+             */
+            memory_rows: number;
+            /**
+             * Format: int64
+             * @description Tenants that have records.
+             */
+            tenants: number;
+        };
+        /** @description A service. */
+        Service: {
+            /**
+             * Format: double
+             * @description Their share, 0 to 1; null without records.
+             */
+            error_rate?: number | null;
+            /**
+             * Format: int64
+             * @description Those of level error or fatal.
+             */
+            errors: number;
+            /**
+             * Format: date-time
+             * @description Its earliest record in the range.
+             */
+            first_seen?: string | null;
+            /** @description Hosts of its latest 100 records in the range. */
+            hosts: string[];
+            /**
+             * Format: date-time
+             * @description Its latest record in the range.
+             */
+            last_seen?: string | null;
+            /**
+             * Format: int64
+             * @description Alerts that are OPEN or ACKNOWLEDGED.
+             */
+            open_alerts: number;
+            /**
+             * Format: double
+             * @description Median duration, ms; null where no record has one.
+             */
+            p50_ms?: number | null;
+            /**
+             * Format: double
+             * @description Duration that 95 % do not exceed, ms.
+             */
+            p95_ms?: number | null;
+            /**
+             * Format: double
+             * @description Duration that 99 % do not exceed, ms.
+             */
+            p99_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Records in the range.
+             */
+            records: number;
+            /**
+             * Format: double
+             * @description Records that have a duration, a second.
+             */
+            requests_per_second: number;
+            /** @description Its name. */
+            service: string;
+            /** @description How it is: the worst of its reasons. */
+            state: components["schemas"]["ServiceState"];
+            /** @description Releases that its latest 100 records name. */
+            versions: string[];
+            /** @description The reasons, the worst first, at most 10; none when it is as expected. */
+            why: components["schemas"]["ServiceReason"][];
+            worst_severity?: components["schemas"]["ServiceState"] | null;
+        };
+        /** @description The services of a tenant. */
+        ServiceList: {
+            /**
+             * Format: date-time
+             * @description From when the durations are: the whole hour before `from` where looking at each record would take too long.
+             */
+            durations_from: string;
+            /**
+             * Format: date-time
+             * @description From when.
+             */
+            from: string;
+            /** @description The worst first, then those with the most records; at most 1,000. */
+            items: components["schemas"]["Service"][];
+            /** @description Always null: the list is one page. */
+            next?: string | null;
+            /** @description Whether something is missing; `warnings` says what. */
+            partial: boolean;
+            /**
+             * Format: date-time
+             * @description Until when.
+             */
+            to: string;
+            /** @description What is missing, or not as asked for. */
+            warnings: string[];
+        };
+        /** @description The services and their calls. */
+        ServiceMap: {
+            /** @description Length of the spans of time that errors are compared by: `1m` for ranges of up to a day. */
+            correlation_bucket: string;
+            /** @description The calls between them, the most frequent first. */
+            edges: components["schemas"]["MapEdge"][];
+            /** @description The services, the worst first. */
+            nodes: components["schemas"]["MapNode"][];
+            /** @description Whether something is missing; `warnings` says what. */
+            partial: boolean;
+            /** @description Records that were read for them. */
+            records_read: number;
+            /** @description Whether there are more records of traces in the range than were read: the calls are then a sample, of the newest. */
+            sampled: boolean;
+            /** @description Traces that the calls are from. */
+            traces_read: number;
+            /** @description What is missing, or not as asked for. */
+            warnings: string[];
+        };
+        /** @description What makes the state what it is. */
+        ServiceReason: {
+            /**
+             * Format: uuid
+             * @description The alert.
+             */
+            alert?: string | null;
+            /** @description `alert`, `error_rate` or `silent` (alerts, but no record in the range). */
+            kind: string;
+            /** @description How bad it is by itself. */
+            state: components["schemas"]["ServiceState"];
+            /** @description In words. */
+            text: string;
+        };
+        /**
+         * @description How a service is.
+         * @enum {string}
+         */
+        ServiceState: "NORMAL" | "WARNING" | "CRITICAL";
         /** @description A service seen in the last 15 minutes of event time, or with alerts. */
         ServiceSummary: {
             /**
@@ -2741,6 +5006,54 @@ export interface components {
              * @example NORMAL
              */
             state: string;
+        };
+        /** @description A live session. */
+        Session: {
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description What it is for. */
+            kind: components["schemas"]["SessionKind"];
+            /** @description Who holds it. */
+            principal: string;
+            /** @description From which address. */
+            remote: string;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string;
+            /** @description Whose alerts or records it shows. */
+            tenant: string;
+            /** @description The public half of their token; null on this machine without one. */
+            token?: string | null;
+        };
+        /**
+         * @description What a session is for.
+         * @enum {string}
+         */
+        SessionKind: "ws_alerts" | "tail" | "technician";
+        /**
+         * @description Who sees an annotation.
+         * @enum {string}
+         */
+        Sharing: "team" | "public";
+        /** @description A number with its target. */
+        Signal: {
+            /** @description How it stands. */
+            state: components["schemas"]["Standing"];
+            /**
+             * Format: double
+             * @description What it shall not exceed.
+             */
+            target: number;
+            /**
+             * Format: double
+             * @description The number; null when nothing was measured.
+             */
+            value?: number | null;
         };
         /** @description A silence as it is shown. */
         Silence: {
@@ -2841,6 +5154,76 @@ export interface components {
             /** @description Short name for people. */
             title: string;
         };
+        /** @description One point of an objective's history. */
+        SloPoint: {
+            /**
+             * Format: date-time
+             * @description Start of the minute.
+             */
+            at: string;
+            /**
+             * Format: double
+             * @description Share that met the objective; null when nothing was measured.
+             */
+            ratio?: number | null;
+        };
+        /** @description A service level objective of the server itself. */
+        SloView: {
+            /**
+             * Format: int64
+             * @description Of it, what missed the objective.
+             */
+            bad: number;
+            /**
+             * Format: double
+             * @description Share of the error budget that is left, below 0 when it is overspent; null when nothing was measured.
+             */
+            budget_remaining?: number | null;
+            /** @description How fast the budget is spent, the shortest window first. */
+            burn: components["schemas"]["BurnRate"][];
+            /** @description What is measured. */
+            description: string;
+            /** @description The last hour by minute. */
+            history: components["schemas"]["SloPoint"][];
+            /** @description Stable id: `api_success_rate` or `query_latency_p95`. */
+            id: string;
+            /**
+             * Format: int64
+             * @description Minutes of the window in which the server ran and measured.
+             */
+            measured_minutes: number;
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: double
+             * @description Share that shall meet it.
+             */
+            objective: number;
+            /**
+             * Format: double
+             * @description Share that met it; null when nothing was measured.
+             */
+            ratio?: number | null;
+            /** @description The worst of its windows, and `bad` when the budget is overspent. */
+            state: components["schemas"]["Standing"];
+            /**
+             * Format: double
+             * @description For latency: the duration a query shall not exceed, ms.
+             */
+            target_ms?: number | null;
+            /**
+             * Format: int64
+             * @description What was measured in the window.
+             */
+            total: number;
+            /** @description Over how long. */
+            window: string;
+        };
+        /**
+         * @description How something stands to its target.
+         * @enum {string}
+         */
+        Standing: "unknown" | "ok" | "warn" | "bad";
         /** @description Everything an operator looks at first. */
         StatusDocument: {
             /** @description Detectors, their counters, and what people said of their alerts. */
@@ -2873,6 +5256,27 @@ export interface components {
             note?: string | null;
             /** @description With `suppress`: only until this time; it is open again then. */
             until?: string | null;
+        };
+        /** @description What is stored of a tenant, and by which rules. */
+        StorageSummary: {
+            /** @description Log records by classification. */
+            classes: components["schemas"]["ClassCounts"];
+            /** @description The datasets. */
+            datasets: components["schemas"]["DatasetView"][];
+            /** @description The disk, and what is done before it is full. */
+            guard: components["schemas"]["GuardView"];
+            /** @description The policies in force for the tenant: the first that fits a record holds, the default comes last. */
+            policies: components["schemas"]["PolicyView"][];
+            server?: components["schemas"]["ServerStorage"] | null;
+            /** @description Whose. */
+            tenant: string;
+            /** @description The tiers, `cold` only where there is one. */
+            tiers: components["schemas"]["TierView"][];
+            /**
+             * Format: date-time
+             * @description When it was asked.
+             */
+            time: string;
         };
         /** @description Where the stream stands. */
         StreamView: {
@@ -2946,10 +5350,102 @@ export interface components {
             /** @description Its text; `<*>` stands for a variable part. */
             template: string;
         };
-        /** @description Which receiver to try. */
-        TestRequest: {
+        /** @description A tenant and what is kept of it. */
+        TenantView: {
+            /**
+             * Format: int64
+             * @description Bytes of its segments with their sidecars; records in memory are not counted.
+             */
+            bytes: number;
+            /**
+             * Format: date-time
+             * @description Event time of its earliest record.
+             */
+            first?: string | null;
+            /**
+             * Format: date-time
+             * @description Event time of its latest.
+             */
+            last?: string | null;
+            /**
+             * Format: int64
+             * @description Of them, log records.
+             */
+            logs: number;
+            /**
+             * Format: int64
+             * @description Alerts that are open or acknowledged.
+             */
+            open_alerts: number;
+            /**
+             * Format: int64
+             * @description Records.
+             */
+            records: number;
+            /**
+             * Format: int64
+             * @description Of them, metric samples.
+             */
+            samples: number;
+            /**
+             * Format: int64
+             * @description Segments.
+             */
+            segments: number;
             /** @description Its name. */
-            receiver?: string;
+            tenant: string;
+        };
+        /** @description What rules made of records. */
+        TestAnswer: {
+            /** @description What would have been told, thresholds and correlations counted in. */
+            alerts: components["schemas"]["WouldBeAlert"][];
+            /** @description What is the matter with the rules. */
+            diagnostics: components["schemas"]["RuleDiagnostic"][];
+            /** @description Whether everything loads; when not, nothing was tried. */
+            ok: boolean;
+            /** @description Every record that was understood. */
+            records: components["schemas"]["TestedRecord"][];
+            /** @description Records that were not understood. */
+            rejected: components["schemas"]["FieldError"][];
+            /** @description The rules that load. */
+            rules: components["schemas"]["RuleSummary"][];
+        };
+        /** @description Records to try a rule on. */
+        TestRequest: {
+            /** @description `logs` (default) or `metrics`. */
+            dataset?: string | null;
+            /** @description Records: objects as they are ingested, or texts, which are messages. At most 1,000. */
+            records?: Record<string, never>[];
+            /** @description What the lines are: `auto` (default), `syslog`, `access`, `logfmt`, `plain` or `ndjson`. */
+            source?: string | null;
+            /** @description Instead of `records`: lines as a file has them, or JSON. */
+            text?: string | null;
+            /** @description One rule or several. */
+            yaml: string;
+        };
+        /** @description A record and the rules that matched it. */
+        TestedRecord: {
+            /**
+             * Format: int64
+             * @description Its place in the request, from 0; rejected ones count.
+             */
+            index: number;
+            /** @description The rules whose condition it meets. */
+            matched: components["schemas"]["MatchedRule"][];
+            /** @description The record as it was understood, by field. */
+            record: {
+                [key: string]: unknown;
+            };
+            /**
+             * Format: date-time
+             * @description Its time.
+             */
+            time: string;
+        };
+        /** @description A tier and what is in it. */
+        TierView: components["schemas"]["SegmentTotals"] & {
+            /** @description `hot` (in the folder, the last 7 days), `warm` (in the folder, older) or `cold` (in the object store). */
+            tier: string;
         };
         /** @description An access token, without its secret. */
         Token: {
@@ -2999,6 +5495,43 @@ export interface components {
             /** @description The tenant it is bound to; absent: the tenant of this request, which `X-Scope-OrgID` names. */
             tenant?: string | null;
         };
+        /** @description What comes in, a second; over the last five minutes. */
+        TrafficSignals: {
+            /**
+             * Format: double
+             * @description Queries answered.
+             */
+            queries_per_second: number;
+            /**
+             * Format: double
+             * @description Records that became findable.
+             */
+            records_per_second: number;
+            /**
+             * Format: double
+             * @description Requests answered, queries included.
+             */
+            requests_per_second: number;
+        };
+        /** @description Who changed a detector last. */
+        TunedView: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Who. */
+            by: string;
+            /** @description Whether its findings raise nothing, where a person said so. */
+            dry_run?: boolean | null;
+            /** @description Whether it runs, where a person said so. */
+            enabled?: boolean | null;
+            /**
+             * Format: double
+             * @description Factor on its thresholds, where a person set one.
+             */
+            threshold_factor?: number | null;
+        };
         /** @description Records of one kind. */
         Volume: {
             /**
@@ -3011,6 +5544,49 @@ export interface components {
              * @description Records kept.
              */
             total: number;
+        };
+        /** @description Whoever is asking, and what they may. */
+        WhoAmI: {
+            /** @description Whether it may choose another with `X-Scope-OrgID`. */
+            all_tenants: boolean;
+            /** @description Whether the server asks everybody for a token. */
+            auth_enabled: boolean;
+            /** @description How that was proved: `loopback` (being on this machine) or `token`. */
+            kind: string;
+            /** @description Name for the audit trail: `loopback`, or the name of the token. */
+            principal: string;
+            /** @description What it may do: read, ingest, alerts:write, watch, admin. `admin` allows everything. */
+            scopes: string[];
+            /** @description Tenant this request speaks for. */
+            tenant: string;
+            /**
+             * Format: date-time
+             * @description The time of the server.
+             */
+            time: string;
+            /** @description The release of the server. */
+            version: string;
+        };
+        /** @description An alert that would have been raised, or reported again. */
+        WouldBeAlert: {
+            /** @description What it is about. */
+            entity: components["schemas"]["EntityView"];
+            /** @description The rule. */
+            rule: string;
+            /**
+             * @description How bad.
+             * @example WARNING
+             */
+            severity: string;
+            /** @description One sentence. */
+            summary: string;
+            /**
+             * Format: date-time
+             * @description Event time of the record that completed it.
+             */
+            time: string;
+            /** @description Its title. */
+            title: string;
         };
     };
     responses: never;
@@ -3912,6 +6488,183 @@ export interface operations {
             };
         };
     };
+    list_annotations: {
+        parameters: {
+            query?: {
+                /** @description Only what reaches to this time or later. */
+                from?: string;
+                /** @description Only what began before this time. */
+                to?: string;
+                /** @description Any of these kinds, separated by commas: deployment, incident, investigation. */
+                kind?: string;
+                /** @description Only what concerns this service; what concerns all does too. */
+                service?: string;
+                /** @description Annotations at most; default 100, at most 1,000. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a page of annotations */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Annotation"];
+                };
+            };
+        };
+    };
+    add_annotation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AnnotationRequest"];
+            };
+        };
+        responses: {
+            /** @description the annotation */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Annotation"];
+                };
+            };
+            /** @description `tenant_denied`: public, by a token of one tenant */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are too many */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description it cannot be so */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replace_annotation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the annotation */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AnnotationRequest"];
+            };
+        };
+        responses: {
+            /** @description the annotation */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Annotation"];
+                };
+            };
+            /** @description `tenant_denied`: public, by a token of one tenant */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such annotation */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `revision_conflict`: it was changed since */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description it cannot be so */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_annotation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the annotation */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description it is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description no such annotation */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     audit: {
         parameters: {
             query?: {
@@ -3939,6 +6692,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_AuditView"];
+                };
+            };
+        };
+    };
+    verify_audit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description whether it holds */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditVerification"];
                 };
             };
         };
@@ -4031,6 +6804,204 @@ export interface operations {
             };
         };
     };
+    list_dashboards: {
+        parameters: {
+            query?: {
+                /** @description Only those with this in title, description or tags, in any case. */
+                text?: string;
+                /** @description Only those with exactly this tag. */
+                tag?: string;
+                /** @description Only those filed here. */
+                folder?: string;
+                /** @description Dashboards at most; default 100, at most 1,000. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a page of dashboards */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DashboardSummary"];
+                };
+            };
+        };
+    };
+    add_dashboard: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DashboardRequest"];
+            };
+        };
+        responses: {
+            /** @description the dashboard */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dashboard"];
+                };
+            };
+            /** @description there are too many */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description it cannot be so */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    one_dashboard: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the dashboard */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the dashboard */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dashboard"];
+                };
+            };
+            /** @description no such dashboard */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replace_dashboard: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the dashboard */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DashboardRequest"];
+            };
+        };
+        responses: {
+            /** @description the dashboard */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dashboard"];
+                };
+            };
+            /** @description no such dashboard */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `revision_conflict`: it was changed since; `built_in`: it ships with Heimdall */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description it cannot be so */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_dashboard: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the dashboard */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description it is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description no such dashboard */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `built_in`: it ships with Heimdall */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     detectors: {
         parameters: {
             query?: never;
@@ -4047,6 +7018,123 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_DetectorDocument"];
+                };
+            };
+        };
+    };
+    tune: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the detector */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DetectorRequest"];
+            };
+        };
+        responses: {
+            /** @description the detector */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DetectorDocument"];
+                };
+            };
+            /** @description `tenant_denied`: the token is bound to a tenant */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such detector */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the factor does not fit, or the detector has none */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the detector */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewRequest"];
+            };
+        };
+        responses: {
+            /** @description alerts of both */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewAnswer"];
+                };
+            };
+            /** @description no such detector */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the factor does not fit; `too_many_records`: choose a shorter range */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `trials_busy`: others are running */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `query_timeout`: choose a shorter range */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4685,7 +7773,7 @@ export interface operations {
             query?: {
                 /** @description The question, such as `service:payment level>=error | stats count() by service`. */
                 query?: string;
-                /** @description `search` (default) or `sql`. */
+                /** @description `search` (default), `sql`, or `ask` for a question in plain words. */
                 language?: string;
                 /** @description `logs` (default) or `metrics`; the line may name another. */
                 dataset?: string;
@@ -4693,8 +7781,15 @@ export interface operations {
                 from?: string;
                 /** @description Event time before. */
                 to?: string;
-                /** @description Rows at most; default 100 records, 10,000 groups. */
+                /** @description Rows at most; default 100 records, 10,000 groups. Of a list of records: rows of a page. */
                 limit?: number;
+                /**
+                 * @description `stats.next` of an answer: the next page of the same list of records. The other parameters stay as they were; what
+                 *     `now` means is kept.
+                 */
+                cursor?: string;
+                /** @description Time zone of times and days in a question in plain words, such as `Europe/Berlin`; default UTC. */
+                zone?: string;
                 /** @description Answer the plan instead of running it. */
                 explain?: boolean;
                 /** @description Run time at most, such as `5s`; the server's own limit is the longest. */
@@ -4710,16 +7805,16 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description the answer; NDJSON, CSV or an Arrow stream by `Accept`: `application/x-ndjson`, `text/csv`, `application/vnd.apache.arrow.stream` */
+            /** @description the answer, or with `explain` its plan; NDJSON, CSV, an Arrow stream or a Parquet file by `Accept`: `application/x-ndjson`, `text/csv`, `application/vnd.apache.arrow.stream`, `application/vnd.apache.parquet` */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Answer"];
+                    "application/json": components["schemas"]["Answer"] | components["schemas"]["Explain"];
                 };
             };
-            /** @description the question cannot be read: `column`, `length`, `hint` */
+            /** @description the question cannot be read: `column`, `length`, `hint`; `not_understood` for one in plain words: `understood`, `unclear`, `suggestions` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4743,16 +7838,16 @@ export interface operations {
             };
         };
         responses: {
-            /** @description the answer; NDJSON, CSV or an Arrow stream by `Accept`: `application/x-ndjson`, `text/csv`, `application/vnd.apache.arrow.stream` */
+            /** @description the answer, or with `explain` its plan; NDJSON, CSV, an Arrow stream or a Parquet file by `Accept`: `application/x-ndjson`, `text/csv`, `application/vnd.apache.arrow.stream`, `application/vnd.apache.parquet` */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Answer"];
+                    "application/json": components["schemas"]["Answer"] | components["schemas"]["Explain"];
                 };
             };
-            /** @description the question cannot be read: `column`, `length`, `hint` */
+            /** @description the question cannot be read: `column`, `length`, `hint`; `not_understood` for one in plain words: `understood`, `unclear`, `suggestions` */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -4820,6 +7915,41 @@ export interface operations {
             };
         };
     };
+    one_record: {
+        parameters: {
+            query?: {
+                /** @description Lines before and after it, of the same service, instance and host, within a day of it; 0 (default) to 500. */
+                context?: number;
+            };
+            header?: never;
+            path: {
+                /** @description id of the record */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the record */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecordDetail"];
+                };
+            };
+            /** @description there is none of the tenant, or it is kept no longer */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     rules: {
         parameters: {
             query?: never;
@@ -4836,6 +7966,565 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_RuleDocument"];
+                };
+            };
+        };
+    };
+    backtest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BacktestRequest"];
+            };
+        };
+        responses: {
+            /** @description what they would have done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BacktestAnswer"];
+                };
+            };
+            /** @description `invalid_rule`; `too_many_records`: choose a shorter range */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `trials_busy`: others are running */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `query_timeout`: choose a shorter range */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckRequest"];
+            };
+        };
+        responses: {
+            /** @description what was found; rules that do not load are no error of the request */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckAnswer"];
+                };
+            };
+        };
+    };
+    test: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TestRequest"];
+            };
+        };
+        responses: {
+            /** @description what they made of the records */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestAnswer"];
+                };
+            };
+            /** @description the records cannot be read at all */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the rule */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the rule */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleText"];
+                };
+            };
+            /** @description no such rule */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the rule, as in its text */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleRequest"];
+            };
+        };
+        responses: {
+            /** @description the rule as it is kept */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleText"];
+                };
+            };
+            /** @description the same, of a new one */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleText"];
+                };
+            };
+            /** @description `revision_conflict`: somebody else changed it; `rule_not_own`: it is everybody's; `too_many_rules` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_rule`: it does not load, see `diagnostics` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_rule: {
+        parameters: {
+            query?: {
+                /** @description The revision that was read; absent: whichever it is. */
+                revision?: number;
+            };
+            header?: never;
+            path: {
+                /** @description id of the rule */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description removed; its alerts stay */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description no such rule */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `revision_conflict`, or `rule_not_own` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_mode: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the rule */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModeRequest"];
+            };
+        };
+        responses: {
+            /** @description the rule */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleDocument"];
+                };
+            };
+            /** @description no such rule */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_saved_queries: {
+        parameters: {
+            query?: {
+                /** @description Only those with this in name, description or query, in any case. */
+                text?: string;
+                /** @description Queries at most; default 100, at most 1,000. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a page of queries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_SavedQuery"];
+                };
+            };
+        };
+    };
+    add_saved_query: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SavedQueryRequest"];
+            };
+        };
+        responses: {
+            /** @description the query */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedQuery"];
+                };
+            };
+            /** @description there are too many */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description it cannot be so */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    one_saved_query: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the query */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the query */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedQuery"];
+                };
+            };
+            /** @description no such query */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replace_saved_query: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the query */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SavedQueryRequest"];
+            };
+        };
+        responses: {
+            /** @description the query */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedQuery"];
+                };
+            };
+            /** @description no such query */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `revision_conflict`: it was changed since */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description it cannot be so */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_saved_query: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the query */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description it is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description no such query */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_services: {
+        parameters: {
+            query?: {
+                /** @description Event time at or after; default an hour before `to`. RFC 3339, epoch, or `now-15m`. */
+                from?: string;
+                /** @description Event time before; default now. */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the services */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceList"];
+                };
+            };
+        };
+    };
+    service_map: {
+        parameters: {
+            query?: {
+                /** @description Event time at or after; default an hour before `to`. RFC 3339, epoch, or `now-15m`. */
+                from?: string;
+                /** @description Event time before; default now. */
+                to?: string;
+                /** @description Newest records of traces that calls are read from: 1 to 100,000, default 20,000. */
+                records?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the map */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceMap"];
+                };
+            };
+        };
+    };
+    sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the sessions */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Session"];
+                };
+            };
+        };
+    };
+    close_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of the session */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description it ends */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description no such session */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5035,6 +8724,26 @@ export interface operations {
             };
         };
     };
+    status_self: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description how the server fares */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SelfStatus"];
+                };
+            };
+        };
+    };
     segments: {
         parameters: {
             query?: never;
@@ -5051,6 +8760,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_SegmentView"];
+                };
+            };
+        };
+    };
+    storage_summary: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the summary of the tenant */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StorageSummary"];
                 };
             };
         };
@@ -5141,6 +8870,26 @@ export interface operations {
             };
         };
     };
+    tenants: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the tenants, by name */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TenantView"];
+                };
+            };
+        };
+    };
     list_tokens: {
         parameters: {
             query?: never;
@@ -5215,6 +8964,35 @@ export interface operations {
             };
             /** @description no such token */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    whoami: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description whoever asks */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhoAmI"];
+                };
+            };
+            /** @description a token is needed */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

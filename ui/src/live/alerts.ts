@@ -16,9 +16,15 @@ interface LiveAlerts {
   revision: number;
   /** The change that came last. */
   last: Alert | null;
+  /** The changes that came with this revision, in order; empty after a snapshot. */
+  changed: readonly Alert[];
+  /** Counts snapshots: a list that saw another one may have missed changes in between and asks anew. */
+  snapshots: number;
 }
 
 const LIVE_MAX = 2000;
+/** Changes are taken together, so that a storm of them draws the page ten times a second and not ten thousand. */
+const GATHER_MS = 100;
 const RETRY_MS = [500, 1000, 2000, 5000, 10_000];
 
 export const useLiveAlerts = create<LiveAlerts>()(() => ({
@@ -26,31 +32,49 @@ export const useLiveAlerts = create<LiveAlerts>()(() => ({
   alerts: new Map(),
   revision: 0,
   last: null,
+  changed: [],
+  snapshots: 0,
 }));
 
-type Message =
+export type Message =
   | { type: "snapshot"; alerts: Alert[]; sequence: number }
   | { type: "delta"; alert: Alert; sequence: number }
   | { type: "gap"; missed: number };
 
-/** Takes one message into the state. Pure, but for the store it writes. */
+/** Takes one message into the state. */
 export function take(message: Message): void {
-  if (message.type === "snapshot") {
-    useLiveAlerts.setState(({ revision }) => ({
-      alerts: new Map(message.alerts.map((alert) => [alert.id, alert])),
-      revision: revision + 1,
-      link: "live",
-    }));
-  } else if (message.type === "delta") {
-    useLiveAlerts.setState(({ alerts, revision }) => {
-      const next = new Map(alerts);
-      next.delete(message.alert.id);
-      next.set(message.alert.id, message.alert);
-      while (next.size > LIVE_MAX) next.delete(next.keys().next().value as string);
-      return { alerts: next, revision: revision + 1, last: message.alert };
-    });
-  }
-  // A gap is followed by a new snapshot.
+  takeAll([message]);
+}
+
+/** Takes messages into the state, in order, as one change. Pure, but for the store it writes. */
+export function takeAll(messages: readonly Message[]): void {
+  if (messages.length === 0) return;
+  useLiveAlerts.setState((before) => {
+    let alerts: Map<string, Alert> | null = null;
+    let { link, last, snapshots } = before;
+    let changed: Alert[] = [];
+    for (const message of messages) {
+      if (message.type === "snapshot") {
+        alerts = new Map(message.alerts.map((alert) => [alert.id, alert]));
+        link = "live";
+        changed = [];
+        snapshots += 1;
+      } else if (message.type === "delta") {
+        alerts ??= new Map(before.alerts);
+        alerts.delete(message.alert.id);
+        alerts.set(message.alert.id, message.alert);
+        last = message.alert;
+        changed.push(message.alert);
+      }
+      // A gap is followed by a new snapshot.
+    }
+    if (!alerts) return before;
+    for (const id of alerts.keys()) {
+      if (alerts.size <= LIVE_MAX) break;
+      alerts.delete(id);
+    }
+    return { alerts, link, last, changed, snapshots, revision: before.revision + 1 };
+  });
 }
 
 /** Keeps the socket open while the app is. */
@@ -64,13 +88,22 @@ export function useAlertsSocket(): void {
     let timer: ReturnType<typeof setTimeout> | undefined;
     let tries = 0;
     let ended = false;
+    let gathered: Message[] = [];
+    let gathering: ReturnType<typeof setTimeout> | undefined;
+    const flush = (): void => {
+      gathering = undefined;
+      const messages = gathered;
+      gathered = [];
+      takeAll(messages);
+    };
     const open = (): void => {
       const url = new URL("/ws/alerts", location.href);
       url.protocol = url.protocol.replace("http", "ws");
       socket = new WebSocket(url, sessionProtocols());
       socket.onmessage = (event) => {
         tries = 0;
-        take(JSON.parse(String(event.data)) as Message);
+        gathered.push(JSON.parse(String(event.data)) as Message);
+        gathering ??= setTimeout(flush, GATHER_MS);
       };
       socket.onclose = () => {
         if (ended) return;
@@ -83,6 +116,7 @@ export function useAlertsSocket(): void {
     return () => {
       ended = true;
       clearTimeout(timer);
+      clearTimeout(gathering);
       socket?.close();
     };
   }, [token, refused]);

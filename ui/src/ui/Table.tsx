@@ -3,7 +3,7 @@
  * Keyboard: j/k or arrows move, Enter opens, Home/End; the row in hand is `aria-selected`. */
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ArrowUp } from "lucide-react";
-import { type KeyboardEvent, type ReactNode, useEffect, useRef } from "react";
+import { type KeyboardEvent, type ReactNode, useCallback, useEffect, useRef } from "react";
 import { cx } from "@/lib/cx";
 import { useWidth, WIDTHS } from "@/lib/width";
 
@@ -57,15 +57,20 @@ export function Table<Row>({
   const box = useRef<HTMLDivElement>(null);
   const width = useWidth();
   const columns = wanted.filter((column) => !column.from || width >= WIDTHS[column.from]);
+  // The same function while the rows are the same: another one makes the virtualizer measure every row again.
+  const getItemKey = useCallback(
+    (index: number) => {
+      const row = rows[index];
+      return row === undefined ? index : keyOf(row, index);
+    },
+    [rows, keyOf],
+  );
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => box.current,
     estimateSize: () => rowHeight,
     overscan: 12,
-    getItemKey: (index) => {
-      const row = rows[index];
-      return row === undefined ? index : keyOf(row, index);
-    },
+    getItemKey,
   });
   const items = virtual.getVirtualItems();
   const last = items.at(-1)?.index ?? -1;

@@ -16,6 +16,8 @@ interface Props {
   onClick?: (event: { name: string; seriesName?: string; value: unknown; dataType?: string; data?: unknown }) => void;
   /** Merge with what is drawn (live data) instead of drawing anew. */
   merge?: boolean;
+  /** The chart once it is there, null once it is gone: to lay something over it. */
+  onReady?: (chart: EChartsType | null) => void;
   className?: string;
 }
 
@@ -59,13 +61,13 @@ export function axisBase(): Record<string, unknown> {
   };
 }
 
-export function Chart({ label, option, height = 220, onSelectRange, onClick, merge, className }: Props) {
+export function Chart({ label, option, height = 220, onSelectRange, onClick, merge, onReady, className }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<EChartsType | null>(null);
   const [ready, setReady] = useState(false);
   const theme = useTheme((state) => state.theme);
-  const handlers = useRef({ onSelectRange, onClick });
-  handlers.current = { onSelectRange, onClick };
+  const handlers = useRef({ onSelectRange, onClick, onReady });
+  handlers.current = { onSelectRange, onClick, onReady };
 
   useEffect(() => {
     let gone = false;
@@ -83,12 +85,14 @@ export function Chart({ label, option, height = 220, onSelectRange, onClick, mer
         if (range) handlers.current.onSelectRange?.(range[0], range[1]);
       });
       setReady(true);
+      handlers.current.onReady?.(made);
     });
     return () => {
       gone = true;
       observer?.disconnect();
       chart.current?.dispose();
       chart.current = null;
+      handlers.current.onReady?.(null);
     };
   }, []);
 
