@@ -27,8 +27,10 @@ export async function startServer({ command = "serve", args = [], dataDir, env =
   const folder = dataDir ?? mkdtempSync(join(tmpdir(), "heimdall-e2e-"));
   const listeners = join(folder, "run", "listeners.json");
   rmSync(listeners, { force: true });
+  // Variables that begin with HEIMDALL_ are configuration to the server; ours are not.
+  const { HEIMDALL_BIN: _ours, ...inherited } = process.env;
   const child = spawn(BIN, [command, "--data-dir", folder, "--listen", `127.0.0.1:${port}`, ...args], {
-    env: { ...process.env, ...env },
+    env: { ...inherited, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let said = "";

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Ingest(IngestArgs),
     /// Search records: `heimdall search 'level>=error "connection refused" | stats count() by service'`
     Search(SearchArgs),
+    /// Ask in plain words: `heimdall ask errors of the payment service in the last hour`
+    Ask(AskArgs),
     /// Ask in SQL: `heimdall sql 'select service, count(*) from logs group by 1 order by 2 desc'`
     Sql(SqlArgs),
     /// Follow records as they arrive
@@ -267,6 +269,30 @@ pub(crate) struct SearchArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    /// The question, quoted or not
+    #[arg(required = true)]
+    pub question: Vec<String>,
+    /// Time zone of days and times of day, such as Europe/Berlin
+    #[arg(long, default_value = "UTC")]
+    pub zone: String,
+    /// Rows at most
+    #[arg(long, short = 'n', default_value_t = 100)]
+    pub limit: usize,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Show what it was understood as and what it would cost, instead of running it
+    #[arg(long)]
+    pub explain: bool,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
     /// One statement that reads; `-` takes it from standard input
     pub query: String,
@@ -304,6 +330,8 @@ pub(crate) enum SqlFormat {
     Ndjson,
     /// An Arrow IPC stream
     Arrow,
+    /// A Parquet file
+    Parquet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

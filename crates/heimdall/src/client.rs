@@ -78,5 +78,7 @@ pub(crate) fn problem(status: u16, body: &Value) -> String {
         Some(format!("\n  {field}{}{reason}", if field.is_empty() { "" } else { ": " }))
     });
     let code = text("code").map(|code| format!(" [{code}]")).unwrap_or_default();
-    std::iter::once(format!("{what}{code}")).chain(more).collect()
+    let suggestions = body.get("suggestions").and_then(Value::as_array).into_iter().flatten();
+    let instead = suggestions.filter_map(Value::as_str).map(|text| format!("\n  ask instead: {text}"));
+    std::iter::once(format!("{what}{code}")).chain(more).chain(instead).collect()
 }

@@ -67,8 +67,8 @@ struct Book {
     own: BTreeMap<(Tenant, String), Own>,
     modes: Modes,
     mode_counts: BTreeMap<Tenant, usize>,
-    shown: Vec<Shown>,
-    faults: Vec<(RuleFault, Option<Tenant>)>,
+    shown: Arc<Vec<Shown>>,
+    faults: Arc<Vec<(RuleFault, Option<Tenant>)>>,
     /// The stream did not take the last change.
     is_waiting: bool,
 }
@@ -79,7 +79,18 @@ pub(crate) struct Rulebook {
     store: Arc<dyn Metastore>,
     clock: Arc<dyn Clock>,
     stream: OnceLock<Arc<Stream>>,
+    /// Held while rules are compiled: seconds, where they are thousands.
     book: Mutex<Book>,
+    /// What is shown of it, for those who must not wait.
+    shelf: Mutex<Shelf>,
+}
+
+/// The rules as they are shown.
+#[derive(Clone, Default)]
+struct Shelf {
+    shown: Arc<Vec<Shown>>,
+    faults: Arc<Vec<(RuleFault, Option<Tenant>)>>,
+    modes: Modes,
 }
 
 impl Rulebook {
@@ -105,12 +116,19 @@ impl Rulebook {
                 Err(error) => tracing::error!(%error, rule = document.id, "a kept mode cannot be read"),
             }
         }
-        let rulebook = Rulebook { dir, store, clock, stream: OnceLock::new(), book: Mutex::new(book) };
+        let rulebook = Rulebook {
+            dir,
+            store,
+            clock,
+            stream: OnceLock::new(),
+            book: Mutex::new(book),
+            shelf: Mutex::default(),
+        };
         let rules = {
             let mut book = rulebook.book.lock();
             rulebook.read_folder(&mut book);
             let (rules, faults) = book.compile(None);
-            book.show(&rules, &faults);
+            rulebook.show(&mut book, &rules, &faults);
             rules
         };
         Ok((rulebook, rules))
@@ -131,7 +149,7 @@ impl Rulebook {
         self.read_folder(&mut book);
         let (rules, faults) = book.compile(None);
         let count = rules.rules().len();
-        book.show(&rules, &faults);
+        self.show(&mut book, &rules, &faults);
         if self.put_in_force(&mut book, rules) {
             tracing::info!(rules = count, "rules reloaded");
         }
@@ -149,6 +167,13 @@ impl Rulebook {
         }
     }
 
+    /// Takes over what is shown of these rules.
+    fn show(&self, book: &mut Book, rules: &RuleSet, faults: &[RuleError]) {
+        book.show(rules, faults);
+        let (shown, faults) = (Arc::clone(&book.shown), Arc::clone(&book.faults));
+        *self.shelf.lock() = Shelf { shown, faults, modes: book.modes.clone() };
+    }
+
     /// Hands the rules to the stream; `false` when it is busy, and the next look tries again.
     fn put_in_force(&self, book: &mut Book, rules: RuleSet) -> bool {
         let Some(stream) = self.stream.get() else { return true };
@@ -159,13 +184,13 @@ impl Rulebook {
 
     /// Every rule of a tenant, with what the configuration says of rehearsal.
     pub(crate) fn rules(&self, tenant: &Tenant, config: &DetectConfig) -> Vec<RuleView> {
-        let book = self.book.lock();
-        let of = book.shown.iter().filter(|shown| shown.is_for(tenant));
+        let shelf = self.shelf.lock().clone();
+        let of = shelf.shown.iter().filter(|shown| shown.is_for(tenant));
         of.map(|shown| {
             let detector = if shown.info.kind == RuleKind::Signature { "signature" } else { "sigma" };
             let is_named = config.dry_run.iter().any(|name| *name == shown.view.id || name == detector);
             let configured = if is_named { Mode::DryRun } else { Mode::On };
-            let mode = book.modes.get(tenant, &shown.view.id).unwrap_or(configured);
+            let mode = shelf.modes.get(tenant, &shown.view.id).unwrap_or(configured);
             RuleView { mode: mode.as_str(), ..shown.view.clone() }
         })
         .collect()
@@ -173,8 +198,8 @@ impl Rulebook {
 
     /// What does not load: everybody's, and the tenant's.
     pub(crate) fn faults(&self, tenant: &Tenant) -> Vec<RuleFault> {
-        let book = self.book.lock();
-        let of = book.faults.iter().filter(|(_, owner)| owner.as_ref().is_none_or(|owner| owner == tenant));
+        let faults = Arc::clone(&self.shelf.lock().faults);
+        let of = faults.iter().filter(|(_, owner)| owner.as_ref().is_none_or(|owner| owner == tenant));
         of.map(|(fault, _)| fault.clone()).collect()
     }
 
@@ -202,7 +227,8 @@ impl Rulebook {
 
     /// See [`heimdall_api::Desk::is_shared`].
     pub(crate) fn is_shared(&self, id: &str) -> bool {
-        self.book.lock().is_shared(id)
+        let shown = Arc::clone(&self.shelf.lock().shown);
+        shown.iter().any(|shown| shown.owner.is_none() && shown.view.id == id)
     }
 
     /// See [`heimdall_api::Desk::compiled`].
@@ -287,7 +313,7 @@ impl Rulebook {
         self.store.documents().put(OWN_KIND, &[document])?;
         let source = own_source(id, &own);
         book.own.insert(key, own);
-        book.show(&rules, &faults);
+        self.show(&mut book, &rules, &faults);
         self.put_in_force(&mut book, rules);
         Ok(source)
     }
@@ -310,7 +336,7 @@ impl Rulebook {
         book.own.remove(&key);
         book.forget_mode(tenant, id);
         let (rules, faults) = book.compile(None);
-        book.show(&rules, &faults);
+        self.show(&mut book, &rules, &faults);
         self.put_in_force(&mut book, rules);
         Ok(())
     }
@@ -336,6 +362,7 @@ impl Rulebook {
         };
         self.store.documents().put(MODE_KIND, &[document])?;
         book.set_mode(tenant, id, mode);
+        self.shelf.lock().modes = book.modes.clone();
         if let Some(stream) = self.stream.get()
             && !stream.command(Command::SetModes(Box::new(book.modes.clone())))
         {
@@ -385,7 +412,7 @@ impl Book {
             tracing::warn!(rule = %fault, "a rule does not load; the others are in force");
         }
         let own = |file: &str| file.starts_with(OWN_PREFIX).then(|| owner_of(file)).flatten();
-        self.faults = faults
+        let faults = faults
             .iter()
             .map(|fault| {
                 let owner = own(&fault.file);
@@ -395,9 +422,10 @@ impl Book {
                 (RuleFault { file, line, column, reason }, owner)
             })
             .collect();
+        self.faults = Arc::new(faults);
         let mut shown: Vec<Shown> = rules.infos().into_iter().map(|info| self.shown(rules, info)).collect();
         shown.sort_by(|a, b| a.view.id.cmp(&b.view.id));
-        self.shown = shown;
+        self.shown = Arc::new(shown);
     }
 
     fn shown(&self, rules: &RuleSet, info: RuleInfo) -> Shown {

@@ -75,6 +75,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("store_flush_failures_total", "Failed attempts to write segments; they are tried again"),
     ("store_rows_dropped_total", "Records dropped, by reason"),
     ("stream_frames_undecodable_total", "Journal frames that could not be decoded"),
+    ("vitals_keep_failures_total", "Failed attempts to keep how the server fares; they are tried again"),
     ("watch_refused_total", "Technicians refused, by reason"),
     ("watch_sessions_cut_total", "Technician sessions cut by the server, by reason"),
 ];

@@ -50,6 +50,8 @@ impl Tuned {
 pub(crate) struct Tuning {
     config: DetectConfig,
     store: Arc<dyn Metastore>,
+    /// Held while a change is stored, so that changes are made one by one; nobody who only looks waits for it.
+    changing: Mutex<()>,
     applied: Mutex<Applied>,
 }
 
@@ -85,7 +87,7 @@ impl Tuning {
             }
         }
         let applied = Applied { version, factors, tuned, is_waiting: false };
-        Ok(Tuning { config, store, applied: Mutex::new(applied) })
+        Ok(Tuning { config, store, changing: Mutex::new(()), applied: Mutex::new(applied) })
     }
 
     /// What the detectors shall run with.
@@ -116,8 +118,8 @@ impl Tuning {
         stream: &Stream,
     ) -> Result<(), DeskError> {
         check(detector, &change)?;
-        let mut applied = self.applied.lock();
-        let mut next = applied.clone();
+        let _one = self.changing.lock();
+        let mut next = self.applied.lock().clone();
         let tuned = next.change(detector, change, by, now);
         let config = next.config(&self.config);
         if let Err(error) = config.check() {
@@ -132,9 +134,11 @@ impl Tuning {
             body: serde_json::to_string(&tuned).expect("plain data serialises"),
         };
         self.store.documents().put(TUNING_KIND, &[document])?;
+        let mut applied = self.applied.lock();
+        applied.tuned.insert(detector.to_owned(), tuned);
+        let config = Box::new(applied.config(&self.config));
         // When the stream is busy, the next look tries again.
-        next.is_waiting = !stream.command(Command::Reconfigure(Box::new(config)));
-        *applied = next;
+        applied.is_waiting = !stream.command(Command::Reconfigure(config));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`query`]: the query form
 //! - [`search`]: the search line: parse, print, complete
+//! - [`ask`]: questions in plain words, which become search lines
 //! - [`engine`]: execution within limits, [`engine::Explain`]; `plan`: what the store does and what follows
 //! - `ways`: how a `stats` can be answered, and what each way costs; `summaries`: going the way of summaries
 //! - `cost`: what a query is expected to cost
@@ -17,6 +18,7 @@
 
 mod aggregate;
 pub mod answer;
+pub mod ask;
 pub mod cache;
 mod cell;
 mod chart;

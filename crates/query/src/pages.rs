@@ -93,3 +93,6 @@ impl Query {
         Plan::new(self).is_paged()
     }
 }
+
+#[cfg(test)]
+mod tests;

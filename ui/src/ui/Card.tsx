@@ -18,9 +18,9 @@ export function Card({ title, hint, actions, children, className, padded = true 
     <section className={cx("flex min-w-0 flex-col rounded-lg border border-line bg-surface", className)}>
       {title || actions ? (
         <header className="flex min-h-10 items-center gap-2 border-b border-line px-3 py-1">
-          <h2 className="truncate text-sm font-semibold">{title}</h2>
-          {hint ? <span className="truncate text-xs text-muted">{hint}</span> : null}
-          <div className="ml-auto flex items-center gap-1">{actions}</div>
+          <h2 className="max-w-full shrink-0 truncate text-sm font-semibold">{title}</h2>
+          {hint ? <span className="min-w-0 truncate text-xs text-muted">{hint}</span> : null}
+          <div className="ml-auto flex shrink-0 items-center gap-1">{actions}</div>
         </header>
       ) : null}
       <div className={cx("min-h-0 min-w-0 flex-1", padded && "p-3")}>{children}</div>

@@ -1,6 +1,6 @@
 //! Answers that come while they are found: lines of JSON, each an object with one member.
 //!
-//! `columns` (before the first rows, and when they change), `rows` (the next ones, in the answer's order), `progress` (four
+//! `compiled` (first, of questions in plain words), `columns` (before the first rows, and when they change), `rows` (the next ones, in the answer's order), `progress` (four
 //! times a second while something is read), and last `stats`, or `problem` when the rest could not be found.
 
 use std::convert::Infallible;
@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::problem::Problem;
 use crate::routes::explore::pages::Pager;
+use crate::routes::explore::shapes::CompiledQuestion;
 use crate::routes::in_turn;
 use crate::{AppState, error};
 
@@ -33,11 +34,15 @@ const TICK: Duration = Duration::from_millis(250);
 pub(crate) fn answer(
     state: &AppState,
     query: Query,
-    pager: Pager,
+    (pager, compiled): (Pager, Option<CompiledQuestion>),
     limits: RunLimits,
     timeout: Duration,
 ) -> Response {
     let (lines, taken) = mpsc::channel(GROUPS_AHEAD);
+    if let Some(compiled) = compiled {
+        // The channel is empty yet.
+        let _ = lines.try_send(line(&json!({ "compiled": compiled })));
+    }
     tokio::spawn(run(state.clone(), query, pager, limits, timeout, lines));
     let groups = stream::unfold(taken, |mut taken| async {
         let group: Bytes = taken.recv().await?;

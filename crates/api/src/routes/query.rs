@@ -13,13 +13,13 @@ use heimdall_query::{Answer, ParseContext, Query, RunLimits, TimeRange, search};
 use heimdall_sql::{RowSource, SqlRequest, formats};
 use heimdall_store::Control;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::access::Access;
 use crate::extract::{Document, Params, limit, short, time_opt};
 use crate::limits::QUERY_ROWS_MAX;
 use crate::problem::{Problem, ProblemDocument};
+use crate::routes::explore::ask;
 use crate::routes::explore::pages::{Pager, QueryCursor};
 use crate::routes::explore::shapes::{AnswerColumn, AnswerStatistics, CompiledQuestion, QueryReply};
 use crate::routes::{dataset, in_turn, progressive};
@@ -196,15 +196,18 @@ async fn answer(
     let explain = request.explain.unwrap_or(false);
     let cache = request.cache.unwrap_or(true);
     let written = match language {
-        Language::Search => {
-            let Question { query, pager } = parse(state, tenant, request)?;
+        Language::Search | Language::Ask => {
+            let Question { query, pager, compiled } = parse(state, tenant, request).await?;
             if request.stream.unwrap_or(false) && !explain {
-                return Ok(progressive::answer(state, query, pager, limits, timeout));
+                return Ok(progressive::answer(state, query, (pager, compiled), limits, timeout));
             }
             let engine = state.engine.clone();
             let written = in_turn(state, timeout, move |control: &Control| {
                 if explain {
-                    return engine.explain(&query, limits).map(|plan| document(&plan));
+                    return engine.explain(&query, limits).map(|plan| {
+                        let compiled = compiled.as_ref();
+                        document(&Explained { plan: &plan, compiled })
+                    });
                 }
                 let answer = if cache {
                     engine.answer(&query, control, limits)
@@ -213,7 +216,7 @@ async fn answer(
                 };
                 answer.map(|mut answer| {
                     pager.mark(&mut answer.stats);
-                    Written::new(format, &answer, None)
+                    Written::new(format, &answer, compiled.as_ref())
                 })
             });
             written.await?.map_err(|error| error::query(&error))?
@@ -275,6 +278,17 @@ impl IntoResponse for Written {
 struct Question {
     query: Query,
     pager: Pager,
+    /// What a question in plain words was understood as.
+    compiled: Option<CompiledQuestion>,
+}
+
+/// A plan, with what the question was understood as.
+#[derive(Serialize)]
+struct Explained<'a> {
+    #[serde(flatten)]
+    plan: &'a heimdall_query::Explain,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compiled: Option<&'a CompiledQuestion>,
 }
 
 /// What a question is written in.
@@ -282,20 +296,16 @@ struct Question {
 enum Language {
     Search,
     Sql,
+    Ask,
 }
 
 fn language(name: Option<&str>) -> Result<Language, Problem> {
     match name {
         None | Some("" | "search") => Ok(Language::Search),
         Some("sql") => Ok(Language::Sql),
-        Some(language @ "ask") => Err(Problem::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "language_not_available",
-            format!("`{language}` is not available in this release; use `search` or `sql`"),
-        )
-        .with_member("available", json!(["search", "sql"]))),
+        Some("ask") => Ok(Language::Ask),
         Some(language) => {
-            Err(Problem::parameter("language", format!("`{}` is none: search or sql", short(language))))
+            Err(Problem::parameter("language", format!("`{}` is none: search, sql or ask", short(language))))
         }
     }
 }
@@ -322,18 +332,26 @@ fn sql_request(
     Ok(SqlRequest { sql: request.query.clone(), tenant, range, sources, cache })
 }
 
-fn parse(state: &AppState, tenant: Tenant, request: &QueryRequest) -> Result<Question, Problem> {
+async fn parse(state: &AppState, tenant: Tenant, request: &QueryRequest) -> Result<Question, Problem> {
     let cursor = request.cursor.as_deref().map(QueryCursor::parse).transpose()?;
     let now = cursor.map_or_else(|| state.clock.now(), |cursor| cursor.now);
     let mut context = ParseContext::new(tenant, dataset(request.dataset.as_deref())?, now);
     context.from = time_opt("from", request.from.as_deref(), now)?;
     context.to = time_opt("to", request.to.as_deref(), now)?;
-    let mut query = search::parse(&request.query, &context).map_err(|error| error::parse(&error))?;
+    let compiled = match language(request.language.as_deref())? {
+        Language::Ask => {
+            let zone = request.zone.as_deref().unwrap_or_default();
+            Some(ask::understand(state, &request.query, zone, &mut context).await?)
+        }
+        Language::Search | Language::Sql => None,
+    };
+    let line = compiled.as_ref().map_or(request.query.as_str(), |compiled| &compiled.query);
+    let mut query = search::parse(line, &context).map_err(|error| error::parse(&error))?;
     let pager = Pager::new(&query, now);
     if let Some(cursor) = cursor {
         cursor.turn(&mut query)?;
     }
-    Ok(Question { query, pager })
+    Ok(Question { query, pager, compiled })
 }
 
 /// The limits of one answer: those of the server, narrowed or widened by `limit`.

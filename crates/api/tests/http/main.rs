@@ -4,7 +4,9 @@
 
 mod access;
 mod alertmanager;
+mod desk;
 mod edge;
+mod explore;
 mod feedback;
 mod harness;
 mod inbound;

@@ -52,7 +52,7 @@ async fn mistakes_in_questions_are_explained() {
     let arrow = ask(json!({ "query": "a" })).header("accept", "image/png");
     for (request, status, code) in [
         (ask(json!({ "query": "(a" })), 400, "invalid_query"),
-        (ask(json!({ "query": "a", "language": "ask" })), 501, "language_not_available"),
+        (ask(json!({ "query": "a b", "language": "ask" })), 400, "not_understood"),
         (ask(json!({ "query": "a", "language": "cobol" })), 400, "invalid_parameter"),
         (ask(json!({ "query": "a", "from": "yesterdayish" })), 400, "invalid_parameter"),
         (ask(json!({ "query": "a", "limit": 0 })), 400, "invalid_parameter"),

@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod agent;
 pub(crate) mod alerts;
+pub(crate) mod ask;
 pub(crate) mod backtest;
 pub(crate) mod batch;
 pub(crate) mod bench;

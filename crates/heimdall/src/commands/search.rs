@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::say;
-use crate::args::SearchArgs;
+use crate::args::{Colour, SearchArgs};
 use crate::client::Client;
 use crate::show;
 
@@ -25,15 +25,16 @@ pub(crate) async fn run(args: SearchArgs) -> Result<()> {
         say(&serde_json::to_string_pretty(&answer)?);
         return Ok(());
     }
-    print(&args, &answer);
+    show_answer(&answer, args.json, args.color);
     Ok(())
 }
 
-fn print(args: &SearchArgs, answer: &Value) {
+/// Prints an answer as records, a table or JSON lines.
+pub(super) fn show_answer(answer: &Value, json: bool, colour: Colour) {
     let columns: Vec<String> = names(answer);
     let rows = rows(answer);
-    let colour = show::is_coloured(args.color);
-    if args.json {
+    let colour = show::is_coloured(colour);
+    if json {
         for row in &rows {
             say(&Value::Object(object(&columns, row)).to_string());
         }

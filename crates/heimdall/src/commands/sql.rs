@@ -1,4 +1,4 @@
-//! `heimdall sql`: one statement, printed as a table, CSV, JSON or an Arrow stream.
+//! `heimdall sql`: one statement, printed as a table, CSV, JSON, an Arrow stream or a Parquet file.
 
 use std::io::Read;
 
@@ -35,6 +35,7 @@ pub(crate) async fn run(args: SqlArgs) -> Result<()> {
         SqlFormat::Csv => "text/csv",
         SqlFormat::Ndjson => "application/x-ndjson",
         SqlFormat::Arrow => "application/vnd.apache.arrow.stream",
+        SqlFormat::Parquet => "application/vnd.apache.parquet",
         SqlFormat::Json => return client.json(request).await.map(|answer| say(&answer.to_string())),
         SqlFormat::Table => {
             let answer = client.json(request).await?;

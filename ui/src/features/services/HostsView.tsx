@@ -159,10 +159,7 @@ function Meter({ measure, name, value }: { measure: keyof typeof FULL; name: str
   const state = fullness(measure, value);
   return (
     <span className="flex items-center gap-2">
-      <span
-        aria-hidden
-        className="relative h-1.5 w-16 shrink-0 rounded bg-hover"
-      >
+      <span aria-hidden className="relative h-1.5 w-16 shrink-0 rounded bg-hover">
         <span
           className="absolute inset-y-0 left-0 rounded"
           style={{

@@ -3,8 +3,9 @@
 //! - [`record`]: `GET /api/v1/records/{id}`
 //! - [`services`]: `GET /api/v1/services`; [`map`]: `GET /api/v1/services/map`
 //! - [`shapes`]: what answers of `/api/v1/query` look like, for the description of the API
-//! - [`pages`]: the cursor of a list of records
+//! - [`pages`]: the cursor of a list of records; [`ask`]: questions in plain words
 
+pub(crate) mod ask;
 pub(crate) mod map;
 pub(crate) mod pages;
 pub(crate) mod record;
