@@ -57,6 +57,7 @@ export default defineConfig({
           path,
           {
             target: server,
+            ws: path === "/api",
             changeOrigin: true,
             headers: { origin: server },
             bypass: (request) => (request.headers.accept?.includes("text/html") ? "/index.html" : undefined),

@@ -33,6 +33,8 @@ pub(crate) struct Grouping<'q> {
     last_key: Vec<u8>,
     scratch: Vec<u8>,
     bytes: usize,
+    /// Whether different values are counted elsewhere: see [`Grouping::set_distinct`].
+    is_told_distinct: bool,
     /// Whether a `rate` divides by the time between the first and the last record.
     sees_times: bool,
     /// Earliest and latest time seen, where that is needed.
@@ -64,6 +66,7 @@ impl<'q> Grouping<'q> {
             last_key: Vec::new(),
             scratch: Vec::new(),
             bytes: 0,
+            is_told_distinct: false,
             seen: None,
             row_groups: Vec::new(),
             code_groups: Vec::new(),
@@ -75,9 +78,18 @@ impl<'q> Grouping<'q> {
         Grouping { active, ..self }
     }
 
+    /// Leaves the counting of different values to whoever has them one by one, and says how many they are in the end.
+    pub(crate) fn told_distinct(self) -> Grouping<'q> {
+        Grouping { is_told_distinct: true, ..self }
+    }
+
     /// A grouping of the same, with nothing in it.
     pub(crate) fn another(&self) -> Grouping<'q> {
-        Grouping::new(self.aggregates, self.by, self.limits).only(self.active)
+        let is_told_distinct = self.is_told_distinct;
+        Grouping {
+            is_told_distinct,
+            ..Grouping::new(self.aggregates, self.by, self.limits).only(self.active)
+        }
     }
 
     pub(crate) fn aggregates(&self) -> &'q [Aggregate] {
@@ -223,7 +235,7 @@ impl<'q> Grouping<'q> {
     pub(crate) fn set_distinct(&mut self, values: u64) {
         debug_assert!(self.by.is_empty() && self.groups <= 1);
         for (at, state) in self.states.iter_mut().enumerate() {
-            if self.active >> at & 1 == 1 && matches!(state, State::Distinct(_)) {
+            if self.active >> at & 1 == 1 && matches!(state, State::Distinct(_) | State::Known(_)) {
                 *state = State::Known(values);
             }
         }
@@ -276,7 +288,13 @@ impl<'q> Grouping<'q> {
         self.groups += 1;
         self.index.insert(self.scratch.as_slice().into(), group);
         self.keys.extend(self.by.iter().map(|key| key_cell(key, rows, row).to_value()));
-        self.states.extend(self.aggregates.iter().map(|aggregate| State::new(aggregate.func)));
+        let is_told = |(at, aggregate): (usize, &Aggregate)| {
+            self.is_told_distinct && self.active >> at & 1 == 1 && aggregate.func == Func::CountDistinct
+        };
+        let fresh = |(at, aggregate): (usize, &Aggregate)| {
+            if is_told((at, aggregate)) { State::Known(0) } else { State::new(aggregate.func) }
+        };
+        self.states.extend(self.aggregates.iter().enumerate().map(fresh));
         self.bytes += GROUP_BYTES
             + 2 * self.scratch.len()
             + self.by.len() * size_of::<Value>()

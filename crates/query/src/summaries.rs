@@ -130,10 +130,12 @@ impl Run<'_> {
                 }
                 Vec::new()
             }
-            Summary::Runs => match self.runs(view, share.inner, &mut grouping, &mut looked)? {
-                Some(rest) => rest,
-                None => return Ok(None),
-            },
+            Summary::Runs { by_level } => {
+                match self.runs(view, *by_level, share.inner, &mut grouping, &mut looked)? {
+                    Some(rest) => rest,
+                    None => return Ok(None),
+                }
+            }
             Summary::Cube { field, filter, classes } => {
                 let matcher = Matcher::compile(filter, self.plan.dataset).map_err(QueryError::Filter)?;
                 let sought = sought(filter, self.plan.dataset);
@@ -233,6 +235,7 @@ impl Run<'_> {
     fn runs(
         &self,
         view: &View,
+        by_level: bool,
         inner: TimeRange,
         grouping: &mut Grouping<'_>,
         looked: &mut Looked,
@@ -245,13 +248,14 @@ impl Run<'_> {
         let reads_ids = targets.contains(&id_field);
         let mut texts: std::collections::HashMap<u32, Option<Arc<str>>> = std::collections::HashMap::new();
         let (mut result, mut is_decided) = (Ok(()), true);
-        let rest = view.runs(inner, &mut |run| {
+        let rest = view.runs(inner, by_level, &mut |run| {
             is_decided &= !(reads_ids && run.template == 0);
             let known = texts
                 .entry(run.template)
                 .or_insert_with(|| self.store.template_text(&self.query.tenant, run.template));
             let cells = [
                 (service_field.clone(), text(run.service)),
+                (Target::Field(schema::logs::LEVEL), run.level.map_or(Cell::Null, Cell::Level)),
                 (id_field.clone(), Cell::Int(i64::from(run.template))),
                 (Target::Template, text(known.as_deref())),
             ];
@@ -292,12 +296,13 @@ impl Run<'_> {
         }
         let is_whole = rest.is_empty();
         let first = first.filter(|_| is_whole);
+        let is_told = is_whole && grouping.by().is_empty();
         let by_form = matches!(cube.field, Target::Attribute(_)) && asks_for_form(cube.values);
         let make = {
             let grouping = &*grouping;
             || ByValue {
                 first: first.map(First::new),
-                grouping: grouping.another(),
+                grouping: if is_told { grouping.another().told_distinct() } else { grouping.another() },
                 values: 0,
                 rows: 0,
                 is_decided: true,
@@ -336,7 +341,7 @@ impl Run<'_> {
         for (count, Reverse(value)) in all.map(First::into_values).unwrap_or_default() {
             grouping.add_counted(&One::new(cube.field, Cell::from(&value.0)), count)?;
         }
-        if is_whole && grouping.by().is_empty() {
+        if is_told {
             grouping.set_distinct(values);
         }
         Ok(Some(rest))

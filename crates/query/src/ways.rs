@@ -57,8 +57,8 @@ pub(crate) enum Summary {
     Latency,
     /// Rows by hour and template; whether templates decide the filter is known when they are asked.
     Templates,
-    /// Rows, with earliest and latest, by service and template.
-    Runs,
+    /// Rows, with earliest and latest, by service and template, and by level where that is asked.
+    Runs { by_level: bool },
     /// Rows by value of a declared field: `filter` is on the value, `classes` those of the status that are meant, when
     /// the filter asks.
     Cube { field: Target, filter: Filter, classes: Option<Classes> },
@@ -204,22 +204,21 @@ impl Stats<'_> {
             return if only(&[service]) { vec![Summary::Counts] } else { Vec::new() };
         }
         let mut found = Vec::new();
-        if only(&[service.clone(), level]) {
+        if only(&[service.clone(), level.clone()]) {
             found.push(Summary::Counts);
         }
-        if only(&[service]) {
+        if only(std::slice::from_ref(&service)) {
             found.push(Summary::Latency);
         }
         let message = Target::Field(schema::logs::MESSAGE);
         if only(&[Target::Template, Target::Field(schema::logs::TEMPLATE_ID), message]) {
             found.push(Summary::Templates);
         }
-        if only(&[
-            Target::Field(dataset.service()),
-            Target::Template,
-            Target::Field(schema::logs::TEMPLATE_ID),
-        ]) {
-            found.push(Summary::Runs);
+        let by_run = [service, level.clone(), Target::Template, Target::Field(schema::logs::TEMPLATE_ID)];
+        if only(&by_run) {
+            let asked = self.by.iter().map(GroupKey::target).chain(args_of(self.aggregates));
+            let by_level = targets.iter().cloned().chain(asked).any(|target| target == level);
+            found.push(Summary::Runs { by_level });
         }
         found.extend(self.cubes());
         found
@@ -262,7 +261,7 @@ impl Stats<'_> {
         self.by.iter().all(|key| match (summary, key) {
             (Summary::Counts, GroupKey::Bin(span)) => span % MINUTE_NS == 0,
             (Summary::Latency | Summary::Templates, GroupKey::Bin(span)) => span % HOUR_NS == 0,
-            (Summary::Cube { .. } | Summary::Runs, GroupKey::Bin(_)) => false,
+            (Summary::Cube { .. } | Summary::Runs { .. }, GroupKey::Bin(_)) => false,
             (_, GroupKey::Field(target)) => self.tells_apart(summary, target),
         })
     }
@@ -277,8 +276,9 @@ impl Stats<'_> {
             Summary::Templates => {
                 matches!(target, Target::Template | Target::Field(schema::logs::TEMPLATE_ID))
             }
-            Summary::Runs => {
+            Summary::Runs { by_level } => {
                 *target == service
+                    || (*by_level && *target == level)
                     || matches!(target, Target::Template | Target::Field(schema::logs::TEMPLATE_ID))
             }
             Summary::Cube { field, .. } => target == field,
@@ -294,7 +294,7 @@ impl Stats<'_> {
                 Func::Count | Func::Sum | Func::Avg | Func::Min | Func::Max | Func::Percentile(_)
             );
         }
-        if *summary == Summary::Runs && *target == Target::Field(schema::TIMESTAMP) {
+        if matches!(summary, Summary::Runs { .. }) && *target == Target::Field(schema::TIMESTAMP) {
             return matches!(aggregate.func, Func::Count | Func::Min | Func::Max);
         }
         self.tells_apart(summary, target)
@@ -315,14 +315,15 @@ impl Stats<'_> {
             Summary::Templates => (SummaryKind::Templates, TEMPLATES_BYTE_NS),
             Summary::Latency if bin.is_some() => (SummaryKind::LatencyHours, LATENCY_BYTE_NS),
             Summary::Latency => (SummaryKind::LatencyWhole, LATENCY_BYTE_NS),
-            Summary::Runs => (SummaryKind::Runs, RUNS_BYTE_NS),
+            Summary::Runs { by_level: true } => (SummaryKind::RunsByLevel, RUNS_BYTE_NS),
+            Summary::Runs { .. } => (SummaryKind::Runs, RUNS_BYTE_NS),
             Summary::Cube { field, .. } => (SummaryKind::Cube(field), CUBE_BYTE_NS),
         };
         let bytes_of = |bytes| match summary {
             Summary::Cube { filter, .. } => sought(filter, self.plan.dataset).share_of(bytes),
             _ => bytes,
         };
-        let asks_catalog = matches!(summary, Summary::Templates | Summary::Runs);
+        let asks_catalog = matches!(summary, Summary::Templates | Summary::Runs { .. });
         let fixed_ns = if asks_catalog { CATALOG_NS } else { 0 };
         let SummaryExtent { parts, bytes, rows_to_count, rest } = self.view.summary_extent(kind, inner)?;
         let bytes = bytes_of(bytes);
@@ -384,7 +385,7 @@ fn strategy(summary: &Summary) -> Strategy {
         Summary::Counts => Strategy::Rollup,
         Summary::Latency => Strategy::Sketch,
         Summary::Templates => Strategy::Templates,
-        Summary::Runs => Strategy::Runs,
+        Summary::Runs { .. } => Strategy::Runs,
         Summary::Cube { .. } => Strategy::Cube,
     }
 }
@@ -406,7 +407,7 @@ fn inner(summary: &Summary, range: TimeRange) -> Option<TimeRange> {
     match summary {
         Summary::Counts => whole(range, MINUTE_NS),
         Summary::Latency | Summary::Templates => whole(range, HOUR_NS),
-        Summary::Cube { .. } | Summary::Runs => Some(range),
+        Summary::Cube { .. } | Summary::Runs { .. } => Some(range),
     }
 }
 

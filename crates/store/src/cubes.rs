@@ -189,7 +189,8 @@ impl Cubes {
             nodes = grouped(nodes, days);
         }
         let nodes: Vec<Node<'_>> = nodes.into_iter().map(|(_, node)| node).collect();
-        let lanes = if nodes.len() < GROUP_MIN { 1 } else { self.turns.threads() };
+        let is_little = nodes.len() < GROUP_MIN || sought != Sought::ALL;
+        let lanes = if is_little { 1 } else { self.turns.threads() };
         let opened = map(&self.turns, lanes, &nodes, &|node| self.open(node, sought));
         Ok(opened.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
     }
@@ -214,7 +215,8 @@ impl Cubes {
         for member in members {
             opened.extend(self.open(member, sought)?);
         }
-        if !is_kept {
+        let size: usize = opened.iter().map(|cube| cube.bytes.len()).sum();
+        if !is_kept || !self.cache.has_room_for(size) {
             return Ok(opened);
         }
         let bytes = merged(&opened)?;

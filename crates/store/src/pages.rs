@@ -28,7 +28,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use crate::block::{Cells, Coded, RowBlock};
 use crate::checksums::CheckedFile;
 use crate::fields::FieldSet;
-use crate::segment::{POSITION, Segment, block_of};
+use crate::segment::{ENDS_EARLY, POSITION, Segment, block_of};
 use crate::sidecar::RunDirectory;
 use crate::store::StoreError;
 
@@ -102,6 +102,15 @@ impl Footer {
         let columns = self.plain.metadata().row_groups().iter().flat_map(|group| group.columns());
         let offsets = columns.flat_map(|column| [column.column_index_offset(), column.offset_index_offset()]);
         offsets.flatten().filter_map(|offset| u64::try_from(offset).ok()).min()
+    }
+
+    /// Rows of all row groups, when these and the file say the same.
+    pub(crate) fn rows(&self) -> Option<u64> {
+        let metadata = self.plain.metadata();
+        let rows = |rows: i64| u64::try_from(rows).ok();
+        let groups = metadata.row_groups().iter().map(|group| rows(group.num_rows()));
+        let sum = groups.reduce(|sum, more| sum?.checked_add(more?)).unwrap_or(Some(0));
+        sum.filter(|sum| rows(metadata.file_metadata().num_rows()) == Some(*sum))
     }
 
     fn of(&self, columns: Columns) -> &ArrowReaderMetadata {
@@ -184,32 +193,42 @@ impl Segment {
         buffers: &Arc<Buffers>,
         each: &mut EachBatch<'_>,
     ) -> Result<ControlFlow<()>, StoreError> {
-        let mask = ProjectionMask::columns(footer.parquet_schema(), names.iter().copied());
-        let wanted = wanted_pages(footer.metadata(), part, &mask);
-        let batch_rows = (BATCH_BYTES / wanted.row_bytes.max(1)).clamp(1, READ_ROWS);
-        let selection = RowSelection::from_consecutive_ranges(part.ranges.iter().cloned(), part.rows);
-        let pages = Pages { file: self.checked()?, columns: wanted.columns, buffers: Arc::clone(buffers) };
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, footer.clone())
-            .with_row_groups(vec![part.group])
-            .with_batch_size(batch_rows)
-            .with_projection(mask)
-            .with_row_selection(selection)
-            .build()
-            .map_err(|error| self.failed(&error))?;
+        let file = self.checked()?;
+        let mut reader = self.untrusted(|| {
+            let mask = ProjectionMask::columns(footer.parquet_schema(), names.iter().copied());
+            let wanted = wanted_pages(footer.metadata(), part, &mask);
+            let batch_rows = (BATCH_BYTES / wanted.row_bytes.max(1)).clamp(1, READ_ROWS);
+            let selection = RowSelection::from_consecutive_ranges(part.ranges.iter().cloned(), part.rows);
+            let pages = Pages { file, columns: wanted.columns, buffers: Arc::clone(buffers) };
+            ParquetRecordBatchReaderBuilder::new_with_metadata(pages, footer.clone())
+                .with_row_groups(vec![part.group])
+                .with_batch_size(batch_rows)
+                .with_projection(mask)
+                .with_row_selection(selection)
+                .build()
+                .map_err(|error| self.failed(&error))
+        })?;
         let dataset = self.meta.table.dataset;
         let mut numbers = part.ranges.iter().cloned().flatten().map(|row| number(row + part.first_row));
         let mut rows_of: Vec<u32> = Vec::with_capacity(READ_ROWS);
-        for batch in reader {
-            let batch = batch.map_err(|error| self.failed(&error))?;
+        loop {
+            let batch = self.untrusted(|| reader.next().transpose().map_err(|error| self.failed(&error)))?;
+            let Some(batch) = batch else { break };
             rows_of.clear();
             rows_of.extend(numbers.by_ref().take(batch.num_rows()));
+            if rows_of.len() != batch.num_rows() {
+                return Err(self.failed(&ENDS_EARLY));
+            }
             let block =
                 block_of(dataset, &batch).ok_or_else(|| self.failed(&"a column has an unexpected type"))?;
             if each(told.added_to(block, &rows_of), &rows_of).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(ControlFlow::Continue(()))
+        match numbers.next() {
+            None => Ok(ControlFlow::Continue(())),
+            Some(_) => Err(self.failed(&ENDS_EARLY)),
+        }
     }
 }
 

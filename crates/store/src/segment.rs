@@ -7,6 +7,7 @@
 //! - the files of a segment stay until its last reader is gone.
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -307,12 +308,26 @@ impl Segment {
         Ok(CheckedFile::new(self.parquet.clone(), sums))
     }
 
+    /// Runs what decodes the Parquet file. Its library panics at some files that are not as they should be: that is damage to the
+    /// file, and nothing that `decode` has touched is used after it.
+    pub(crate) fn untrusted<T>(
+        &self,
+        decode: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+            Err(self.failed(&format_args!("the reader of Parquet gave up: {words}")))
+        })
+    }
+
     pub(crate) fn footer(&self) -> Result<&Footer, StoreError> {
         if let Some(footer) = self.footer.get() {
             return Ok(footer);
         }
-        let footer = Footer::load(&self.checked()?).map_err(|error| self.failed(&error))?;
-        if u64::try_from(footer.plain.metadata().file_metadata().num_rows()) != Ok(self.meta.rows) {
+        let file = self.checked()?;
+        let footer = self.untrusted(|| Footer::load(&file).map_err(|error| self.failed(&error)))?;
+        if footer.rows() != Some(self.meta.rows) {
             return Err(self.failed(&"rows differ from the manifest"));
         }
         Ok(self.footer.get_or_init(|| footer))
@@ -342,30 +357,55 @@ impl Segment {
 
     /// All rows in their order, in blocks of at most `block_rows`.
     pub(crate) fn blocks(&self, block_rows: usize) -> Result<SegmentBlocks<'_>, StoreError> {
-        let footer = self.footer()?.plain.clone();
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.checked()?, footer)
-            .with_batch_size(block_rows)
-            .build()
-            .map_err(|error| self.failed(&error))?;
-        Ok(SegmentBlocks { segment: self, reader })
+        let (footer, file) = (self.footer()?.plain.clone(), self.checked()?);
+        let reader = self.untrusted(|| {
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer)
+                .with_batch_size(block_rows)
+                .build()
+                .map_err(|error| self.failed(&error))
+        })?;
+        Ok(SegmentBlocks { segment: self, reader: Some(reader), rows_left: self.meta.rows })
     }
 }
 
 /// Reads a segment from its first row to its last.
 pub(crate) struct SegmentBlocks<'a> {
     segment: &'a Segment,
-    reader: ParquetRecordBatchReader,
+    /// Gone after the first error.
+    reader: Option<ParquetRecordBatchReader>,
+    rows_left: u64,
+}
+
+impl SegmentBlocks<'_> {
+    fn read(&mut self) -> Result<Option<RowBlock>, StoreError> {
+        let segment = self.segment;
+        let Some(mut reader) = self.reader.take() else { return Ok(None) };
+        let batch = segment.untrusted(|| {
+            let batch = reader.next().transpose();
+            Ok((batch.map_err(|error: ArrowError| segment.failed(&error))?, reader))
+        })?;
+        let (Some(batch), reader) = batch else {
+            return if self.rows_left == 0 { Ok(None) } else { Err(segment.failed(&ENDS_EARLY)) };
+        };
+        self.rows_left =
+            self.rows_left.checked_sub(batch.num_rows() as u64).ok_or_else(|| segment.failed(&ENDS_EARLY))?;
+        let wrong_type = || segment.failed(&"a column has an unexpected type");
+        let block = block_of(segment.meta.table.dataset, &batch).ok_or_else(wrong_type)?;
+        self.reader = Some(reader);
+        Ok(Some(block))
+    }
 }
 
 impl Iterator for SegmentBlocks<'_> {
     type Item = Result<RowBlock, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?.map_err(|error: ArrowError| self.segment.failed(&error));
-        let wrong_type = || self.segment.failed(&"a column has an unexpected type");
-        Some(batch.and_then(|batch| block_of(self.segment.meta.table.dataset, &batch).ok_or_else(wrong_type)))
+        self.read().transpose()
     }
 }
+
+/// What is wrong with a file whose pages hold other rows than its footer says.
+pub(crate) const ENDS_EARLY: &str = "it has not as many rows as it says";
 
 /// The rows of a batch: of columns that are read, and of positions where they are.
 pub(crate) fn block_of(dataset: Dataset, batch: &RecordBatch) -> Option<RowBlock> {
@@ -525,9 +565,11 @@ impl SegmentWriter {
         (self.meta.bytes, self.meta.crc32c) = (sink.checksums.bytes, sink.crc32c);
         let mut sidecar = SidecarWriter::default();
         sidecar.put(&std::mem::take(&mut sink.checksums));
+        self.layout.finish();
         sidecar.put(&self.layout.runs);
         sidecar.put(&self.layout.zones);
         sidecar.put(&self.layout.times);
+        sidecar.put(&self.layout.levels);
         let summary = std::mem::take(&mut self.summary).finish();
         summary.iter().for_each(|(kind, content)| sidecar.put_bytes(*kind, content));
         if let Some((shape, rows)) = self.signature.take() {
@@ -701,3 +743,6 @@ fn properties(dataset: Dataset) -> WriterProperties {
 
 const _: () = assert!(SEGMENT_ROWS_MAX.is_multiple_of(PAGE_ROWS));
 const _: () = assert!(schema::TIMESTAMP.0 == 0);
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use crate::memtable::Chunk;
 use crate::prune::{self, Known, Verdict};
 use crate::scan::{ScanError, TimeRange, Turns};
 use crate::segment::{Segment, TableKey};
-use crate::sidecar::{BlockCache, Damage, RunTimes, kind};
+use crate::sidecar::{BlockCache, Damage, RunLevels, RunTimes, kind};
 use crate::store::{Store, StoreError};
 use crate::summary::{
     CLASS_OTHER, Directory, FieldSummary, HOUR_NS, Latency, MINUTE_NS, Statistics, Types, read_counts,
@@ -133,6 +133,8 @@ pub enum SummaryKind<'a> {
     LatencyWhole,
     /// Counts and times by service and template.
     Runs,
+    /// The same by level too.
+    RunsByLevel,
     /// Counts by value of this field.
     Cube(&'a Target),
 }
@@ -172,13 +174,15 @@ pub struct ServiceLatency {
     pub latency: Latency,
 }
 
-/// The records of one service and template in one segment.
+/// The records of one service and template, and of one level where levels are told apart, in one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunOf<'a> {
     /// The service, if any.
     pub service: Option<&'a str>,
     /// The template; 0: none.
     pub template: u32,
+    /// The level, if any, where levels are told apart.
+    pub level: Option<Level>,
     /// How many they are.
     pub rows: u64,
     /// Event time of the earliest.
@@ -640,32 +644,65 @@ impl View {
         Ok(Some(counts))
     }
 
-    /// Hands the records of each service and template, segment by segment, to `each`: of the segments that lie in `range` as a
-    /// whole and know the times of their runs. Gives what is to be scanned: the others, and the memtable.
+    /// Hands the records of each service and template, segment by segment, to `each`, those of each level apart where `by_level`: of
+    /// the segments that lie in `range` as a whole and know the times, and levels, of their runs. Gives what is to be scanned: the
+    /// others, and the memtable.
     ///
     /// # Errors
     /// A sidecar could not be read.
-    pub fn runs(&self, range: TimeRange, each: &mut dyn FnMut(RunOf<'_>)) -> Result<Vec<Rest>, StoreError> {
+    pub fn runs(
+        &self,
+        range: TimeRange,
+        by_level: bool,
+        each: &mut dyn FnMut(RunOf<'_>),
+    ) -> Result<Vec<Rest>, StoreError> {
         let Covered { rest, .. } = self.covered(range, |part| {
             let (min, max) = part.bounds();
             let Part::Segment(segment) = part else { return Ok(None) };
             if !range.covers(min, max) {
                 return Ok(None);
             }
-            let Some(times) = segment.sidecar().block::<RunTimes>()? else { return Ok(None) };
-            let directory = segment.sidecar().runs()?;
-            if times.0.len() != directory.runs.len() {
-                let damage = Damage { at: 0, detail: "it is not of as many runs as there are" };
-                return Err(part.damaged(kind::RUN_TIMES, &damage));
+            let sidecar = segment.sidecar();
+            let Some(times) = sidecar.block::<RunTimes>()? else { return Ok(None) };
+            let levels = if by_level { sidecar.block::<RunLevels>()? } else { None };
+            if by_level && levels.is_none() {
+                return Ok(None);
             }
-            for (run, (first, last)) in directory.runs.iter().zip(&times.0) {
-                each(RunOf {
+            let directory = sidecar.runs()?;
+            let as_many = |count: usize, kind: u32| {
+                let damage = Damage { at: 0, detail: "it is not of as many runs as there are" };
+                if count == directory.runs.len() { Ok(()) } else { Err(part.damaged(kind, &damage)) }
+            };
+            as_many(times.0.len(), kind::RUN_TIMES)?;
+            levels.as_ref().map_or(Ok(()), |levels| as_many(levels.masks.len(), kind::RUN_LEVELS))?;
+            let mut parts = levels.iter().flat_map(|levels| &levels.parts);
+            for (number, (run, (first, last))) in directory.runs.iter().zip(&times.0).enumerate() {
+                let rows = u64::from(run.rows.end - run.rows.start);
+                let whole = RunOf {
                     service: directory.service(run),
                     template: run.template,
-                    rows: u64::from(run.rows.end - run.rows.start),
+                    level: None,
+                    rows,
                     first: Timestamp(*first),
                     last: Timestamp(*last),
-                });
+                };
+                let mask = levels.as_ref().map_or(1, |levels| levels.masks[number]);
+                let codes = (0..8_u8).filter(|code| mask >> code & 1 == 1);
+                if mask.count_ones() == 1 {
+                    codes.for_each(|code| each(RunOf { level: Level::from_code(code), ..whole }));
+                    continue;
+                }
+                let mut left = rows;
+                for (code, part) in codes.zip(parts.by_ref()) {
+                    let rows = u64::from(part.rows);
+                    left = left.wrapping_sub(rows);
+                    let (first, last) = (Timestamp(part.min_ns), Timestamp(part.max_ns));
+                    each(RunOf { level: Level::from_code(code), rows, first, last, ..whole });
+                }
+                if left != 0 {
+                    let damage = Damage { at: 0, detail: "levels have other rows than their run" };
+                    return Err(part.damaged(kind::RUN_LEVELS, &damage));
+                }
             }
             Ok(Some(()))
         })?;
@@ -775,10 +812,11 @@ fn kind_of(part: Part<'_>, what: SummaryKind<'_>, range: TimeRange) -> Option<u3
         SummaryKind::Templates => Some(kind::TEMPLATE_COUNTS),
         SummaryKind::LatencyHours => Some(kind::LATENCY_HOURS),
         SummaryKind::LatencyWhole => Some(kind::LATENCY_WHOLE),
-        SummaryKind::Runs => {
+        SummaryKind::Runs | SummaryKind::RunsByLevel => {
             let (min, max) = part.bounds();
             let is_covered = range.covers(min, max) && matches!(part, Part::Segment(_));
-            is_covered.then_some(kind::RUN_TIMES)
+            let by_level = matches!(what, SummaryKind::RunsByLevel);
+            is_covered.then_some(if by_level { kind::RUN_LEVELS } else { kind::RUN_TIMES })
         }
         SummaryKind::Cube(_) => Some(kind::HOUR_CUBES),
     }

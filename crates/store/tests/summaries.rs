@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use heimdall_journal::disk::{Disk, ForgetfulDisk};
 use heimdall_model::schema::logs;
-use heimdall_model::{Batch, BatchBuilder, Dataset, Filter, Level, Position, Row, Target, Tenant, Timestamp};
+use heimdall_model::{
+    Batch, BatchBuilder, Dataset, Filter, Level, Literal, Position, Row, Target, Tenant, Test, Timestamp,
+};
 use heimdall_store::summary::{Classes, Sought, SummaryValue};
 use heimdall_store::{Bin, Control, CountsBy, ScanRequest, Store, StoreConfig, TimeRange, has_latency};
 use proptest::prelude::*;
@@ -306,4 +308,68 @@ fn a_declared_attribute_and_a_level_have_cubes_and_an_undeclared_field_has_none(
     assert!(
         has_latency(Dataset::Logs, logs::DURATION_MS) && !has_latency(Dataset::Metrics, logs::DURATION_MS)
     );
+}
+
+/// A store as it was written before cubes told hours apart: 400 generated lines of a day, catalog and detectors' state left out.
+/// Its cubes answer for the whole segment; of a part of it they know nothing before it is written anew.
+#[test]
+fn cubes_of_segments_written_before_they_knew_hours_are_read() {
+    let written = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cubes-without-hours");
+    let dir = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(written).expect("reads") {
+        let path = entry.expect("reads").path();
+        std::fs::copy(&path, dir.path().join(path.file_name().expect("has one"))).expect("copies");
+    }
+    let disk = Arc::new(heimdall_journal::disk::OsDisk);
+    let config = StoreConfig { retention: std::time::Duration::ZERO, ..StoreConfig::default() };
+    let store = Arc::new(Store::open(disk, dir.path(), config).expect("opens"));
+    let users = |range: TimeRange| {
+        let view = store.view(&tenant(), Dataset::Logs);
+        let covered = view.cubes(&Target::Field(logs::USER_ID), range, false).expect("reads");
+        let mut found = BTreeMap::new();
+        let each = &mut |value: SummaryValue<'_>, rows| found.insert(user(value), rows).is_none();
+        covered.found.values(Sought::ALL, Classes::ALL, each).expect("reads");
+        (found, covered.rest)
+    };
+    let counted = |range: TimeRange| {
+        let request = ScanRequest {
+            tenant: tenant(),
+            dataset: Dataset::Logs,
+            range,
+            filter: Filter::All,
+            fields: Some(vec![logs::USER_ID]),
+        };
+        let mut found = BTreeMap::new();
+        let mut each = |block: &heimdall_store::RowBlock| {
+            for row in 0..block.rows() {
+                *found.entry(block.text(logs::USER_ID, row).map(str::to_owned)).or_default() += 1_u64;
+            }
+            ControlFlow::Continue(())
+        };
+        store.scan(&request, &Control::default(), &mut each).expect("scans");
+        found
+    };
+    let (found, rest) = users(TimeRange::ALL);
+    assert_eq!((&found, rest.len()), (&counted(TimeRange::ALL), 0));
+    assert_eq!(found.values().sum::<u64>(), 400);
+    // 2026-11-27T00:00:00Z to 06:00:00Z.
+    let night = TimeRange {
+        from: Timestamp(1_795_737_600_000_000_000),
+        to: Timestamp(1_795_737_600_000_000_000 + 6 * HOUR),
+    };
+    let (found, rest) = users(night);
+    assert_eq!((found.len(), rest.len(), rest[0].range), (0, 1, night));
+    // Written anew, without one of its users, it tells hours apart.
+    let name = counted(TimeRange::ALL).into_keys().flatten().next().expect("there are some");
+    let request = ScanRequest {
+        tenant: tenant(),
+        dataset: Dataset::Logs,
+        range: TimeRange::ALL,
+        filter: Filter::Test(Target::Field(logs::USER_ID), Test::Equals(Literal::new(&name))),
+        fields: None,
+    };
+    let report = store.erase(&request, Timestamp(0), false, heimdall_store::UNHURRIED).expect("erases");
+    assert_eq!((report.segments.len(), report.remaining), (1, 0));
+    let (found, rest) = users(night);
+    assert_eq!((found, rest.len()), (counted(night), 0));
 }

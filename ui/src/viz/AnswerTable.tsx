@@ -39,6 +39,9 @@ export function measuredColumns(columns: Column[]): Set<number> {
   return new Set(measured.length > 0 ? measured : numbers);
 }
 
+/** Columns of other datasets whose words have a sign: `OPEN`, `CRITICAL`. */
+const WORDY = new Set(["severity", "status"]);
+
 interface Line {
   row: Cell[];
   at: number;
@@ -94,7 +97,11 @@ export function AnswerTable({
             ),
           cell: ({ row }) => {
             const cell = row[index];
-            if (column.type === "level" && typeof cell === "string") return <SeverityBadge of={cell} soft={false} />;
+            if (
+              typeof cell === "string" &&
+              (column.type === "level" || (WORDY.has(column.name) && /^[A-Z]+$/.test(cell)))
+            )
+              return <SeverityBadge of={cell} soft={false} />;
             const text = formatCell(cell, column, { zone, unit: measure ? spec.unit : undefined });
             const tone = measure ? toneOf(toNumber(cell) ?? Number.NEGATIVE_INFINITY, spec.thresholds) : null;
             if (typeof cell === "string" && column.type === "text" && onSelectValue && column.name !== "message")

@@ -34,7 +34,8 @@ export function chartBase(): EChartsCoreOption {
     tooltip: tooltipBase(),
     axisPointer: { lineStyle: { color: token("--line-strong") } },
     legend: { show: false, textStyle: { color: fg, fontSize: 11 }, itemWidth: 12, itemHeight: 8 },
-    aria: { enabled: true },
+    // The name of a chart is the `label` it is given: the library would put its own in its place.
+    aria: { enabled: true, label: { enabled: false } },
     __line: line,
   };
 }
@@ -103,6 +104,8 @@ export function Chart({ label, option, height = 220, onSelectRange, onClick, mer
     if (!ready || !made) return;
     const brush = selects
       ? {
+          // The library would draw buttons for its brush.
+          toolbox: { show: false },
           brush: {
             xAxisIndex: 0,
             brushType: "lineX",

@@ -65,7 +65,7 @@ export function Figures({ figures, spec }: { figures: Figure[]; spec: VizSpec })
                 tone ? TEXT[tone] : "text-fg",
               )}
               style={{
-                fontSize: `clamp(1.125rem, min(${Math.min(22, 150 / Math.max(text.length, 5))}cqw, 38cqh), 3.5rem)`,
+                fontSize: `clamp(1.125rem, min(${Math.min(22, 128 / (Math.max(text.length, 4) + 1.5))}cqw, 38cqh), 3.5rem)`,
                 lineHeight: 1.15,
               }}
             >

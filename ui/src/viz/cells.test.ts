@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { compareCells } from "./AnswerTable";
-import { formatCell, toMs, toName, toNumber } from "./cells";
+import { formatCell, formatValue, toMs, toName, toNumber } from "./cells";
 
 describe("cells", () => {
   it("are numbers only when they are", () => {
@@ -41,6 +41,14 @@ describe("cells", () => {
     expect(formatCell(1500, { name: "d", type: "float" }, { ...options, unit: "ms" })).toBe("1.5 s");
     expect(formatCell(0.123456, { name: "d", type: "float" }, options)).toBe("0.1235");
     expect(formatCell(null, { name: "d", type: "float" }, options)).toBe("–");
+  });
+
+  it("keep what is missing to the whole", () => {
+    expect([formatValue(99.9467, "percent"), formatValue(0.99995, "share"), formatValue(1, "share")]).toEqual([
+      "99.947 %",
+      "99.995 %",
+      "100 %",
+    ]);
   });
 
   it("sort by number, exactly, with nothing last", () => {

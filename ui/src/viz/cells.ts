@@ -52,6 +52,9 @@ export function formatCell(
 
 /** A value in its unit; without one, with all its digits as far as they matter. */
 export function formatValue(value: number, unit: Unit | undefined): string {
+  // Close to the whole, what is missing is what counts: 99.9 % and 99.95 % are different promises.
+  const percent = unit === "percent" ? value : unit === "share" ? value * 100 : 0;
+  if (percent > 99 && percent < 100) return `${Number(percent.toFixed(3))} %`;
   if (unit && unit !== "none") return formatUnit(value, unit);
   if (Number.isInteger(value)) return formatNumber(value);
   return Math.abs(value) >= 1000 ? formatNumber(value) : String(Number(value.toPrecision(4)));

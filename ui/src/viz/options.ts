@@ -101,6 +101,8 @@ export function plotOption(
   const yAxis = {
     ...axisBase(),
     type: "value",
+    // Lines show how values change; areas and bars show how large they are, and begin at 0.
+    scale: spec.viz === "line" && !stacked,
     splitNumber: 4,
     axisLabel: { color: token("--muted"), fontSize: 11, formatter: (value: number) => formatAxis(value, unit) },
     // A threshold just above the values is shown; one far away would flatten them.
@@ -126,13 +128,13 @@ export function plotOption(
       ...common,
       type: "line",
       connectNulls: false,
-      lineStyle: { width: 1.6, color: look?.colour, type: look?.dash },
+      lineStyle: stacked ? { width: 1, color: look?.colour } : { width: 1.6, color: look?.colour, type: look?.dash },
       showSymbol: alone || count === 1,
       symbol: "circle",
       symbolSize: (_: unknown, point: { dataIndex: number }) =>
         isAlone(one.points, point.dataIndex) || count === 1 ? 5 : 0,
       ...(one.points.length > 2000 ? { sampling: "lttb" } : {}),
-      ...(spec.viz === "area" || stacked ? { areaStyle: { opacity: stacked ? 0.4 : 0.18 } } : {}),
+      ...(spec.viz === "area" || stacked ? { areaStyle: { opacity: stacked ? 0.55 : 0.18 } } : {}),
     };
   });
   return {

@@ -142,7 +142,7 @@ pub(crate) async fn receivers(State(state): State<AppState>, access: Access) -> 
 /// Which receiver to try.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct TestRequest {
+pub(crate) struct ReceiverTestRequest {
     /// Its name.
     #[serde(default)]
     receiver: String,
@@ -151,7 +151,7 @@ pub(crate) struct TestRequest {
 /// Sends a test message through every channel of a receiver, and says how each took it.
 #[utoipa::path(
     post, path = "/api/v1/notifications/test", tag = "notifications",
-    request_body(content = TestRequest),
+    request_body(content = ReceiverTestRequest),
     responses(
         (status = 200, description = "`{channel, error}` each; no error: taken", body = Page<serde_json::Value>),
         (status = 404, description = "no such receiver", body = ProblemDocument, content_type = "application/problem+json"),
@@ -160,7 +160,7 @@ pub(crate) struct TestRequest {
 pub(crate) async fn test_receiver(
     State(state): State<AppState>,
     access: Access,
-    Document(request): Document<TestRequest>,
+    Document(request): Document<ReceiverTestRequest>,
 ) -> Result<Json<Page<TestResult>>, Problem> {
     let tenant = access.require(Scope::AlertsWrite)?;
     let tested = state.pipeline.test(&request.receiver).await;

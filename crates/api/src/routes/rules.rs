@@ -252,7 +252,7 @@ fn warnings(yaml: &str, rules: &RuleSet) -> Vec<Diagnostic> {
 /// Records to try a rule on.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct TestRequest {
+pub(crate) struct RuleTestRequest {
     /// One rule or several.
     yaml: String,
     /// Records: objects as they are ingested, or texts, which are messages. At most 1,000.
@@ -392,7 +392,7 @@ pub(crate) struct TestAnswer {
 
 /// Tries rules on records that are sent along: which match which, by what, and what would have been told.
 #[utoipa::path(
-    post, path = "/api/v1/rules/test", tag = "detection", request_body = TestRequest,
+    post, path = "/api/v1/rules/test", tag = "detection", request_body = RuleTestRequest,
     responses(
         (status = 200, description = "what they made of the records", body = TestAnswer),
         (status = 400, description = "the records cannot be read at all", body = ProblemDocument, content_type = "application/problem+json"),
@@ -401,7 +401,7 @@ pub(crate) struct TestAnswer {
 pub(crate) async fn test(
     State(state): State<AppState>,
     access: Access,
-    Document(request): Document<TestRequest>,
+    Document(request): Document<RuleTestRequest>,
 ) -> Result<Json<TestAnswer>, Problem> {
     let tenant = access.require(Scope::Read)?;
     let decoded = decode(&request, state.clock.now())?;
@@ -412,7 +412,7 @@ pub(crate) async fn test(
     answer.await.map(Json)
 }
 
-fn decode(request: &TestRequest, now: Timestamp) -> Result<Decoded, Problem> {
+fn decode(request: &RuleTestRequest, now: Timestamp) -> Result<Decoded, Problem> {
     let dataset = super::dataset(request.dataset.as_deref())?;
     let limits = DecodeLimits { records_max: TEST_RECORDS_MAX as u64, ..DecodeLimits::default() };
     let source = request.source.as_deref().filter(|source| !source.is_empty()).unwrap_or("auto");

@@ -173,7 +173,7 @@ const AGGREGATES: [&str; 18] = [
     "min(timestamp)",
     "max(timestamp)",
 ];
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "",
     " by service",
     " by service, level",
@@ -186,6 +186,7 @@ const KEYS: [&str; 12] = [
     " by size",
     " by template_id, template",
     " by template, service",
+    " by level, template_id",
 ];
 
 proptest! {
@@ -226,6 +227,8 @@ fn summaries_offer_their_ways() {
     offers("| stats count() by status", Strategy::Cube);
     offers("| patterns", Strategy::Runs);
     offers("service:auth | patterns 2", Strategy::Runs);
+    offers("level>=error | patterns", Strategy::Runs);
+    offers("service:auth -level:* | stats count() by template, level", Strategy::Runs);
     offers("template:*disk* | stats count(), max(timestamp) by service", Strategy::Runs);
     offers("refused | stats count() by bin(1h)", Strategy::Templates);
     offers("| stats count(), dc(service), max(level), p99(duration_ms) by service", Strategy::Summaries);
@@ -247,7 +250,8 @@ fn cubes_answer_for_whole_hours_of_segments_that_a_range_cuts() {
     };
     for line in ["| top 3 user_id", "| stats dc(user_id), count(user_id)", "user_id:u7 | stats count()"] {
         let hours = scanned(line, HOUR_NS, 4 * HOUR_NS);
-        assert!(hours <= 300, "{line}: {hours} rows, of the memtable alone");
+        // Three hundred and what is rounded up for each of its parts.
+        assert!(hours <= 310, "{line}: {hours} rows, of the memtable alone");
         assert!(scanned(line, HOUR_NS / 2, 4 * HOUR_NS) > hours, "{line}");
         assert!(scanned(line, HOUR_NS, 4 * HOUR_NS + 1) >= hours, "{line}");
         assert!(scanned(line, HOUR_NS + 1, 2 * HOUR_NS - 1) > hours, "{line}: there is no whole hour");

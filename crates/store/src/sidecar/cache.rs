@@ -94,6 +94,12 @@ impl BlockCache {
         self.keep((key, DERIVED), made_of, made, bytes);
     }
 
+    /// Whether it pays to make something of so many bytes of blocks, to be kept: it may become twice as large, unpacked, and should
+    /// not drive out most of what else is kept.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        bytes <= self.bytes_max / 4
+    }
+
     /// Whether this was wanted lately; it is from now on.
     pub(crate) fn was_wanted(&self, key: u64) -> bool {
         let mut state = self.state.lock();

@@ -24,7 +24,7 @@ use parquet::file::reader::Length;
 
 pub(crate) use cache::BlockCache;
 pub(crate) use codec::{Damage, Reader, put_count};
-pub(crate) use runs::{LayoutBuilder, Run, RunDirectory, RunTimes, Zone, Zones};
+pub(crate) use runs::{LayoutBuilder, Run, RunDirectory, RunLevels, RunTimes, Zone, Zones};
 
 use crate::files::RangeFile;
 use crate::store::StoreError;
@@ -61,6 +61,8 @@ pub(crate) mod kind {
     pub(crate) const RUN_TIMES: u32 = 17;
     /// Which cubes there are, and which of them know hours: a program that knows kind 16 only does not read them.
     pub(crate) const HOUR_CUBES: u32 = 18;
+    /// Levels of each run.
+    pub(crate) const RUN_LEVELS: u32 = 19;
     /// Checksums of the Parquet file.
     pub(crate) const CHECKSUMS: u32 = 40;
     /// The first cube; the others follow, at most 64 of them.

@@ -204,11 +204,96 @@ impl SidecarBlock for RunTimes {
     }
 }
 
+/// Rows of one level in a run that has several, and their earliest and latest time, ns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LevelRows {
+    pub rows: u32,
+    pub min_ns: i64,
+    pub max_ns: i64,
+}
+
+/// The levels of the rows of each run, in the order of the runs. Segments written before it was added have none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RunLevels {
+    /// Per run: bit `c` set when some row has level code `c`; bit 0 when some row has none.
+    pub masks: Vec<u8>,
+    /// Of each run with several levels, these by their code; runs of one level say all that is to be said of it.
+    pub parts: Vec<LevelRows>,
+    /// Of the last run, by level code.
+    open: [Option<LevelRows>; 8],
+}
+
+impl RunLevels {
+    /// Adds a row of the run numbered `run`: the last one or the next.
+    fn push(&mut self, run: usize, level: u8, ns: i64) {
+        if run == self.masks.len() {
+            self.close();
+            self.masks.push(0);
+        }
+        let level = level & 7;
+        if let Some(mask) = self.masks.last_mut() {
+            *mask |= 1 << level;
+        }
+        match &mut self.open[usize::from(level)] {
+            Some(part) => {
+                part.rows += 1;
+                (part.min_ns, part.max_ns) = (part.min_ns.min(ns), part.max_ns.max(ns));
+            }
+            fresh => *fresh = Some(LevelRows { rows: 1, min_ns: ns, max_ns: ns }),
+        }
+    }
+
+    /// Ends the last run.
+    pub(super) fn close(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        if self.masks.last().is_some_and(|mask| mask.count_ones() > 1) {
+            self.parts.extend(open.into_iter().flatten());
+        }
+    }
+}
+
+impl SidecarBlock for RunLevels {
+    const KIND: u32 = kind::RUN_LEVELS;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_count(out, self.masks.len());
+        out.extend_from_slice(&self.masks);
+        put_count(out, self.parts.len());
+        for part in &self.parts {
+            out.extend_from_slice(&part.rows.to_le_bytes());
+            out.extend_from_slice(&part.min_ns.to_le_bytes());
+            out.extend_from_slice(&part.max_ns.to_le_bytes());
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damage> {
+        let runs = reader.count(1)?;
+        let masks = reader.take(runs)?.to_vec();
+        let count = reader.count(20)?;
+        let part = |_| Ok(LevelRows { rows: reader.u32()?, min_ns: reader.i64()?, max_ns: reader.i64()? });
+        let parts: Vec<LevelRows> = (0..count).map(part).collect::<Result<_, Damage>>()?;
+        let several = |mask: &u8| if mask.count_ones() > 1 { mask.count_ones() as usize } else { 0 };
+        if masks.iter().map(several).sum::<usize>() != parts.len() {
+            return Err(reader.damage("levels of runs differ from their masks"));
+        }
+        Ok(RunLevels { masks, parts, open: [None; 8] })
+    }
+
+    fn check(&self, rows: u64) -> Result<(), &'static str> {
+        if self.masks.len() as u64 <= rows { Ok(()) } else { Err("there are more runs than rows") }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.masks.capacity() + self.parts.capacity() * size_of::<LevelRows>() + size_of::<RunLevels>()
+    }
+}
+
 /// Gathers runs and zones while a segment's sorted rows are written.
 #[derive(Default)]
 pub(crate) struct LayoutBuilder {
     pub runs: RunDirectory,
     pub times: RunTimes,
+    pub levels: RunLevels,
     pub zones: Zones,
     rows: usize,
 }
@@ -220,8 +305,14 @@ impl LayoutBuilder {
             self.runs.push(block.service(row), block.template_id(row).unwrap_or(0));
             self.times.push(self.runs.runs.len() - 1, block.timestamp(row).0);
             let level = block.level(row).map_or(0, heimdall_model::Level::code);
+            self.levels.push(self.runs.runs.len() - 1, level, block.timestamp(row).0);
             self.zones.push(self.rows, block.timestamp(row).0, level);
             self.rows += 1;
         }
+    }
+
+    /// Ends with the last row.
+    pub(crate) fn finish(&mut self) {
+        self.levels.close();
     }
 }

@@ -235,7 +235,8 @@ export function AlertsPage() {
 }
 
 function subjectOf(rows: readonly AlertRow[]): string {
-  const named = rows.slice(0, 3).map((row) => `${row.title} (${row.service ?? row.entity.value})`);
+  const short = (text: string): string => (text.length > 60 ? `${text.slice(0, 59)}…` : text);
+  const named = rows.slice(0, 3).map((row) => `${short(row.title)} (${row.service ?? row.entity.value})`);
   return rows.length > 3 ? `${named.join(", ")} and ${alerts(rows.length - 3)} more` : named.join(", ");
 }
 

@@ -94,6 +94,7 @@ export function SuppressDialog({
           {(ids) => (
             <TextArea
               {...ids}
+              autoFocus
               rows={3}
               maxLength={2000}
               value={note}

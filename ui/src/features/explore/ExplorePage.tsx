@@ -1,5 +1,5 @@
 /** Explore: ask the records anything, look at what is found, follow what is happening. */
-import { useCallback, useMemo, useRef, useState, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { Cell, Language } from "@/api/query";
 import { TimePicker } from "@/app/TimePicker";
 import { useShortcuts } from "@/lib/keys";
@@ -17,6 +17,7 @@ import { QueryBar } from "./QueryBar";
 import { useAsked } from "./question";
 import { CompiledStrip, CostStrip, ProgressBar } from "./RunStrip";
 import type { ListHandle } from "./rows/LogList";
+import { useVersion } from "./rows/useVersion";
 import { type Question, useRun } from "./run/useRun";
 import { FieldSidebar } from "./sidebar/FieldSidebar";
 import { Toolbar } from "./Toolbar";
@@ -25,7 +26,10 @@ import { ChartView } from "./views/ChartView";
 import { HistogramStrip } from "./views/HistogramStrip";
 import { PatternsView } from "./views/PatternsView";
 import { RecordsView, spanOf } from "./views/RecordsView";
+import { setSeen } from "./views/seen";
 
+/** From this width of the window on, fields and a record fit beside the list. */
+const BOTH_PX = 1680;
 const ENTER = "Enter";
 const ESCAPE = "Escape";
 
@@ -39,7 +43,6 @@ export function ExplorePage() {
   const [drawer, setDrawer] = useState(false);
   const [active, setActive] = useState<number | null>(null);
   const [isOpen, setOpen] = useState(false);
-  const [seen, setSeen] = useState<{ from: number; to: number } | null>(null);
   const list = useRef<ListHandle>(null);
 
   const question = useMemo<Question>(
@@ -55,7 +58,7 @@ export function ExplorePage() {
   );
   const { run, cancel, runAnyway } = useRun(question);
   const { rows } = run;
-  const version = useSyncExternalStore(rows?.subscribe ?? never, () => rows?.version ?? 0);
+  const version = useVersion(rows, 500);
 
   // Another answer: nothing of the one before is in hand any more.
   const [answered, setAnswered] = useState(rows);
@@ -63,7 +66,6 @@ export function ExplorePage() {
     setAnswered(rows);
     setActive(null);
     setOpen(false);
-    setSeen(null);
   }
 
   const line = run.line;
@@ -111,7 +113,9 @@ export function ExplorePage() {
     },
     [columns, onColumns],
   );
-  const onSeen = useCallback((from: number, to: number) => setSeen({ from, to }), []);
+  useEffect(() => {
+    if (rows === null || view !== "records") setSeen(null);
+  }, [rows, view]);
 
   const toggleFields = (): void => {
     if (isNarrow) setDrawer(!drawer);
@@ -122,16 +126,24 @@ export function ExplorePage() {
     const next = Math.max(0, Math.min(rows.total - 1, (active ?? -1) + by));
     setActive(next);
     list.current?.scrollTo(next);
+    // Enter is then about the record, not about what was pressed before.
+    if (!isOpen) list.current?.focus();
   };
-  useShortcuts({
-    j: () => go(1),
-    k: () => go(-1),
-    [ENTER]: (event) => {
-      // Enter on a button is that button's.
-      if ((event.target as HTMLElement).closest("button, a, [role=tab]")) (event.target as HTMLElement).click();
-      else if (active !== null) setOpen(true);
+  useShortcuts(
+    {
+      j: () => go(1),
+      k: () => go(-1),
+      [ENTER]: (event) => {
+        // Enter on a button is that button's.
+        if ((event.target as HTMLElement).closest("button, a, [role=tab]")) (event.target as HTMLElement).click();
+        else if (active !== null) setOpen(true);
+      },
+      [ESCAPE]: () => setOpen(false),
     },
-    [ESCAPE]: () => setOpen(false),
+    // Live tail has a list of its own.
+    !isTailing,
+  );
+  useShortcuts({
     f: toggleFields,
     t: () => setTailing(!isTailing),
     v: () => change({ wrap: !asked.wrap }, { replace: true }),
@@ -210,7 +222,6 @@ export function ExplorePage() {
             <HistogramStrip
               histogram={run.histogram}
               isBusy={isRunning}
-              seen={view === "records" ? seen : null}
               onRange={setRange}
               onLevel={(level, exclude) =>
                 level === "none"
@@ -233,7 +244,7 @@ export function ExplorePage() {
           />
           <Partial warnings={warnings} />
           <div className="flex min-h-0 flex-1">
-            {prefs.sidebar && !isNarrow && asked.language !== "sql" ? (
+            {prefs.sidebar && !isNarrow && asked.language !== "sql" && !(detail && width < BOTH_PX) ? (
               <aside aria-label="Fields" className="flex w-60 shrink-0 flex-col border-r border-line">
                 {sidebar}
               </aside>
@@ -294,8 +305,8 @@ export function ExplorePage() {
   );
 }
 
-function never(): () => void {
-  return () => {};
+function onSeen(from: number, to: number): void {
+  setSeen({ from, to });
 }
 
 /** What becomes of a half-written question in another language: nothing is lost that could be meant there too. */

@@ -66,7 +66,7 @@ export function QueryBar({ language, query, range, error, isRunning, onAsk, onLa
             { value: "ask", label: "Ask", title: "A question in words; how it was understood is shown" },
           ]}
         />
-        <div className="flex min-w-0 flex-1 basis-80">
+        <div className="flex min-w-0 flex-1 basis-80 max-sm:order-3 max-sm:basis-full">
           <SearchEditor
             language={language}
             value={draft}
@@ -79,11 +79,17 @@ export function QueryBar({ language, query, range, error, isRunning, onAsk, onLa
           />
         </div>
         {isRunning ? (
-          <Button icon={Square} onClick={onCancel}>
+          <Button icon={Square} className="max-sm:ml-auto" onClick={onCancel}>
             Cancel
           </Button>
         ) : (
-          <Button kind="primary" icon={CornerDownLeft} onClick={() => onAsk(draft)} title="Enter">
+          <Button
+            kind="primary"
+            icon={CornerDownLeft}
+            className="max-sm:ml-auto"
+            onClick={() => onAsk(draft)}
+            title="Enter"
+          >
             Run
           </Button>
         )}

@@ -45,7 +45,15 @@ export function Toolbar({ run, view, asked, isTable, fieldsShown, onFields, onVi
   const isRecords = view === "records";
   return (
     <div className="flex min-h-10 shrink-0 flex-wrap items-center gap-x-2 gap-y-1 border-b border-line px-3 py-1">
-      <IconButton icon={PanelLeft} label="Fields" keys="f" size="sm" pressed={fieldsShown} onClick={onFields} />
+      <IconButton
+        icon={PanelLeft}
+        label="Fields"
+        keys="f"
+        size="sm"
+        pressed={fieldsShown && asked.language !== "sql"}
+        disabled={asked.language === "sql"}
+        onClick={onFields}
+      />
       <Segmented<View>
         label="View"
         value={view}

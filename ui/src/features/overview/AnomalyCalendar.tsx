@@ -9,6 +9,7 @@ import { useUrl } from "@/app/url";
 import { tipOf } from "@/features/services/tip";
 import { formatNumber } from "@/lib/format";
 import { formatTime, toRfc3339, useZone, zoneName } from "@/lib/time";
+import { useWidth, WIDTHS } from "@/lib/width";
 import { IconButton } from "@/ui/Button";
 import { Card } from "@/ui/Card";
 import { Segmented } from "@/ui/Field";
@@ -27,6 +28,8 @@ export function AnomalyCalendar() {
   const zone = useZone((state) => state.zone);
   const navigate = useNavigate();
   const [table, setTable] = useState(false);
+  // A phone has no room for the choice: it shows the default, or what the address says.
+  const narrow = useWidth() < WIDTHS.sm;
   const shown: Shown = search.calendar === "alerts" ? "alerts" : "score";
   const days = (search.days ?? "14") in WEEKS ? ((search.days ?? "14") as keyof typeof WEEKS) : "14";
   const answer = useAnswer(
@@ -38,7 +41,7 @@ export function AnomalyCalendar() {
   return (
     <Card
       title="Anomalies by hour"
-      hint={zoneName(zone)}
+      hint={narrow ? undefined : zoneName(zone)}
       padded={false}
       actions={
         <>
@@ -51,12 +54,14 @@ export function AnomalyCalendar() {
               { value: "alerts", label: "Alerts" },
             ]}
           />
-          <Segmented
-            label="Days"
-            value={days}
-            onChange={(value) => set({ days: value === "14" ? undefined : value }, { replace: true })}
-            options={Object.keys(WEEKS).map((value) => ({ value: value as keyof typeof WEEKS, label: `${value} d` }))}
-          />
+          {narrow ? null : (
+            <Segmented
+              label="Days"
+              value={days}
+              onChange={(value) => set({ days: value === "14" ? undefined : value }, { replace: true })}
+              options={Object.keys(WEEKS).map((value) => ({ value: value as keyof typeof WEEKS, label: `${value} d` }))}
+            />
+          )}
           <IconButton
             icon={Table2}
             label="As a table"

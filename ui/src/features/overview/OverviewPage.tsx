@@ -89,7 +89,7 @@ function Now({ summary }: { summary: Schemas["Summary"] }) {
   );
   const verdict = verdictOf({
     health,
-    incidents: incidents.data?.items ?? [],
+    incidents: incidents.data?.items ?? null,
     moreIncidents: Boolean(incidents.data?.next),
     troubles: status.data ? troublesOf(status.data) : [],
     now: Date.parse(summary.time),
@@ -101,15 +101,26 @@ function Now({ summary }: { summary: Schemas["Summary"] }) {
   return (
     <div className="flex flex-col gap-3 px-4 pb-6">
       <Says verdict={verdict} />
-      <div className="grid items-start gap-3 md:grid-cols-[minmax(0,1fr)_20rem] lg:grid-cols-[minmax(0,1fr)_24rem]">
-        <div className="flex min-w-0 flex-col gap-3">
-          <HealthGrid health={health} />
-          <GoldenSignals marks={marks} />
-          <AnomalyCalendar />
+      <div className="grid items-start gap-3 max-md:grid-cols-[minmax(0,1fr)] md:grid-cols-[minmax(0,1fr)_20rem] lg:grid-cols-[minmax(0,1fr)_24rem]">
+        {/* On a phone there is one column: what waits for somebody comes right after the services. */}
+        <div className="min-w-0 flex-col gap-3 max-md:contents md:flex">
+          <div className="min-w-0 max-md:order-1">
+            <HealthGrid health={health} />
+          </div>
+          <div className="min-w-0 max-md:order-3">
+            <GoldenSignals marks={marks} />
+          </div>
+          <div className="min-w-0 max-md:order-4">
+            <AnomalyCalendar />
+          </div>
         </div>
-        <div className="flex min-w-0 flex-col gap-3">
-          <OpenNow incidents={incidents} alerts={alerts} openAlerts={summary.alerts.by_status.OPEN ?? 0} />
-          <Plumbing summary={summary} />
+        <div className="min-w-0 flex-col gap-3 max-md:contents md:flex">
+          <div className="min-w-0 max-md:order-2">
+            <OpenNow incidents={incidents} alerts={alerts} openAlerts={summary.alerts.by_status.OPEN ?? 0} />
+          </div>
+          <div className="min-w-0 max-md:order-5">
+            <Plumbing summary={summary} />
+          </div>
         </div>
       </div>
     </div>

@@ -65,7 +65,7 @@ function Receipts({ receipts }: { receipts: Receipt[] }) {
   return (
     <>
       <Line name="Accepted" state="OK" note={last ? `the last ${formatAgo(last.time)} ago` : undefined}>
-        {formatNumber(all.accepted)} in {formatNumber(all.receipts)} receipts
+        {formatNumber(all.accepted)} in {counted(all.receipts, "receipt")}
         {all.doors.length > 0 ? ` by ${all.doors.map(([door]) => door).join(", ")}` : ""}
       </Line>
       <Line
@@ -108,18 +108,22 @@ function Store({ status, summary }: { status: Status; summary: Schemas["Summary"
               : undefined)
         }
       >
-        {formatNumber(kept)} records
-        {facts.bytes === null ? "" : `, ${formatBytes(facts.bytes)} in ${formatNumber(facts.segments ?? 0)} segments`}
+        {counted(kept, "record")}
+        {facts.bytes === null ? "" : `, ${formatBytes(facts.bytes)} in ${counted(facts.segments ?? 0, "segment")}`}
         {facts.coldBytes ? `, ${formatBytes(facts.coldBytes)} of them cold` : ""}
       </Line>
       <Line name="Journal" state="OK">
         {formatBytes(status.stream.journal_bytes)}
-        {facts.memoryRows === null ? "" : ` · ${formatNumber(facts.memoryRows)} records in memory`}
+        {facts.memoryRows === null ? "" : ` · ${counted(facts.memoryRows, "record")} in memory`}
       </Line>
       <Line
         name="Detection"
         state={status.rule_faults.length > 0 ? "WARNING" : "OK"}
-        note={status.rule_faults.length > 0 ? `${status.rule_faults.length} rules could not be loaded` : undefined}
+        note={
+          status.rule_faults.length > 0
+            ? `${counted(status.rule_faults.length, "rule")} could not be loaded`
+            : undefined
+        }
       >
         {detectors.filter((detector) => detector.enabled).length} of {detectors.length} detectors, {status.rules} rules
       </Line>
@@ -133,12 +137,18 @@ function Store({ status, summary }: { status: Status; summary: Schemas["Summary"
 function Line({ name, state, note, children }: { name: string; state: string; note?: ReactNode; children: ReactNode }) {
   return (
     <div className="flex items-start gap-2 px-3 py-1.5">
-      <Sign of={state} size={14} className="mt-0.5" />
-      <dt className="w-18 shrink-0 text-sm text-muted">{name}</dt>
+      <dt className="flex w-24 shrink-0 items-center gap-2 text-sm text-muted">
+        <Sign of={state} size={14} />
+        {name}
+      </dt>
       <dd className="tnum min-w-0 flex-1 text-sm">
         {children}
         {note ? <div className="text-xs text-muted">{note}</div> : null}
       </dd>
     </div>
   );
+}
+
+function counted(count: number, word: string): string {
+  return `${formatNumber(count)} ${word}${count === 1 ? "" : "s"}`;
 }

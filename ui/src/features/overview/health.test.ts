@@ -77,6 +77,14 @@ describe("the verdict", () => {
     });
     expect(verdictOf({ ...base, health: [] }).sentence).toBe("Nothing is wrong");
   });
+  it("does not claim what it does not know", () => {
+    const health = healthOf([counted("a", "NORMAL")], []);
+    expect(verdictOf({ ...base, incidents: null, health }).detail).toEqual([
+      "whether an incident is open is not known",
+    ]);
+    const ill = healthOf([counted("a", "WARNING")], []);
+    expect(verdictOf({ ...base, incidents: null, health: ill }).detail).toContain("incidents are not known");
+  });
   it("counts services and incidents and names the worst", () => {
     const health = healthOf(
       [counted("pay", "CRITICAL", { alerts: 2 }), counted("cart", "WARNING"), counted("web", "NORMAL")],

@@ -98,7 +98,8 @@ export function isWorse(a: Pick<Alert, "severity" | "last_seen">, b: Pick<Alert,
 
 export interface Facts {
   health: readonly ServiceHealth[];
-  incidents: readonly Pick<Incident, "owner" | "severity" | "started_at" | "title">[];
+  /** Those that are not resolved; null while they are not known. */
+  incidents: readonly Pick<Incident, "owner" | "severity" | "started_at" | "title">[] | null;
   /** There are more incidents than those. */
   moreIncidents: boolean;
   /** What is wrong with Heimdall itself. */
@@ -113,7 +114,8 @@ export interface Verdict {
 }
 
 /** One sentence, and what it rests on. */
-export function verdictOf({ health, incidents, moreIncidents, troubles, now }: Facts): Verdict {
+export function verdictOf({ health, incidents: known, moreIncidents, troubles, now }: Facts): Verdict {
+  const incidents = known ?? [];
   const critical = health.filter((entry) => rankOf(entry.state) === 3);
   const ill = health.filter((entry) => rankOf(entry.state) > 0);
   const parts: string[] = [];
@@ -142,6 +144,7 @@ export function verdictOf({ health, incidents, moreIncidents, troubles, now }: F
     null,
   );
   if (newest) detail.push(`the newest incident began ${formatAgo(newest, now)} ago`);
+  if (!known && parts.length > 0) detail.push("incidents are not known");
   if (parts.length === 0) {
     return {
       tone: "ok",
@@ -151,7 +154,7 @@ export function verdictOf({ health, incidents, moreIncidents, troubles, now }: F
           : health.length === 1
             ? "The one service is well"
             : `All ${formatNumber(health.length)} services are well`,
-      detail: ["no incident is open"],
+      detail: [known ? "no incident is open" : "whether an incident is open is not known"],
     };
   }
   const bad = critical.length > 0 || troubles.length > 0 || incidents.some(({ severity }) => rankOf(severity) === 3);

@@ -56,7 +56,7 @@ export const SNIPPETS: Snippet[] = [
       `tail -n 200 /var/log/syslog |
   curl '${sender.url}/api/v1/ingest/logs?format=syslog'${header(sender)} --data-binary @-
 # a line to know it by
-logger -s --tag hello-syslog "hello from syslog" 2>&1 |
+echo "<14>$(date '+%b %e %T') $(hostname) hello-syslog: hello from syslog" |
   curl '${sender.url}/api/v1/ingest/logs?format=syslog'${header(sender)} --data-binary @-`,
     finds: "service:hello-syslog",
   },

@@ -3,6 +3,7 @@ import type { UseQueryResult } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { useTheme } from "@/app/theme";
 import { useRange } from "@/app/url";
+import { cx } from "@/lib/cx";
 import { formatMs, formatNumber, formatShare, formatShort, formatUnit, type Unit } from "@/lib/format";
 import { resolveRange, toRfc3339, useZone } from "@/lib/time";
 import { Card } from "@/ui/Card";
@@ -19,12 +20,15 @@ const SATURATION: [name: string, label: string][] = [
   ["disk_usage", "Disk"],
 ];
 
-export function GoldenSignals({ service, marks }: { service?: string; marks: Mark[] }) {
+export function GoldenSignals({ service, marks, wide }: { service?: string; marks: Mark[]; wide?: boolean }) {
   const { range } = useRange();
   const { levels, latency, saturation, bucket } = useSignals(range, service);
   const of = service ?? "all services";
   return (
-    <section aria-label={`Golden signals of ${of}`} className="grid gap-3 sm:grid-cols-2 3xl:grid-cols-4">
+    <section
+      aria-label={`Golden signals of ${of}`}
+      className={cx("grid gap-3 sm:grid-cols-2", wide ? "lg:grid-cols-4" : "3xl:grid-cols-4")}
+    >
       <Signal
         title="Traffic"
         marks={marks}

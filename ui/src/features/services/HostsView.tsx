@@ -22,7 +22,7 @@ export function HostsView({ text }: { text: string }) {
   const bucket = useMemo(() => bucketOf(range, 12), [range]);
   const samples = useAnswer(
     {
-      query: `dataset:metrics name:(cpu_usage OR memory_usage OR disk_usage) | eval h = coalesce(host, labels.host) | stats last(value) as v by h, service, name, bin(${bucket.span})`,
+      query: `dataset:metrics name:(cpu_usage OR memory_usage OR disk_usage) | eval h = coalesce(host, labels.host) | stats last(value) as v, max(timestamp) as seen by h, service, name, bin(${bucket.span})`,
       ...range,
       limit: 50_000,
     },

@@ -1,7 +1,7 @@
 /** Who calls whom, how much, and whose errors go together. */
 import { useNavigate } from "@tanstack/react-router";
 import { Circle, Diamond, Triangle, Waypoints } from "lucide-react";
-import { useMemo, useRef } from "react";
+import { useMemo } from "react";
 import { useTheme } from "@/app/theme";
 import { useRange } from "@/app/url";
 import { formatNumber } from "@/lib/format";
@@ -51,18 +51,20 @@ export function MapView({ table, onTable }: { table: boolean; onTable: (table: b
   );
 }
 
+/** Places of the services drawn last: the map is the same when one comes back to it. */
+let known: Map<string, Place> = new Map();
+
 function Graph({ map }: { map: ServiceMap }) {
   const navigate = useNavigate();
   const theme = useTheme((state) => state.theme);
   const narrow = useWidth() < WIDTHS.sm;
-  const known = useRef<Map<string, Place>>(new Map());
   const places = useMemo(() => {
-    known.current = placesOf(
+    known = placesOf(
       map.nodes.map((node) => node.service),
       map.edges,
-      known.current,
+      known,
     );
-    return known.current;
+    return known;
   }, [map]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: another theme means other colours
   const option = useMemo(() => mapOption(map, places, narrow), [map, places, narrow, theme]);

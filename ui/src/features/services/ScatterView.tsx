@@ -1,12 +1,13 @@
 /** Time, latency and error rate of every service, in clusters: what behaves alike, and what does not. */
 import { useNavigate } from "@tanstack/react-router";
 import { Sparkles } from "lucide-react";
-import { useDeferredValue, useMemo } from "react";
+import { useDeferredValue, useId, useMemo } from "react";
 import { useAnswer } from "@/api/query";
 import { useTheme } from "@/app/theme";
 import { useRange, useUrl } from "@/app/url";
 import { formatMs, formatNumber, formatShare } from "@/lib/format";
 import { formatTime, useZone } from "@/lib/time";
+import { useWidth, WIDTHS } from "@/lib/width";
 import { Segmented, Switch } from "@/ui/Field";
 import { Empty, Remote } from "@/ui/States";
 import { Table } from "@/ui/Table";
@@ -61,6 +62,7 @@ function Clusters({ points, span }: { points: ScatterPoint[]; span: string }) {
   const eps = bounded(search.eps, 0.02, 0.5, 0.12);
   const minPts = bounded(search.min, 2, 20, 4);
   const byTime = search.time !== "off";
+  const narrow = useWidth() < WIDTHS.sm;
   const solid = webglWorks() && search.flat !== "1";
   const settings = useDeferredValue({ eps, minPts, byTime });
   const labels = useMemo(
@@ -71,8 +73,10 @@ function Clusters({ points, span }: { points: ScatterPoint[]; span: string }) {
   // biome-ignore lint/correctness/useExhaustiveDependencies: another theme means other colours
   const option = useMemo(() => {
     const drawn = { points, labels, zone };
-    return solid ? solidOption(drawn, matchMedia("(prefers-reduced-motion: reduce)").matches) : flatOption(drawn);
-  }, [points, labels, zone, solid, theme]);
+    return solid
+      ? solidOption(drawn, matchMedia("(prefers-reduced-motion: reduce)").matches, narrow)
+      : flatOption(drawn);
+  }, [points, labels, zone, solid, narrow, theme]);
   const open = (index: number | undefined): void => {
     const point = index === undefined ? undefined : points[index];
     if (point) void navigate({ to: "/services/$service", params: { service: point.service } });
@@ -242,23 +246,32 @@ function Slider({
   step: number;
   onChange: (value: number) => void;
 }) {
+  const id = useId();
   return (
-    <label className="flex flex-col gap-0.5 text-sm">
+    <div className="flex flex-col gap-0.5 text-sm">
       <span className="flex items-baseline gap-2">
-        <span className="font-medium">{label}</span>
-        <span className="truncate text-xs text-muted">{hint}</span>
-        <output className="tnum ml-auto font-medium">{value}</output>
+        <label htmlFor={id} className="font-medium">
+          {label}
+        </label>
+        <output htmlFor={id} className="tnum ml-auto font-medium">
+          {value}
+        </output>
       </span>
       <input
+        id={id}
         type="range"
         min={min}
         max={max}
         step={step}
         value={value}
+        aria-describedby={`${id}-hint`}
         onChange={(event) => onChange(Number(event.target.value))}
         className="h-6 w-full accent-accent"
       />
-    </label>
+      <span id={`${id}-hint`} className="text-xs text-muted">
+        {hint}
+      </span>
+    </div>
   );
 }
 

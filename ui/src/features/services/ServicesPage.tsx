@@ -36,16 +36,17 @@ export function ServicesPage() {
         actions={
           <>
             {view === "list" || view === "hosts" ? (
-              <Input
-                data-search
-                aria-label={
-                  view === "list" ? "Services whose name, host or version holds" : "Hosts whose name or service holds"
-                }
-                placeholder="Filter"
-                value={text}
-                onChange={(event) => set({ text: event.target.value || undefined }, { replace: true })}
-                className="w-44"
-              />
+              <div className="w-44">
+                <Input
+                  data-search
+                  aria-label={
+                    view === "list" ? "Services whose name, host or version holds" : "Hosts whose name or service holds"
+                  }
+                  placeholder="Filter"
+                  value={text}
+                  onChange={(event) => set({ text: event.target.value || undefined }, { replace: true })}
+                />
+              </div>
             ) : null}
             <TimePicker onRefresh={refresh} />
           </>

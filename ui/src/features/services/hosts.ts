@@ -32,23 +32,29 @@ export function fullness(measure: keyof typeof FULL, value: number | null): "CRI
   return value >= OVERFULL ? "CRITICAL" : "WARNING";
 }
 
+interface Found {
+  services: Set<string>;
+  seen: number;
+  /** Bucket and value of the latest, by measure. */
+  last: Map<string, [number, number]>;
+  cpu: Map<number, number>;
+}
+
 /** Rows of host, service, name, bucket and the last value in it, as hosts: the fullest first. */
 export function hostsOf(samples: Answer, heartbeats: Answer | undefined): Host[] {
-  const [host, service, name, time, value] = ["h", "service", "name", "timestamp", "v"].map((column) =>
+  const [host, service, name, time, value, seen] = ["h", "service", "name", "timestamp", "v", "seen"].map((column) =>
     columnIndex(samples, column),
   );
-  const found = new Map<
-    string,
-    { services: Set<string>; last: Map<string, [number, number]>; cpu: Map<number, number> }
-  >();
+  const found = new Map<string, Found>();
   for (const row of samples.rows) {
     const key = row[host ?? -1];
     const metric = NAMES[String(row[name ?? -1])];
     const number = row[value ?? -1];
     const start = at(row[time ?? -1]);
     if (typeof key !== "string" || !metric || typeof number !== "number" || Number.isNaN(start)) continue;
-    const entry = found.get(key) ?? { services: new Set(), last: new Map(), cpu: new Map() };
+    const entry = found.get(key) ?? { services: new Set(), seen: 0, last: new Map(), cpu: new Map() };
     found.set(key, entry);
+    entry.seen = Math.max(entry.seen, at(row[seen ?? -1]) || start);
     const of = row[service ?? -1];
     if (typeof of === "string") entry.services.add(of);
     const before = entry.last.get(metric);
@@ -62,14 +68,14 @@ export function hostsOf(samples: Answer, heartbeats: Answer | undefined): Host[]
   );
   return [...found]
     .map(
-      ([key, { services, last, cpu }]): Host => ({
+      ([key, { services, seen: lastSeen, last, cpu }]): Host => ({
         host: key,
         services: [...services].filter((of) => of !== key).sort(),
         cpu: last.get("cpu")?.[1] ?? null,
         memory: last.get("memory")?.[1] ?? null,
         disk: last.get("disk")?.[1] ?? null,
         cpuLine: [...cpu].sort((a, b) => a[0] - b[0]).map(([, of]) => of),
-        lastSeen: Math.max(...[...last.values()].map(([start]) => start)),
+        lastSeen,
         agent: beating.has(key),
       }),
     )

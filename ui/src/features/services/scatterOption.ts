@@ -24,7 +24,7 @@ export function clusterColour(label: number): string {
 const SYMBOLS = ["circle", "rect", "diamond", "triangle"];
 
 export function clusterSymbol(label: number): string {
-  return label === NOISE ? "pin" : (SYMBOLS[label % SYMBOLS.length] ?? "circle");
+  return label === NOISE ? "roundRect" : (SYMBOLS[label % SYMBOLS.length] ?? "circle");
 }
 
 /** Series by cluster; each datum is time, latency, error rate and its place in `points`. */
@@ -94,7 +94,7 @@ export function flatOption(drawn: Drawn): EChartsCoreOption {
       type: "scatter",
       name: String(label),
       symbol: clusterSymbol(label),
-      symbolSize: label === NOISE ? 8 : 9,
+      symbolSize: label === NOISE ? 6 : 9,
       itemStyle: { color: clusterColour(label), opacity: 0.8 },
       encode: { x: 1, y: 2 },
       data,
@@ -102,30 +102,32 @@ export function flatOption(drawn: Drawn): EChartsCoreOption {
   };
 }
 
-export function solidOption(drawn: Drawn, reducedMotion: boolean): EChartsCoreOption {
+export function solidOption(drawn: Drawn, reducedMotion: boolean, narrow: boolean): EChartsCoreOption {
   const times = drawn.points.map((point) => point.at);
   const span = Math.max(...times) - Math.min(...times);
+  // The library draws texts half a line above the place it reads them from: a box of air around each keeps them whole.
+  const air = { backgroundColor: "rgba(0,0,0,0)", padding: [8, 2] };
   const axis = {
-    nameTextStyle: { color: token("--muted"), fontSize: 12 },
-    axisLabel: { color: token("--muted"), fontSize: 11 },
+    nameTextStyle: { color: token("--muted"), fontSize: 12, ...air },
+    axisLabel: { color: token("--muted"), fontSize: 11, ...air },
     axisLine: { lineStyle: { color: token("--line-strong") } },
     splitLine: { lineStyle: { color: token("--line") } },
     axisPointer: { lineStyle: { color: token("--line-strong") } },
   };
-  const label = (formatter: (value: number) => string) => ({ ...axis.axisLabel, textStyle: axis.axisLabel, formatter });
+  const label = (formatter: (value: number) => string) => ({ show: true, ...axis.axisLabel, formatter });
   return {
     backgroundColor: "transparent",
     tooltip: tooltip(drawn),
     grid3D: {
-      boxWidth: 120,
-      boxDepth: 80,
-      boxHeight: 60,
+      boxWidth: 130,
+      boxDepth: 90,
+      boxHeight: 75,
       viewControl: {
-        distance: 190,
+        distance: narrow ? 420 : 225,
         alpha: 18,
         beta: 35,
         minDistance: 80,
-        maxDistance: 400,
+        maxDistance: 700,
         autoRotate: false,
         damping: reducedMotion ? 0 : 0.8,
       },
@@ -149,7 +151,7 @@ export function solidOption(drawn: Drawn, reducedMotion: boolean): EChartsCoreOp
       type: "scatter3D",
       name: String(cluster),
       symbol: clusterSymbol(cluster),
-      symbolSize: cluster === NOISE ? 7 : 8,
+      symbolSize: cluster === NOISE ? 6 : 9,
       itemStyle: { color: clusterColour(cluster), opacity: cluster === NOISE ? 0.6 : 0.9 },
       emphasis: { itemStyle: { color: token("--fg") } },
       data,

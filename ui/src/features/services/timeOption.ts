@@ -112,6 +112,7 @@ export function timeOption(spec: {
       min: 0,
       max,
       splitNumber: 3,
+      interval: max === undefined ? undefined : max / 4,
       axisLine: { show: false },
       axisLabel: { ...axis.axisLabel, formatter: (value: number) => formatUnit(value, unit) },
     },

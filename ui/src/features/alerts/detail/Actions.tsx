@@ -276,6 +276,7 @@ function Answer({
           {(ids) => (
             <TextArea
               {...ids}
+              autoFocus
               rows={2}
               value={note}
               maxLength={1000}

@@ -17,6 +17,7 @@ import {
   type Point,
   pointsOf,
   questionOf,
+  roundUp,
   type Series,
   seriesOf,
   windowOf,
@@ -48,7 +49,7 @@ export function BaselineChart({ alert }: { alert: AlertDetail }) {
   const beyond = band ? anomalies(points, band) : [];
   const label = `${series.title} from ${formatTime(window.from, zone, "minute")} to ${formatTime(window.to, zone, "minute")}${
     band
-      ? `; usual ${formatUnit(band.mean, series.unit)}, threshold ${formatUnit(band.threshold, series.unit)}, ${beyond.length} points beyond it`
+      ? `${band.isBound ? "" : `; usual ${formatUnit(band.mean, series.unit)}`}; threshold ${formatUnit(band.threshold, series.unit)}, ${beyond.length} points beyond it`
       : ""
   }`;
   return (
@@ -92,9 +93,11 @@ function Legend({ band, series, beyond }: { band: Band | null; series: Series; b
       <Key colour="var(--accent)">{series.as === "value" ? "mean of the bucket" : "observed"}</Key>
       {band ? (
         <>
-          <Key colour="var(--ok)" soft>
-            usual, around {formatUnit(band.mean, series.unit)}
-          </Key>
+          {band.isBound ? null : (
+            <Key colour="var(--ok)" soft>
+              usual, around {formatUnit(band.mean, series.unit)}
+            </Key>
+          )}
           <Key colour="var(--critical)" dashed>
             threshold {formatUnit(band.threshold, series.unit)}
           </Key>
@@ -216,7 +219,7 @@ function optionOf({ alert, series, points, band, zone, window }: Drawn): ECharts
     yAxis: {
       ...axis,
       type: "value",
-      max: top > 0 ? top * 1.08 : undefined,
+      max: series.unit === "percent" && top <= 100 ? 100 : top > 0 ? roundUp(top * 1.03) : undefined,
       axisLabel: { ...(axis.axisLabel as object), formatter: unit },
     },
     tooltip: {
@@ -243,7 +246,7 @@ function optionOf({ alert, series, points, band, zone, window }: Drawn): ECharts
         markArea: {
           silent: true,
           data: [
-            ...(band
+            ...(band && !band.isBound
               ? [[{ yAxis: band.low, itemStyle: { color: token("--ok"), opacity: 0.13 } }, { yAxis: band.high }]]
               : []),
             [{ xAxis: first, itemStyle: { color: token("--warning"), opacity: 0.13 } }, { xAxis: last }],
@@ -256,7 +259,9 @@ function optionOf({ alert, series, points, band, zone, window }: Drawn): ECharts
           data: band
             ? [
                 { yAxis: band.threshold, lineStyle: { color: token("--critical"), type: "dashed", width: 1.4 } },
-                { yAxis: band.mean, lineStyle: { color: token("--ok"), type: "solid", width: 1, opacity: 0.8 } },
+                ...(band.isBound
+                  ? []
+                  : [{ yAxis: band.mean, lineStyle: { color: token("--ok"), type: "solid", width: 1, opacity: 0.8 } }]),
               ]
             : [],
         },

@@ -17,7 +17,7 @@ const MEASURED = new Set(["zscore", "baseline", "threshold"]);
 const DAY_MS = 86_400_000;
 const AROUND_MS = 60_000;
 
-/** The records an alert rests on. Values rest on samples, other findings on log records; where one has none, the other is asked. */
+/** The records an alert rests on: log records, samples of metrics, or both. The other kind is asked for what one does not have. */
 async function evidenceOf(alert: AlertDetail, signal: AbortSignal): Promise<Line[]> {
   const ids = alert.evidence.filter((id) => /^[0-9a-f-]{36}$/i.test(id));
   const question: DataQuery = {
@@ -27,14 +27,14 @@ async function evidenceOf(alert: AlertDetail, signal: AbortSignal): Promise<Line
     limit: ids.length,
   };
   const datasets = MEASURED.has(alert.detector) ? (["metrics", "logs"] as const) : (["logs", "metrics"] as const);
+  const lines: Line[] = [];
   for (const dataset of datasets) {
     const answer = await ask({ ...question, dataset } as DataQuery, signal);
-    if (answer.rows.length > 0)
-      return answer.rows.map((row) =>
-        Object.fromEntries(answer.columns.map((column, at) => [column.name, row[at] ?? null])),
-      );
+    for (const row of answer.rows)
+      lines.push(Object.fromEntries(answer.columns.map((column, at) => [column.name, row[at] ?? null])));
+    if (lines.length >= ids.length) break;
   }
-  return [];
+  return lines.sort((a, b) => (String(a.timestamp) < String(b.timestamp) ? -1 : 1));
 }
 
 export function Evidence({ alert }: { alert: AlertDetail }) {
@@ -134,7 +134,7 @@ function EvidenceLine({ line }: { line: Line }) {
           to={at + AROUND_MS}
           label="Around"
           name={`Explore the records around ${formatTime(at, zone)}`}
-          className="h-5 shrink-0"
+          className="shrink-0"
         />
       </div>
       {open ? (

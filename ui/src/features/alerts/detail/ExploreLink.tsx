@@ -26,7 +26,7 @@ export function ExploreLink({
       search={{ q, lang: "search", from: toRfc3339(from), to: toRfc3339(to) } as never}
       aria-label={name}
       className={cx(
-        "inline-flex h-7 items-center gap-1 rounded-md px-2 text-xs font-medium text-accent hover:bg-hover",
+        "inline-flex items-center gap-1 rounded-md px-2 py-0.5 text-xs font-medium text-accent hover:bg-hover",
         className,
       )}
     >

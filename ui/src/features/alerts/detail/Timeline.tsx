@@ -38,7 +38,10 @@ export function Timeline({ alert, change, disabled }: { alert: AlertDetail; chan
         {events.map((event) => {
           const sign = SIGNS[event.kind];
           return (
-            <li key={`${event.at}${event.kind}${event.text}`} className="flex gap-2.5 py-1.5 text-sm">
+            <li
+              key={`${event.at}${event.kind}${event.text}`}
+              className="flex gap-x-2.5 py-1.5 text-sm max-sm:flex-wrap"
+            >
               <sign.icon size={14} role="img" aria-label={sign.name} className={cx("mt-0.5 shrink-0", sign.tone)} />
               <div className="min-w-0 flex-1">
                 <p className="break-words">
@@ -50,7 +53,7 @@ export function Timeline({ alert, change, disabled }: { alert: AlertDetail; chan
               <time
                 dateTime={event.at}
                 title={`${formatAgo(event.at)} ago`}
-                className="tnum shrink-0 text-xs text-faint"
+                className="tnum shrink-0 text-xs text-faint max-sm:w-full max-sm:pl-6"
               >
                 {formatTime(event.at, zone)}
               </time>

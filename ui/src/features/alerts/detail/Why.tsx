@@ -5,6 +5,7 @@ import { featureRows, howBad, howFound } from "./explain";
 /** The explanation: what was seen, how it was found, which numbers carried it. */
 export function Why({ alert }: { alert: AlertDetail }) {
   const rows = featureRows(alert.features);
+  const compared = rows.some((row) => row.usual !== undefined || row.weight !== undefined);
   const said = howBad(alert);
   return (
     <Card title="What happened, and why it is told">
@@ -18,14 +19,18 @@ export function Why({ alert }: { alert: AlertDetail }) {
       </div>
       {rows.length > 0 ? (
         <div className="mt-3 overflow-x-auto border-t border-line pt-2">
-          <table className="w-full text-sm">
+          <table className={compared ? "w-full text-sm" : "min-w-64 text-sm"}>
             <caption className="sr-only">Numbers the finding rests on</caption>
             <thead>
               <tr className="text-left text-xs text-muted">
                 <th className="py-1 font-medium">Number</th>
                 <th className="text-right font-medium">Seen</th>
-                <th className="pl-4 text-right font-medium">Usual</th>
-                <th className="w-2/5 pl-4 font-medium">Weight</th>
+                {compared ? (
+                  <>
+                    <th className="pl-4 text-right font-medium">Usual</th>
+                    <th className="w-2/5 pl-4 font-medium">Weight</th>
+                  </>
+                ) : null}
               </tr>
             </thead>
             <tbody>
@@ -33,8 +38,12 @@ export function Why({ alert }: { alert: AlertDetail }) {
                 <tr key={row.label} className="border-t border-line/60">
                   <td className="py-1">{row.label}</td>
                   <td className="tnum text-right font-medium">{row.value}</td>
-                  <td className="tnum pl-4 text-right text-muted">{row.usual ?? ""}</td>
-                  <td className="pl-4">{row.weight === undefined ? null : <Bar share={row.weight} />}</td>
+                  {compared ? (
+                    <>
+                      <td className="tnum pl-4 text-right text-muted">{row.usual ?? ""}</td>
+                      <td className="pl-4">{row.weight === undefined ? null : <Bar share={row.weight} />}</td>
+                    </>
+                  ) : null}
                 </tr>
               ))}
             </tbody>

@@ -1,7 +1,18 @@
 import { describe, expect, it } from "vitest";
 import type { Answer, Cell } from "@/api/query";
 import type { AlertDetail, Baseline } from "../model";
-import { anomalies, bandOf, distance, pointsOf, questionOf, seriesOf, unitOf, whereOf, windowOf } from "./band";
+import {
+  anomalies,
+  bandOf,
+  distance,
+  pointsOf,
+  questionOf,
+  roundUp,
+  seriesOf,
+  unitOf,
+  whereOf,
+  windowOf,
+} from "./band";
 
 const NOW = Date.parse("2026-03-01T12:00:00Z");
 const BASELINE: Baseline = { mean: 100, stddev: 10, samples: 300, threshold: 130, observed: 190 };
@@ -30,7 +41,7 @@ describe("the series of an alert", () => {
     [
       { rule: "threshold.cpu", entity: { kind: "host", value: "db-1.example" } },
       "metrics",
-      'service:PAYMENT-API host:"db-1.example" name:cpu_usage',
+      'service:PAYMENT-API labels.host:"db-1.example" name:cpu_usage',
     ],
     [{ rule: "error_rate.service" }, "logs", "service:PAYMENT-API"],
     [
@@ -124,7 +135,7 @@ describe("points", () => {
 
 describe("the band of the usual", () => {
   it("reaches as far as the threshold, and not below zero", () => {
-    expect(bandOf(BASELINE)).toEqual({ mean: 100, low: 70, high: 130, threshold: 130, falls: false });
+    expect(bandOf(BASELINE)).toEqual({ mean: 100, low: 70, high: 130, threshold: 130, falls: false, isBound: false });
     expect(bandOf({ ...BASELINE, mean: 0.01, threshold: 0.25 }).low).toBe(0);
     expect(bandOf({ ...BASELINE, threshold: 60 })).toMatchObject({ low: 60, high: 140, falls: true });
   });
@@ -138,6 +149,10 @@ describe("the band of the usual", () => {
     ];
     expect(anomalies(points, bandOf(BASELINE)).map((point) => point.at)).toEqual([2, 3]);
     expect(anomalies(points, bandOf({ ...BASELINE, threshold: 60 })).map((point) => point.at)).toEqual([4]);
+  });
+
+  it("ends the axis at a round number", () => {
+    expect([0, 0.27, 84, 100, 526, 1.1e6].map(roundUp)).toEqual([1, 0.3, 100, 100, 600, 1.2e6]);
   });
 
   it("says how far in words", () => {

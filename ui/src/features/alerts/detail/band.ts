@@ -35,10 +35,11 @@ export function quoted(value: string): string {
 }
 
 /** Conditions that find the records of what the alert is about. */
-export function whereOf(alert: AlertDetail): string {
+export function whereOf(alert: AlertDetail, dataset: "logs" | "metrics" = "logs"): string {
   const { kind, value } = alert.entity;
   const parts = alert.service ? [`service:${quoted(alert.service)}`] : [];
-  if (kind !== "service" && /^[a-z_][\w.]*$/i.test(kind)) parts.push(`${kind}:${quoted(value)}`);
+  if (kind !== "service" && /^[a-z_][\w.]*$/i.test(kind))
+    parts.push(`${dataset === "metrics" ? "labels." : ""}${kind}:${quoted(value)}`);
   return parts.join(" ") || "*";
 }
 
@@ -60,7 +61,7 @@ export function seriesOf(alert: AlertDetail): Series {
     title: `${title} of ${alert.entity.kind === "host" ? alert.entity.value : about}`,
     unit,
     dataset: "metrics",
-    where: `${whereOf(alert)} name:${quoted(name)}`,
+    where: `${whereOf(alert, "metrics")} name:${quoted(name)}`,
     stat: "avg(value) as value, max(value) as high",
     as: "value",
     hasBand,
@@ -212,6 +213,8 @@ export interface Band {
   threshold: number;
   /** Whether anomalies lie below. */
   falls: boolean;
+  /** Whether it is a bound somebody chose: nothing is said of the usual. */
+  isBound: boolean;
 }
 
 /** The band of the usual: as far from the mean on either side as the threshold is. */
@@ -219,14 +222,20 @@ export function bandOf(baseline: Baseline): Band {
   const reach = Math.abs(baseline.threshold - baseline.mean);
   const falls = baseline.threshold < baseline.mean;
   const low = baseline.mean - reach;
-  // What cannot be negative is not drawn so.
   return {
     mean: baseline.mean,
+    // What cannot be negative is not drawn so.
     low: baseline.mean >= 0 ? Math.max(0, low) : low,
     high: baseline.mean + reach,
     threshold: baseline.threshold,
     falls,
+    isBound: isBound(baseline),
   };
+}
+
+/** Whether the threshold was chosen by somebody instead of following from the past. */
+export function isBound(baseline: Baseline): boolean {
+  return baseline.mean === baseline.threshold;
 }
 
 /** Points beyond the threshold. */
@@ -245,4 +254,12 @@ export function distance(baseline: Baseline): string | null {
   if (baseline.mean > 0 && baseline.observed > baseline.mean)
     return `${(baseline.observed / baseline.mean).toFixed(1)} times the usual`;
   return null;
+}
+
+/** End of an axis that holds a value: a round number not far above it. */
+export function roundUp(value: number): number {
+  if (!(value > 0)) return 1;
+  const size = 10 ** Math.floor(Math.log10(value));
+  const step = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].find((each) => each * size >= value) ?? 10;
+  return Number((step * size).toPrecision(6));
 }

@@ -20,6 +20,10 @@ it("says how bad, in units", () => {
     "Found 3 times over 10m.",
   ]);
   expect(howBad(alert({ baseline: null, count: 1 }))).toEqual([]);
+  const bound = { mean: 98, stddev: 0, samples: 3, threshold: 98, observed: 99.2 };
+  expect(howBad(alert({ rule: "threshold.cpu", detector: "threshold", count: 1, baseline: bound }))).toEqual([
+    "Seen 99.2 %; the bound is 98 %.",
+  ]);
   const share = { mean: 0.009, stddev: 0, samples: 373, threshold: 0.25, observed: 0.255 };
   expect(howBad(alert({ detector: "error-rate", rule: "error_rate.service", count: 1, baseline: share }))[0]).toContain(
     "Seen 25.5 %, usual 0.9 %: 28.3 times the usual",

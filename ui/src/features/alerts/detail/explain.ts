@@ -1,7 +1,7 @@
 /** An alert explained in words: what it is, how it was found, how far from the usual. Pure. */
 import { formatNumber, formatSeconds, formatUnit, type Unit } from "@/lib/format";
 import type { AlertDetail, Feature } from "../model";
-import { distance, unitOf } from "./band";
+import { distance, isBound, unitOf } from "./band";
 
 const DETECTORS: Record<string, string> = {
   zscore: "Every value of this metric is compared with the mean and the deviation of its own recent history.",
@@ -49,9 +49,12 @@ export function howBad(alert: AlertDetail): string[] {
   if (baseline) {
     const unit = baselineUnit(alert);
     const far = distance(baseline);
-    said.push(
-      `Seen ${formatUnit(baseline.observed, unit)}, usual ${formatUnit(baseline.mean, unit)}${far ? `: ${far}` : ""}. It counts from ${formatUnit(baseline.threshold, unit)} on, by ${formatNumber(baseline.samples)} samples of the past.`,
-    );
+    if (isBound(baseline))
+      said.push(`Seen ${formatUnit(baseline.observed, unit)}; the bound is ${formatUnit(baseline.threshold, unit)}.`);
+    else
+      said.push(
+        `Seen ${formatUnit(baseline.observed, unit)}, usual ${formatUnit(baseline.mean, unit)}${far ? `: ${far}` : ""}. It counts from ${formatUnit(baseline.threshold, unit)} on, by ${formatNumber(baseline.samples)} samples of the past.`,
+      );
   }
   if (alert.count > 1) {
     const seconds = (Date.parse(alert.last_seen) - Date.parse(alert.first_seen)) / 1000;

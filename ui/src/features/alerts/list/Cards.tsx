@@ -27,7 +27,6 @@ export function Cards({
       {STATUSES.map((status) => {
         const look = lookOf(status);
         const chosen = statuses.length === 1 && statuses[0] === status;
-        const part = statuses.includes(status);
         const name = status.charAt(0) + status.slice(1).toLowerCase();
         const count = counts?.[status];
         return (
@@ -40,7 +39,6 @@ export function Cards({
             className={cx(
               "flex min-w-0 items-center gap-2.5 rounded-lg border bg-surface px-3 py-2 text-left transition-colors hover:border-line-strong",
               chosen ? "border-accent ring-1 ring-accent" : "border-line",
-              part ? "" : "opacity-80",
             )}
           >
             <look.icon size={18} aria-hidden className={cx("shrink-0", look.text)} />
@@ -50,7 +48,7 @@ export function Cards({
                 {count === undefined ? (isError ? "?" : "–") : formatNumber(count)}
               </span>
             </span>
-            <span className="hidden truncate text-xs text-faint md:block">{HINTS[status]}</span>
+            <span className="hidden truncate text-xs text-faint lg:block">{HINTS[status]}</span>
           </button>
         );
       })}

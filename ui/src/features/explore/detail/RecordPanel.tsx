@@ -3,6 +3,7 @@ import { ArrowDown, ArrowUp, ClipboardCopy, Link2, X } from "lucide-react";
 import { useState } from "react";
 import type { Cell } from "@/api/query";
 import { formatAgo, formatTime, type TimeRange, toRfc3339, useZone } from "@/lib/time";
+import { useWidth, WIDTHS } from "@/lib/width";
 import { IconButton } from "@/ui/Button";
 import { SeverityBadge } from "@/ui/Severity";
 import { type Tab, Tabs } from "@/ui/Tabs";
@@ -47,6 +48,8 @@ export async function copy(what: string, words: string): Promise<void> {
 export function RecordPanel(props: RecordPanelProps) {
   const { row, onAsk, onClose, onStep, canStep } = props;
   const zone = useZone((state) => state.zone);
+  // On a small screen the panel is a dialog, which closes itself.
+  const isDialog = useWidth() < WIDTHS.md;
   const [tab, setTab] = useState("fields");
   const time = text(fieldOf(row, "timestamp"));
   const level = text(fieldOf(row, "level"));
@@ -87,10 +90,10 @@ export function RecordPanel(props: RecordPanelProps) {
     <>
       <header className="flex items-center gap-1.5 border-b border-line py-1.5 pr-2 pl-3">
         {level ? <SeverityBadge of={level} /> : null}
-        <h2 className="tnum truncate text-sm font-semibold" title={`${time} (${formatAgo(time)} ago)`}>
-          {formatTime(time, zone, "ms")}
+        <h2 className="tnum shrink-0 text-sm font-semibold" title={`${time} (${formatAgo(time)} ago)`}>
+          {formatTime(time, zone, isDialog ? "clock-ms" : "ms")}
         </h2>
-        <span className="truncate text-sm text-accent">{text(fieldOf(row, "service"))}</span>
+        <span className="min-w-0 truncate text-sm text-accent">{text(fieldOf(row, "service"))}</span>
         <span className="ml-auto flex shrink-0">
           <IconButton
             icon={ArrowUp}
@@ -120,7 +123,7 @@ export function RecordPanel(props: RecordPanelProps) {
             size="sm"
             onClick={() => void copy(link(), "The link is copied")}
           />
-          <IconButton icon={X} label="Close the record" keys="Esc" size="sm" onClick={onClose} />
+          {isDialog ? null : <IconButton icon={X} label="Close the record" keys="Esc" size="sm" onClick={onClose} />}
         </span>
       </header>
       <MessageBox row={row} onAsk={onAsk} />

@@ -13,12 +13,15 @@ export function piecesOf(message: string, template: string | null): Piece[] {
   const pieces: Piece[] = [];
   let at = 0;
   for (const [index, constant] of constants.entries()) {
+    // White space in a template is one space, whatever it was in the message.
+    const pattern = new RegExp(constant.replace(/[.*+?^${}()|[\]\\/-]/g, "\\$&").replace(/\s+/g, "\\s+"), "g");
     const isLast = index === constants.length - 1;
-    const found = isLast && constant === "" ? message.length : message.indexOf(constant, at);
-    if (found < 0 || (index === 0 && found !== 0)) return whole;
-    if (found > at) pieces.push({ text: message.slice(at, found), isVariable: true });
-    if (constant) pieces.push({ text: constant, isVariable: false });
-    at = found + constant.length;
+    pattern.lastIndex = isLast && constant === "" ? message.length : at;
+    const found = pattern.exec(message);
+    if (!found || (index === 0 && found.index !== 0)) return whole;
+    if (found.index > at) pieces.push({ text: message.slice(at, found.index), isVariable: true });
+    if (found[0]) pieces.push({ text: found[0], isVariable: false });
+    at = found.index + found[0].length;
   }
   if (at < message.length) pieces.push({ text: message.slice(at), isVariable: true });
   return pieces;

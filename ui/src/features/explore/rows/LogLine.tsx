@@ -64,9 +64,14 @@ function Message({ value, marker, wrap }: { value: string; marker: RegExp | null
           piece
         ),
       )}
-      {end < 0 ? null : <span className="ml-1 text-faint">↵ {value.split("\n").length - 1} more lines</span>}
+      {end < 0 ? null : <span className="ml-1 text-faint">↵ {moreLines(value)}</span>}
     </>
   );
+}
+
+function moreLines(value: string): string {
+  const count = value.split("\n").length - 1;
+  return count === 1 ? "one more line" : `${count} more lines`;
 }
 
 /** A cell as the list shows it. */

@@ -60,7 +60,8 @@ const OVERSCAN = 8;
 const HEAD_PX = 28;
 /** Scrolling has come to rest. */
 const REST_MS = 140;
-/** Rows are asked for when the view has stayed this long: a drag across a million asks for none of those between. */
+/** Rows are asked for this often while scrolling; after a jump, when the view has stayed for as long: a drag across a million
+ * asks for none of those between. */
 const SHOW_MS = 50;
 
 export const ROW_PX: Record<Density, number> = { dense: 22, roomy: 30 };
@@ -109,7 +110,7 @@ export function LogList({
     () =>
       [
         "30px",
-        "178px",
+        "192px",
         ...columns.map((name) => {
           const width = widths[name];
           if (name === "message") return `minmax(${width ?? 320}px,1fr)`;
@@ -151,9 +152,12 @@ export function LogList({
     space.current.barIs(element.scrollTop);
   }, []);
 
+  const isJumping = useRef(false);
   const show = useCallback((): void => {
+    if (timers.current.show !== undefined && !isJumping.current) return;
     clearTimeout(timers.current.show);
     timers.current.show = setTimeout(() => {
+      timers.current.show = undefined;
       const view = drawn.current;
       if (view.last < view.first) return;
       rows.show(view.first, view.last);
@@ -172,7 +176,9 @@ export function LogList({
       return;
     }
     expected.current = null;
+    const before = space.current.top;
     space.current.moved(element.scrollTop);
+    isJumping.current = Math.abs(space.current.top - before) > element.clientHeight * 2;
     if (space.current.isCramped) place(space.current.settle());
     clearTimeout(timers.current.rest);
     timers.current.rest = setTimeout(() => {
@@ -299,12 +305,19 @@ export function LogList({
     go(to);
   };
 
+  // Rows that leave make place for those that come: their elements are used again.
+  const slots = Math.ceil(viewPx / rowPx) + 2 * OVERSCAN + 4;
   const items: ReactNode[] = [];
   for (let index = first; index <= last; index += 1) {
     const row = rows.at(index);
     const top = heights.current.startOf(index) - space.current.offset;
     items.push(
-      <div key={index} data-index={index} className="absolute inset-x-0" style={{ transform: `translateY(${top}px)` }}>
+      <div
+        key={index % slots}
+        data-index={index}
+        className="absolute inset-x-0"
+        style={{ transform: `translateY(${top}px)` }}
+      >
         {row ? (
           <LogLine
             id={`${id}-${index}`}

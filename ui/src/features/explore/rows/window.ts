@@ -13,7 +13,9 @@ import { type Bin, BLOCK_ROWS_MAX, blocksOf, type Order } from "./bins";
 import { idOf, type LogRow, msOf } from "./record";
 
 export const ROWS_HELD_MAX = 20_000;
-const LOADS_MAX = 2;
+const LOADS_MAX = 3;
+/** Rows before and after the view that are loaded ahead. */
+const AHEAD_ROWS = 300;
 /** Rows of a page while the list is read from its start. */
 export const PAGE_ROWS = 200;
 /** A block may have grown a little since it was counted. */
@@ -165,7 +167,7 @@ export class RowWindow {
   show(first: number, last: number): void {
     this.view = { first, last };
     this.clock += 1;
-    const margin = Math.max(40, last - first);
+    const margin = Math.max(AHEAD_ROWS, last - first);
     const [low, high] = [this.blockAt(first - margin), this.blockAt(last + margin)];
     const wanted: Block[] = [];
     for (let place = low; place <= high; place += 1) {

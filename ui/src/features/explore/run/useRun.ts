@@ -1,7 +1,7 @@
 /** A question being answered: its cost asked first where the range is wide, the rows as they are found, the histogram, and
  * the figures of the answer. One run at a time; another question, or `cancel`, ends it. */
 import { useCallback, useEffect, useRef, useState } from "react";
-import { type ApiError, asApiError } from "@/api/problem";
+import { ApiError, asApiError } from "@/api/problem";
 import {
   type Answer,
   ask,
@@ -261,8 +261,9 @@ async function readHead(
       show();
     }
   };
+  const question = { query: line, ...range, limit };
   const stats = await stream(
-    { query: line, ...range, limit },
+    question,
     {
       onColumns: (names) => {
         columns = names;
@@ -275,7 +276,14 @@ async function readHead(
       onProgress: (progress) => set((before) => (kind === "list" || !before.progress ? { progress } : {})),
     },
     signal,
-  );
+  ).catch(async (error: unknown): Promise<Stats> => {
+    // While it streams, the server holds more than it answers with; asked at once, the same rows may fit.
+    if (!(error instanceof ApiError) || error.code !== "answer_too_large") throw error;
+    const answer = await ask(question, signal);
+    waiting.push(...rowsOf(answer.columns, answer.rows.slice(found)));
+    found = answer.rows.length;
+    return answer.stats;
+  });
   flush();
   rows.append([], { next: kind === "list" || found < limit ? null : (stats.next ?? undefined) });
   show();

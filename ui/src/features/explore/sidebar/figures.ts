@@ -32,6 +32,9 @@ export function figuresOf(rows: Iterable<LogRow>, most: number): { fields: Map<s
 /** Fields that say nothing when counted: nearly each record has its own. */
 export const UNIQUE = new Set(["id", "timestamp", "observed", "message", "span_id", "parent_span_id"]);
 
+/** Fields of each record that the list of fields leaves out. */
+const OWN = new Set(["id", "template", "context"]);
+
 export interface SidebarField {
   name: string;
   type: string;
@@ -48,7 +51,7 @@ interface ServerField {
   type: string;
   kind: string;
   doc: string;
-  count: number;
+  count?: number | null;
   distinct?: number | null;
   distinct_is_estimate?: boolean | null;
   types?: string[] | null;
@@ -62,12 +65,12 @@ export function sidebarFields(
 ): SidebarField[] {
   const found = new Map<string, SidebarField>();
   for (const field of server) {
-    if (field.name === "attributes" || (field.count === 0 && !inHand.has(field.name))) continue;
+    if (field.name === "attributes" || (!field.count && !inHand.has(field.name))) continue;
     found.set(field.name, {
       name: field.name,
       type: field.type === "any" ? (field.types?.[0] ?? "any") : field.type,
       doc: field.doc,
-      share: records > 0 ? Math.min(1, field.count / records) : null,
+      share: records > 0 ? Math.min(1, (field.count ?? 0) / records) : null,
       distinct: field.distinct ?? null,
       isEstimate: field.distinct_is_estimate ?? false,
       isAttribute: field.kind === "attribute",
@@ -82,7 +85,7 @@ export function sidebarFields(
       share: null,
       distinct: null,
       isEstimate: false,
-      isAttribute: true,
+      isAttribute: !OWN.has(name),
     });
   }
   return [...found.values()];

@@ -9,8 +9,9 @@ import { type Answer, useAnswer } from "@/api/query";
 import { type TimeRange, toRfc3339 } from "@/lib/time";
 import { Button } from "@/ui/Button";
 import { Segmented, Select } from "@/ui/Field";
-import { Empty, Failed, Remote, Skeleton } from "@/ui/States";
+import { Empty, Remote, Skeleton } from "@/ui/States";
 import { Visualisation, type VizKind } from "@/viz/Visualisation";
+import { RunFailed } from "../RunFailed";
 import { spanFor } from "../rows/bins";
 import type { Run } from "../run/useRun";
 import { type Builder, builtLine, FUNCTIONS, KINDS, kindFor, PLAIN } from "./chart";
@@ -39,7 +40,7 @@ const BUCKETS = 100;
 
 export function ChartView(props: Props) {
   const { run, onRetry } = props;
-  if (run.phase === "failed") return <Failed error={run.error} onRetry={onRetry} />;
+  if (run.phase === "failed") return <RunFailed error={run.error} onRetry={onRetry} onAsk={props.onAsk} />;
   if (run.phase === "held") return <Empty title="Not run yet">See above what it would read.</Empty>;
   if (run.shape === "table") {
     if (!run.answer) return <Skeleton rows={10} className="flex-1" />;

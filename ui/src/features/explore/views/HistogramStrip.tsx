@@ -13,6 +13,7 @@ import { Skeleton } from "@/ui/States";
 import { Table } from "@/ui/Table";
 import type { Histogram } from "../run/useRun";
 import { type Bucket, bucketsOf, LEVELS, NO_LEVEL, roundUp, ticksOf, totalsOf } from "./histogram";
+import { useSeen } from "./seen";
 
 const FILLS: Record<string, string> = {
   fatal: "var(--fatal)",
@@ -32,13 +33,12 @@ const DRAG_PX_MIN = 4;
 interface Props {
   histogram: Histogram | null;
   isBusy: boolean;
-  seen: { from: number; to: number } | null;
   onRange: (range: { from: string; to: string }) => void;
   onLevel: (level: string, exclude: boolean) => void;
   onHide: () => void;
 }
 
-export function HistogramStrip({ histogram, isBusy, seen, onRange, onLevel, onHide }: Props) {
+export function HistogramStrip({ histogram, isBusy, onRange, onLevel, onHide }: Props) {
   const zone = useZone((state) => state.zone);
   const buckets = useMemo(() => (histogram ? bucketsOf(histogram.answer) : []), [histogram]);
   const totals = useMemo(() => totalsOf(buckets), [buckets]);
@@ -81,7 +81,6 @@ export function HistogramStrip({ histogram, isBusy, seen, onRange, onLevel, onHi
             histogram={histogram}
             buckets={buckets}
             width={width}
-            seen={seen}
             zone={zone}
             dimmed={isBusy}
             onRange={(from, to) => onRange({ from: toRfc3339(from), to: toRfc3339(to) })}
@@ -98,13 +97,12 @@ interface BarsProps {
   histogram: Histogram;
   buckets: Bucket[];
   width: number;
-  seen: { from: number; to: number } | null;
   zone: string;
   dimmed: boolean;
   onRange: (from: number, to: number) => void;
 }
 
-function Bars({ histogram, buckets, width, seen, zone, dimmed, onRange }: BarsProps) {
+function Bars({ histogram, buckets, width, zone, dimmed, onRange }: BarsProps) {
   const { from, to, ms } = histogram;
   const [drag, setDrag] = useState<{ start: number; end: number } | null>(null);
   const [hover, setHover] = useState<Bucket | null>(null);
@@ -158,24 +156,21 @@ function Bars({ histogram, buckets, width, seen, zone, dimmed, onRange }: BarsPr
           {formatShort(high)}
         </text>
         {ticksOf(from, to, Math.max(2, Math.floor(width / 130))).map((at) => (
-          <text key={at} x={x(at)} y={HEIGHT + 13} fontSize={10} fill="var(--muted)" className="tnum">
+          <text
+            key={at}
+            x={x(at)}
+            y={HEIGHT + 13}
+            textAnchor={x(at) > width - 40 ? "end" : "start"}
+            fontSize={10}
+            fill="var(--muted)"
+            className="tnum"
+          >
             {to - from > 2 * 86_400_000
               ? formatTime(at, zone, "minute").slice(5)
               : formatTime(at, zone, "clock").slice(0, to - from < 600_000 ? 8 : 5)}
           </text>
         ))}
-        {seen ? (
-          <rect
-            x={x(seen.from)}
-            y={HEIGHT}
-            width={Math.max(3, x(seen.to) - x(seen.from))}
-            height={3}
-            rx={1.5}
-            fill="var(--accent)"
-          >
-            <title>What the list shows</title>
-          </rect>
-        ) : null}
+        <SeenMark x={x} />
         {drag ? (
           <rect
             x={Math.min(drag.start, drag.end)}
@@ -204,6 +199,18 @@ function Bars({ histogram, buckets, width, seen, zone, dimmed, onRange }: BarsPr
         </div>
       ) : null}
     </>
+  );
+}
+
+/** Marks the part of the time that the list shows. */
+function SeenMark({ x }: { x: (at: number) => number }) {
+  const span = useSeen((state) => state.span);
+  if (!span) return null;
+  const left = x(span.from);
+  return (
+    <rect x={left} y={HEIGHT} width={Math.max(3, x(span.to) - left)} height={3} rx={1.5} fill="var(--accent)">
+      <title>What the list shows</title>
+    </rect>
   );
 }
 

@@ -5,9 +5,10 @@ import { useAnswer } from "@/api/query";
 import { formatNumber } from "@/lib/format";
 import { resolveRange, type TimeRange, toRfc3339 } from "@/lib/time";
 import { Button } from "@/ui/Button";
-import { Empty, Failed, Skeleton } from "@/ui/States";
+import { Empty, Skeleton } from "@/ui/States";
 import { conjuncts, withoutCondition } from "../line/filters";
 import { parts } from "../line/tokens";
+import { RunFailed } from "../RunFailed";
 import { markerOf } from "../rows/highlight";
 import { type ListHandle, LogList } from "../rows/LogList";
 import type { Run } from "../run/useRun";
@@ -31,7 +32,7 @@ export function RecordsView({ ref, run, onLine, onRange, onRetry, ...list }: Pro
   const { rows } = run;
   const marker = useMemo(() => markerOf(run.line), [run.line]);
   useSyncExternalStore(rows?.subscribe ?? never, () => rows?.version ?? 0);
-  if (run.phase === "failed") return <Failed error={run.error} onRetry={onRetry} />;
+  if (run.phase === "failed") return <RunFailed error={run.error} onRetry={onRetry} onAsk={onLine} />;
   if (run.phase === "held") {
     return (
       <Empty icon={Square} title="Not run yet">
@@ -58,7 +59,7 @@ export function RecordsView({ ref, run, onLine, onRange, onRetry, ...list }: Pro
             </Button>
           </div>
         ) : rows.isWhole ? (
-          <p className="sticky left-0 w-screen max-w-full px-4 py-3 text-center text-xs text-faint">
+          <p className="sticky left-0 inline-block px-4 py-3 text-xs text-faint">
             The end: {formatNumber(rows.total)} records.
           </p>
         ) : null
