@@ -3,10 +3,11 @@
 //! Adding up costs as much as the cubes have values, and a value stands in most segments of a field's busy days: over hundreds of
 //! segments it is read hundreds of times. So the cubes of the segments of a day are kept added up once they were asked for
 //! together a second time, those of days together likewise, in the cache of sidecar blocks and within its bound; they go with the
-//! first of their segments.
+//! first of their segments. The whole hours of segments that a range cuts are kept in the same way: until the hour is over, `last 7d`
+//! asks for the same ones.
 //!
 //! Invariants:
-//! - what is kept is of exactly the segments it is asked for;
+//! - what is kept is of exactly the segments, and hours of them, that it is asked for;
 //! - a value lies in one partition, so that threads divide partitions among them and no value comes to two.
 
 use std::collections::BTreeMap;
@@ -66,9 +67,12 @@ struct Opened<'c> {
 /// The cubes of some segments, added up.
 struct Merged {
     field: String,
-    segments: Vec<u64>,
+    of: Vec<Piece>,
     bytes: Bytes,
 }
+
+/// The rows of a segment that are counted, by its number and the hours.
+type Piece = (u64, Option<Range<i64>>);
 
 impl std::fmt::Debug for Cubes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -179,10 +183,8 @@ impl Cubes {
             .sources
             .iter()
             .map(|source| match source {
-                Source::Segment { segment, hours: None, .. } => {
-                    (Some(day_of(segment.meta.min)), Node::One(source))
-                }
-                _ => (None, Node::One(source)),
+                Source::Segment { segment, .. } => (Some(day_of(segment.meta.min)), Node::One(source)),
+                Source::Chunk(_) => (None, Node::One(source)),
             })
             .collect();
         for days in GROUP_DAYS {
@@ -200,13 +202,11 @@ impl Cubes {
             Node::One(source) => return Ok(vec![Opened::of(source)?]),
             Node::Group(members) => members,
         };
-        let mut segments = Vec::new();
-        node.segments(&mut segments);
-        let mut name = self.field.clone().into_bytes();
-        segments.iter().for_each(|number| name.extend_from_slice(&number.to_le_bytes()));
-        let key = hash64(0, &name);
+        let mut of = Vec::new();
+        node.pieces(&mut of);
+        let key = key_of(&self.field, &of);
         let kept = self.cache.derived::<Merged>(key);
-        if let Some(kept) = kept.filter(|kept| kept.field == self.field && kept.segments == segments) {
+        if let Some(kept) = kept.filter(|kept| kept.field == self.field && kept.of == of) {
             return Ok(vec![Opened { bytes: kept.bytes.clone(), source: None }]);
         }
         // For a few values it does not pay to add up all; and of what is asked for once nothing need be kept.
@@ -220,9 +220,10 @@ impl Cubes {
             return Ok(opened);
         }
         let bytes = merged(&opened)?;
-        let kept = Merged { field: self.field.clone(), segments, bytes: bytes.clone() };
-        let size = bytes.len() + 8 * kept.segments.len();
-        self.cache.put_derived(key, kept.segments.clone(), Arc::new(kept), size);
+        let segments = of.iter().map(|(number, _)| *number).collect();
+        let size = bytes.len() + of.len() * size_of::<Piece>();
+        let kept = Merged { field: self.field.clone(), of, bytes: bytes.clone() };
+        self.cache.put_derived(key, segments, Arc::new(kept), size);
         Ok(vec![Opened { bytes, source: None }])
     }
 }
@@ -248,14 +249,26 @@ fn grouped(nodes: Vec<(Option<i64>, Node<'_>)>, days: i64) -> Vec<(Option<i64>, 
 }
 
 impl Node<'_> {
-    /// Numbers of the segments below it.
-    fn segments(&self, numbers: &mut Vec<u64>) {
+    /// What of which segments is below it.
+    fn pieces(&self, pieces: &mut Vec<Piece>) {
         match self {
-            Node::One(Source::Segment { segment, .. }) => numbers.push(segment.sidecar().number()),
+            Node::One(Source::Segment { segment, hours, .. }) => {
+                pieces.push((segment.sidecar().number(), hours.clone()));
+            }
             Node::One(Source::Chunk(_)) => {}
-            Node::Group(members) => members.iter().for_each(|member| member.segments(numbers)),
+            Node::Group(members) => members.iter().for_each(|member| member.pieces(pieces)),
         }
     }
+}
+
+fn key_of(field: &str, of: &[Piece]) -> u64 {
+    let mut name = field.as_bytes().to_vec();
+    for (number, hours) in of {
+        name.extend_from_slice(&number.to_le_bytes());
+        let hours = hours.clone().unwrap_or(i64::MIN..i64::MAX);
+        [hours.start, hours.end].iter().for_each(|hour| name.extend_from_slice(&hour.to_le_bytes()));
+    }
+    hash64(0, &name)
 }
 
 impl<'c> Opened<'c> {
