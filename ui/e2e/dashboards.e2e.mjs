@@ -2,7 +2,16 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { assertAccessible, assertNoSidewaysScroll, openPage, shot, startBrowser, startServer, until, WIDTHS } from "./harness.mjs";
+import {
+  assertAccessible,
+  assertNoSidewaysScroll,
+  openPage,
+  shot,
+  startBrowser,
+  startServer,
+  until,
+  WIDTHS,
+} from "./harness.mjs";
 import { sendLogs } from "./story.mjs";
 
 let server;
@@ -63,7 +72,14 @@ test("a dashboard is made, arranged by keyboard, saved, argued about, and delete
   await server.json(`/api/v1/dashboards/${id}`, {
     method: "PUT",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ revision: now.revision, title: "Checkout (theirs)", description: "", tags: [], folder: "Shop", spec: now.spec }),
+    body: JSON.stringify({
+      revision: now.revision,
+      title: "Checkout (theirs)",
+      description: "",
+      tags: [],
+      folder: "Shop",
+      spec: now.spec,
+    }),
   });
   await page.getByRole("button", { name: "Menu of Levels (copy)" }).click();
   await page.getByRole("menuitem", { name: "Remove" }).click();
@@ -94,7 +110,10 @@ test("a dashboard is made, arranged by keyboard, saved, argued about, and delete
   await page.getByRole("button", { name: "Add", exact: true }).click();
   await page.getByText("checkout 4.2 rolled out").first().waitFor();
   await page.getByRole("button", { name: "Close" }).click();
-  await page.getByRole("button", { name: /Deployment: checkout 4.2/ }).first().waitFor();
+  await page
+    .getByRole("button", { name: /Deployment: checkout 4.2/ })
+    .first()
+    .waitFor();
 
   await page.getByRole("button", { name: "Service: all" }).click();
   await page.getByRole("checkbox", { name: "checkout", exact: true }).click();

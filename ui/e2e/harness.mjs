@@ -7,11 +7,13 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { AxeBuilder } from "@axe-core/playwright";
 import { chromium } from "playwright-core";
 
 const BIN = process.env.HEIMDALL_BIN ?? "heimdall";
+/** A built app to show in place of the one in the binary: `UI_DIST=ui/dist` saves a build of the binary while writing. */
+const UI_DIST = process.env.UI_DIST;
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** Folder of screenshots, kept for people to look at. */
 export const SHOTS = process.env.SHOTS ?? resolve(import.meta.dirname, "out");
@@ -89,22 +91,27 @@ export async function startBrowser() {
       "--disable-background-networking",
       "--disable-component-update",
       "--enable-unsafe-swiftshader",
+      // A page that comes from a folder has no address: its way to the server would count as one into the local network.
+      ...(UI_DIST ? ["--disable-features=LocalNetworkAccessChecks"] : []),
     ],
   });
 }
 
 /**
- * A page that fails the test when it writes an error to the console, throws, or asks another host.
+ * A page that fails the test when it writes an error to the console, throws, or asks another host. With `token` it is
+ * signed in.
  * @param {import("playwright-core").Browser} browser
  */
 export async function openPage(
   browser,
   server,
   path = "/",
-  { size = WIDTHS.desktop, theme = "dark", allow = [] } = {},
+  { size = WIDTHS.desktop, theme = "dark", allow = [], token = null } = {},
 ) {
   const [width, height] = size;
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, acceptDownloads: true });
+  if (UI_DIST) await serveDist(context, server.url);
+  if (token) await context.addInitScript((value) => sessionStorage.setItem("heimdall.token", value), token);
   const page = await context.newPage();
   const faults = [];
   const excused = (text) => allow.some((pattern) => pattern.test(text));
@@ -127,6 +134,18 @@ export async function openPage(
     },
     faults,
   };
+}
+
+/** Pages and assets from a folder, everything else from the server. */
+async function serveDist(context, url) {
+  await context.route(`${url}/assets/**`, (route) =>
+    route.fulfill({ path: join(UI_DIST, "assets", basename(new URL(route.request().url()).pathname)) }),
+  );
+  await context.route(`${url}/**`, (route) =>
+    route.request().resourceType() === "document"
+      ? route.fulfill({ path: join(UI_DIST, "index.html"), contentType: "text/html" })
+      : route.fallback(),
+  );
 }
 
 /** WCAG 2.2 AA as far as a program can tell. */

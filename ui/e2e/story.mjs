@@ -41,6 +41,11 @@ export async function raiseAlert(server, ip) {
   await server.json("/ingest", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ timestamp: new Date().toISOString(), source: "web-firewall", ip, message: "Multiple failed logins detected; possible brute force" }),
+    body: JSON.stringify({
+      timestamp: new Date().toISOString(),
+      source: "web-firewall",
+      ip,
+      message: "Multiple failed logins detected; possible brute force",
+    }),
   });
 }

@@ -1,5 +1,6 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
+import { setNonce } from "get-nonce";
 import { Tooltip } from "radix-ui";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
@@ -7,6 +8,9 @@ import { ApiError } from "@/api/problem";
 import { router } from "@/app/router";
 import { Toasts } from "@/ui/Toasts";
 import "./styles.css";
+
+// What locks the scrolling behind a dialog writes a style sheet: the policy lets it under the nonce of this page.
+setNonce(document.querySelector<HTMLMetaElement>("meta[name=csp-nonce]")?.content ?? "");
 
 const queries = new QueryClient({
   defaultOptions: {

@@ -248,8 +248,9 @@ fn held(filter: &Filter, row: &Row<'_>, out: &mut Vec<Ground>) -> bool {
     let start = out.len();
     let holds = match filter {
         Filter::All => true,
-        Filter::And(parts) => parts.iter().fold(true, |all, part| held(part, row, out) && all),
-        Filter::Or(parts) => parts.iter().fold(false, |any, part| held(part, row, out) || any),
+        // Every part is looked at: each that holds is a ground.
+        Filter::And(parts) => parts.iter().filter(|part| !held(part, row, out)).count() == 0,
+        Filter::Or(parts) => parts.iter().filter(|part| held(part, row, out)).count() > 0,
         Filter::Not(inner) => !held(inner, row, &mut Vec::new()),
         Filter::Test(target, test) => {
             let dataset = row.dataset();

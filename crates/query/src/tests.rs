@@ -882,7 +882,7 @@ fn explain_says_what_will_be_done() {
     };
     assert_eq!(
         explain("level:error | stats count() by service | sort -count | limit 2"),
-        "level:error | stats count() by service | sort -count | limit 2 > scan > sort(1 keys) > limit(2) > 1 scans [scan! rollup]",
+        "level:error | stats count() by service | sort -count | limit 2 > scan > sort(1 keys) > limit(2) > 1 scans [scan! rollup runs]",
         "so few rows are looked at sooner than two partial minutes and the counts between"
     );
     assert_eq!(explain("refused"), "refused > newest-first(limit 100) > 1 scans []");

@@ -167,6 +167,7 @@ impl Stream {
             tracing::error!(%error, "the saved detector state does not load; detectors start afresh");
         }
         let shared = Arc::new(Shared::default());
+        *shared.detectors.lock() = parts.judge.status();
         // What segments cover was processed by an earlier process.
         shared.processed.store(parts.store.journal_seq(), Ordering::Relaxed);
         let (commands_tx, commands) = bounded(COMMANDS_MAX);
@@ -301,6 +302,7 @@ impl Consumer {
             Command::SetModes(modes) => self.parts.judge.set_modes(*modes),
             Command::Flush(seq, done) => self.asked.push((seq, done)),
         }
+        *self.shared.detectors.lock() = self.parts.judge.status();
     }
 
     fn idle(&mut self) {

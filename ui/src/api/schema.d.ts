@@ -4328,6 +4328,11 @@ export interface components {
              */
             timestamps_assigned: number;
         };
+        /** @description Which receiver to try. */
+        ReceiverTestRequest: {
+            /** @description Its name. */
+            receiver?: string;
+        };
         /** @description The lines around a record. */
         RecordContext: {
             /** @description Those after it, the earliest first. */
@@ -4485,6 +4490,19 @@ export interface components {
             tags: string[];
             /** @description Short name for people. */
             title: string;
+        };
+        /** @description Records to try a rule on. */
+        RuleTestRequest: {
+            /** @description `logs` (default) or `metrics`. */
+            dataset?: string | null;
+            /** @description Records: objects as they are ingested, or texts, which are messages. At most 1,000. */
+            records?: Record<string, never>[];
+            /** @description What the lines are: `auto` (default), `syslog`, `access`, `logfmt`, `plain` or `ndjson`. */
+            source?: string | null;
+            /** @description Instead of `records`: lines as a file has them, or JSON. */
+            text?: string | null;
+            /** @description One rule or several. */
+            yaml: string;
         };
         /** @description A rule with its text. */
         RuleText: {
@@ -5409,19 +5427,6 @@ export interface components {
             rejected: components["schemas"]["FieldError"][];
             /** @description The rules that load. */
             rules: components["schemas"]["RuleSummary"][];
-        };
-        /** @description Records to try a rule on. */
-        TestRequest: {
-            /** @description `logs` (default) or `metrics`. */
-            dataset?: string | null;
-            /** @description Records: objects as they are ingested, or texts, which are messages. At most 1,000. */
-            records?: Record<string, never>[];
-            /** @description What the lines are: `auto` (default), `syslog`, `access`, `logfmt`, `plain` or `ndjson`. */
-            source?: string | null;
-            /** @description Instead of `records`: lines as a file has them, or JSON. */
-            text?: string | null;
-            /** @description One rule or several. */
-            yaml: string;
         };
         /** @description A record and the rules that matched it. */
         TestedRecord: {
@@ -7704,7 +7709,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["TestRequest"];
+                "application/json": components["schemas"]["ReceiverTestRequest"];
             };
         };
         responses: {
@@ -8054,7 +8059,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["TestRequest"];
+                "application/json": components["schemas"]["RuleTestRequest"];
             };
         };
         responses: {

@@ -50,21 +50,6 @@ export function Palette({
               />
             </div>
             <Command.List className="max-h-[55vh] overflow-auto p-1.5 [&_[cmdk-group-heading]]:px-2 [&_[cmdk-group-heading]]:py-1 [&_[cmdk-group-heading]]:text-xs [&_[cmdk-group-heading]]:text-faint">
-              <Command.Empty className="px-2 py-4 text-center text-sm text-muted">Nothing of that name.</Command.Empty>
-              {text.trim() ? (
-                <Command.Group heading="Search">
-                  <Command.Item
-                    className={ROW}
-                    value={`search logs ${text}`}
-                    onSelect={() => run(() => void navigate({ to: "/explore", search: { q: text } as never }))}
-                  >
-                    <Search size={15} aria-hidden className="text-muted" />
-                    <span className="truncate">
-                      Search the logs for <code className="font-mono">{text}</code>
-                    </span>
-                  </Command.Item>
-                </Command.Group>
-              ) : null}
               <Command.Group heading="Go to">
                 {PLACES.map((place) => (
                   <Command.Item
@@ -97,6 +82,22 @@ export function Palette({
                   </Command.Item>
                 ) : null}
               </Command.Group>
+              {/* Last, so that Enter goes where a name fits; what fits no name is searched for. */}
+              {text.trim() ? (
+                <Command.Group heading="Search" forceMount>
+                  <Command.Item
+                    className={ROW}
+                    forceMount
+                    value="\u0000 what was typed, in the logs"
+                    onSelect={() => run(() => void navigate({ to: "/explore", search: { q: text } as never }))}
+                  >
+                    <Search size={15} aria-hidden className="text-muted" />
+                    <span className="truncate">
+                      Search the logs for <code className="font-mono">{text}</code>
+                    </span>
+                  </Command.Item>
+                </Command.Group>
+              ) : null}
             </Command.List>
           </Command>
         </Dialog.Content>

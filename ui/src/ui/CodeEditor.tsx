@@ -3,7 +3,7 @@ import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { yaml } from "@codemirror/lang-yaml";
 import { bracketMatching, foldGutter, HighlightStyle, indentOnInput, syntaxHighlighting } from "@codemirror/language";
 import { type Diagnostic, lintGutter, setDiagnostics } from "@codemirror/lint";
-import { Compartment, EditorState } from "@codemirror/state";
+import { Compartment, EditorState, type Extension } from "@codemirror/state";
 import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "react";
@@ -53,6 +53,15 @@ export function cspNonce(): string {
   return document.querySelector<HTMLMetaElement>("meta[name=csp-nonce]")?.content ?? "";
 }
 
+/** A text that cannot be written can still be scrolled with the keys, and is a text box that says so. */
+function written(readOnly: boolean): Extension {
+  return [
+    EditorState.readOnly.of(readOnly),
+    EditorView.editable.of(!readOnly),
+    EditorView.contentAttributes.of({ tabindex: "0", ...(readOnly ? { "aria-readonly": "true" } : {}) }),
+  ];
+}
+
 export function CodeEditor({ label, value, onChange, mistakes = [], language = "yaml", height = "20rem" }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
@@ -84,7 +93,7 @@ export function CodeEditor({ label, value, onChange, mistakes = [], language = "
           looks,
           EditorView.cspNonce.of(cspNonce()),
           EditorView.contentAttributes.of({ "aria-label": label }),
-          writable.current.of([EditorState.readOnly.of(readOnly), EditorView.editable.of(!readOnly)]),
+          writable.current.of(written(readOnly)),
           EditorView.updateListener.of((update) => {
             if (update.docChanged) changed.current?.(update.state.doc.toString());
           }),
@@ -106,7 +115,7 @@ export function CodeEditor({ label, value, onChange, mistakes = [], language = "
 
   useEffect(() => {
     view.current?.dispatch({
-      effects: writable.current.reconfigure([EditorState.readOnly.of(readOnly), EditorView.editable.of(!readOnly)]),
+      effects: writable.current.reconfigure(written(readOnly)),
     });
   }, [readOnly]);
 

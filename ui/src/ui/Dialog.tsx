@@ -17,7 +17,8 @@ interface Props {
   wide?: boolean;
 }
 
-/** A dialog: keeps the focus, closes with Escape, is read out by its title. */
+/** A dialog: keeps the focus, closes with Escape, is read out by its title. A field with `autoFocus` has the focus first,
+ * else the dialog as a whole: the next Tab is its first control. */
 export function Dialog({ open, onOpenChange, title, description, children, footer, side, wide }: Props) {
   return (
     <Radix.Root open={open} onOpenChange={onOpenChange}>
@@ -25,6 +26,10 @@ export function Dialog({ open, onOpenChange, title, description, children, foote
         <Radix.Overlay className="fixed inset-0 z-40 bg-black/45" />
         <Radix.Content
           {...(description ? {} : { "aria-describedby": undefined })}
+          onOpenAutoFocus={(event) => {
+            event.preventDefault();
+            (event.currentTarget as HTMLElement | null)?.focus();
+          }}
           className={cx(
             "fixed z-50 flex flex-col border border-line bg-raised shadow-pop focus:outline-none",
             side
@@ -35,7 +40,7 @@ export function Dialog({ open, onOpenChange, title, description, children, foote
                 ),
           )}
         >
-          <header className="flex items-start gap-3 border-b border-line px-4 py-2.5">
+          <div className="flex items-start gap-3 border-b border-line px-4 py-2.5">
             <div className="min-w-0 flex-1">
               <Radix.Title className="text-base font-semibold">{title}</Radix.Title>
               {description ? <Radix.Description className="text-sm text-muted">{description}</Radix.Description> : null}
@@ -43,12 +48,12 @@ export function Dialog({ open, onOpenChange, title, description, children, foote
             <Radix.Close asChild>
               <IconButton icon={X} label="Close" keys="Esc" size="sm" />
             </Radix.Close>
-          </header>
+          </div>
           <div className="min-h-0 flex-1 overflow-auto p-4">{children}</div>
           {footer ? (
-            <footer className="flex flex-wrap items-center justify-end gap-2 border-t border-line px-4 py-2.5">
+            <div className="flex flex-wrap items-center justify-end gap-2 border-t border-line px-4 py-2.5">
               {footer}
-            </footer>
+            </div>
           ) : null}
         </Radix.Content>
       </Radix.Portal>

@@ -90,17 +90,20 @@ export function Switch({
   onChange,
   label,
   disabled,
+  title,
 }: {
   checked: boolean;
   onChange: (on: boolean) => void;
   label: string;
   disabled?: boolean;
+  title?: string;
 }) {
   return (
     <RadixSwitch.Root
       checked={checked}
       onCheckedChange={onChange}
       disabled={disabled}
+      title={title}
       aria-label={label}
       className="h-5 w-9 shrink-0 rounded-full border border-line-strong bg-hover transition-colors disabled:opacity-50 data-[state=checked]:border-accent data-[state=checked]:bg-accent"
     >
@@ -115,14 +118,22 @@ export function Segmented<T extends string>({
   onChange,
   options,
   label,
+  disabled,
+  title,
 }: {
   value: T;
   onChange: (value: T) => void;
   options: { value: T; label: ReactNode; title?: string }[];
   label: string;
+  disabled?: boolean;
+  title?: string;
 }) {
   return (
-    <fieldset className="inline-flex shrink-0 rounded-md border border-line bg-bg p-0.5">
+    <fieldset
+      disabled={disabled}
+      title={title}
+      className="inline-flex shrink-0 rounded-md border border-line bg-bg p-0.5 disabled:opacity-50 disabled:[&_button]:cursor-not-allowed"
+    >
       <legend className="sr-only">{label}</legend>
       {options.map((option) => (
         <button

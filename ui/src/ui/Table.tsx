@@ -3,7 +3,7 @@
  * Keyboard: j/k or arrows move, Enter opens, Home/End; the row in hand is `aria-selected`. */
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ArrowUp } from "lucide-react";
-import { type KeyboardEvent, type ReactNode, useCallback, useEffect, useRef } from "react";
+import { type KeyboardEvent, type ReactNode, useCallback, useEffect, useRef, useState } from "react";
 import { cx } from "@/lib/cx";
 import { useWidth, WIDTHS } from "@/lib/width";
 
@@ -26,7 +26,7 @@ interface Props<Row> {
   rows: Row[];
   keyOf: (row: Row, index: number) => string;
   rowHeight?: number;
-  /** The row in hand, by key. */
+  /** The row in hand, by key. Without `onActive` the table also keeps one of its own. */
   active?: string | null;
   onActive?: (row: Row, index: number) => void;
   onOpen?: (row: Row, index: number) => void;
@@ -45,8 +45,8 @@ export function Table<Row>({
   rows,
   keyOf,
   rowHeight = 32,
-  active,
-  onActive,
+  active: given,
+  onActive: onGiven,
   onOpen,
   onEnd,
   onKey,
@@ -55,6 +55,12 @@ export function Table<Row>({
   className,
 }: Props<Row>) {
   const box = useRef<HTMLDivElement>(null);
+  const [kept, setKept] = useState<string | null>(null);
+  const active = onGiven ? given : (given ?? kept);
+  const onActive = (row: Row, index: number): void => {
+    if (onGiven) onGiven(row, index);
+    else setKept(keyOf(row, index));
+  };
   const width = useWidth();
   const columns = wanted.filter((column) => !column.from || width >= WIDTHS[column.from]);
   // The same function while the rows are the same: another one makes the virtualizer measure every row again.
@@ -84,7 +90,7 @@ export function Table<Row>({
     const row = rows[target];
     if (row === undefined) return;
     virtual.scrollToIndex(target);
-    onActive?.(row, target);
+    onActive(row, target);
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     if (
@@ -180,12 +186,12 @@ export function Table<Row>({
                 aria-selected={key === active}
                 onClick={(event) => {
                   if ((event.target as HTMLElement).closest("a,button,input,label")) return;
-                  onActive?.(row, item.index);
+                  onActive(row, item.index);
                   onOpen?.(row, item.index);
                 }}
                 className={cx(
                   "absolute inset-x-0 grid items-center border-b border-line/60 text-sm",
-                  (onOpen || onActive) && "cursor-pointer hover:bg-hover",
+                  (onOpen || onGiven) && "cursor-pointer hover:bg-hover",
                   key === active && "bg-selected",
                   rowClass?.(row),
                 )}

@@ -1,5 +1,5 @@
 import { Tabs as Radix } from "radix-ui";
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect, useRef } from "react";
 
 export interface Tab {
   value: string;
@@ -19,9 +19,19 @@ export function Tabs({
   tabs: Tab[];
   label: string;
 }) {
+  const list = useRef<HTMLDivElement>(null);
+  // More tabs than a phone is wide: the one in hand is in sight.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another value means another tab
+  useEffect(() => {
+    list.current?.querySelector("[data-state=active]")?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+  }, [value]);
   return (
     <Radix.Root value={value} onValueChange={onChange} className="flex min-h-0 flex-1 flex-col">
-      <Radix.List aria-label={label} className="flex shrink-0 gap-1 overflow-x-auto border-b border-line px-3">
+      <Radix.List
+        ref={list}
+        aria-label={label}
+        className="flex shrink-0 gap-1 overflow-x-auto border-b border-line px-3"
+      >
         {tabs.map((tab) => (
           <Radix.Trigger
             key={tab.value}
@@ -33,7 +43,7 @@ export function Tabs({
         ))}
       </Radix.List>
       {tabs.map((tab) => (
-        <Radix.Content key={tab.value} value={tab.value} className="min-h-0 flex-1 focus:outline-none">
+        <Radix.Content key={tab.value} value={tab.value} className="min-h-0 flex-1 overflow-auto focus:outline-none">
           {tab.content}
         </Radix.Content>
       ))}

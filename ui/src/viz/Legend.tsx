@@ -54,7 +54,7 @@ export function Legend({
               aria-checked={!off}
               aria-label={`Show ${entry.name}`}
               onClick={() => onHidden(toggled(hidden, entry.name))}
-              className="flex size-5 shrink-0 items-center justify-center"
+              className="flex size-6 shrink-0 items-center justify-center"
             >
               <span
                 className="flex size-3 items-center justify-center rounded-xs border"
@@ -72,7 +72,7 @@ export function Legend({
               title={`${entry.name}: show it alone`}
               onClick={() => onHidden(isolated(hidden, names, entry.name))}
               className={cx(
-                "min-h-5 min-w-0 flex-1 truncate text-left hover:underline",
+                "min-h-6 min-w-0 flex-1 truncate text-left hover:underline",
                 off ? "text-faint line-through" : "text-muted",
               )}
             >

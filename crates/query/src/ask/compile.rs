@@ -36,7 +36,7 @@ fn status_field(context: &AskContext<'_>) -> &'static str {
 fn value(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '@');
     if !text.is_empty()
-        && text.chars().all(|c| is_plain(c))
+        && text.chars().all(is_plain)
         && !text.contains(':')
         && !text.starts_with(['-', '/'])
     {

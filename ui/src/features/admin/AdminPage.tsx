@@ -1,6 +1,7 @@
 /** Admin: who may do what, where the data is, what arrived, who did what. */
 import { useUrl } from "@/app/url";
 import { useWhoAmI } from "@/app/whoami";
+import { useGridKeys } from "@/lib/gridKeys";
 import { PageHeader } from "@/ui/Card";
 import { Tabs } from "@/ui/Tabs";
 import { Audit } from "./Audit";
@@ -14,13 +15,14 @@ import { Tokens } from "./Tokens";
 export function AdminPage() {
   const { search, set } = useUrl();
   const who = useWhoAmI();
+  useGridKeys();
   return (
     <div className="flex min-h-0 flex-1 flex-col">
       <PageHeader title="Admin" hint={who.data ? `tenant ${who.data.tenant}` : null} />
       <Tabs
         label="Admin"
-        value={search.tab ?? "tokens"}
-        onChange={(tab) => set({ tab }, { replace: true })}
+        value={search.tab ?? (search.receipt ? "receipts" : search.line ? "audit" : "tokens")}
+        onChange={(tab) => set({ tab, line: undefined, receipt: undefined }, { replace: true })}
         tabs={[
           { value: "tokens", label: "Tokens", content: <Tokens /> },
           { value: "sessions", label: "Live sessions", content: <Sessions /> },

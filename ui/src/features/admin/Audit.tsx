@@ -1,10 +1,12 @@
 import { useMutation } from "@tanstack/react-query";
 import { ScrollText, ShieldCheck } from "lucide-react";
 import { useDeferredValue, useState } from "react";
-import { requestJson } from "@/api/client";
+import { client, type Schemas, unwrap } from "@/api/client";
 import { usePages } from "@/api/pages";
+import { useUrl } from "@/app/url";
 import { formatNumber } from "@/lib/format";
-import { formatTime, useZone } from "@/lib/time";
+import { formatAgo, formatTime, useZone } from "@/lib/time";
+import { useWidth, WIDTHS } from "@/lib/width";
 import { Button } from "@/ui/Button";
 import { Dialog } from "@/ui/Dialog";
 import { Input } from "@/ui/Field";
@@ -29,24 +31,18 @@ export interface AuditLine {
 /** Who did what. Each line holds the hash of the one before: `verify` walks the chain. */
 export function Audit() {
   const zone = useZone((state) => state.zone);
-  const [principal, setPrincipal] = useState("");
-  const [action, setAction] = useState("");
+  const { search, set } = useUrl();
+  const narrow = useWidth() < WIDTHS.sm;
   const parameters = {
-    principal: useDeferredValue(principal.trim()),
-    action: useDeferredValue(action.trim()),
+    principal: useDeferredValue((search.who ?? "").trim()),
+    action: useDeferredValue((search.what ?? "").trim()),
     limit: 200,
   };
   const { query, items, more } = usePages<AuditLine>("/api/v1/audit", parameters, { refreshMs: 15_000 });
-  const [open, setOpen] = useState<AuditLine | null>(null);
+  const [inHand, setInHand] = useState<string | null>(null);
+  const open = items.find((line) => String(line.seq) === search.line) ?? null;
   const verify = useMutation({
-    mutationFn: () =>
-      requestJson<{ ok: boolean; lines: number; broken_at?: number | null; detail?: string | null }>(
-        "/api/v1/audit/verify",
-      ),
-    onSuccess: (found) =>
-      found.ok
-        ? toast.ok(`${formatNumber(found.lines)} lines, unbroken`)
-        : toast.failed(new Error(found.detail ?? `the chain is broken at line ${found.broken_at}`)),
+    mutationFn: () => unwrap(client.GET("/api/v1/audit/verify")),
     onError: toast.failed,
   });
   return (
@@ -55,18 +51,22 @@ export function Audit() {
         <Input
           aria-label="Who"
           placeholder="Who"
-          className="max-w-48"
-          value={principal}
-          onChange={(event) => setPrincipal(event.target.value)}
+          className="min-w-32 flex-1 sm:max-w-48"
+          value={search.who ?? ""}
+          onChange={(event) => set({ who: event.target.value || undefined }, { replace: true })}
         />
         <Input
           aria-label="What"
           placeholder="What, such as token.issue"
-          className="max-w-56"
-          value={action}
-          onChange={(event) => setAction(event.target.value)}
+          data-search
+          className="min-w-32 flex-1 sm:max-w-56"
+          value={search.what ?? ""}
+          onChange={(event) => set({ what: event.target.value || undefined }, { replace: true })}
         />
-        <Button icon={ShieldCheck} className="ml-auto" busy={verify.isPending} onClick={() => verify.mutate()}>
+        <span role="status" className="ml-auto self-center text-sm">
+          {verify.data ? <Verified found={verify.data} /> : null}
+        </span>
+        <Button icon={ShieldCheck} busy={verify.isPending} onClick={() => verify.mutate()}>
           Verify the chain
         </Button>
       </div>
@@ -75,31 +75,43 @@ export function Audit() {
       ) : query.isError && items.length === 0 ? (
         <Failed error={query.error} onRetry={() => void query.refetch()} />
       ) : items.length === 0 ? (
-        <Empty icon={ScrollText} title="Nothing of that kind was done" />
+        <Empty
+          icon={ScrollText}
+          title={search.who || search.what ? "Nothing of that kind was done" : "Nothing was done yet"}
+          action={
+            search.who || search.what ? (
+              <Button onClick={() => set({ who: undefined, what: undefined })}>Show all</Button>
+            ) : undefined
+          }
+        >
+          Who and what are compared as a whole: <code className="font-mono">token.issue</code>, not{" "}
+          <code className="font-mono">token</code>.
+        </Empty>
       ) : (
         <Table<AuditLine>
           label="Audit trail"
           rows={items}
           keyOf={(line) => String(line.seq)}
-          active={open ? String(open.seq) : null}
-          onOpen={setOpen}
+          active={search.line ?? inHand}
+          onActive={(line) => setInHand(String(line.seq))}
+          onOpen={(line) => set({ line: String(line.seq) })}
           onEnd={more}
           columns={[
             {
               id: "at",
               header: "When",
-              width: "10.5rem",
+              width: narrow ? "5rem" : "10.5rem",
               cell: (line) => (
-                <time dateTime={line.at} className="tnum text-muted">
-                  {formatTime(line.at, zone)}
+                <time dateTime={line.at} title={formatTime(line.at, zone, "ms")} className="tnum text-muted">
+                  {narrow ? `${formatAgo(line.at)} ago` : formatTime(line.at, zone)}
                 </time>
               ),
             },
-            { id: "who", header: "Who", width: "9rem", cell: (line) => line.principal },
+            { id: "who", header: "Who", width: narrow ? "minmax(5rem,1fr)" : "9rem", cell: (line) => line.principal },
             {
               id: "action",
               header: "What",
-              width: "11rem",
+              width: narrow ? "9.5rem" : "11rem",
               cell: (line) => <code className="font-mono text-xs">{line.action}</code>,
             },
             {
@@ -113,6 +125,7 @@ export function Audit() {
               id: "outcome",
               header: "Outcome",
               width: "7rem",
+              from: "sm",
               cell: (line) => (
                 <span className={line.outcome === "done" || line.outcome === "ok" ? "" : "text-warning"}>
                   {line.outcome}
@@ -136,7 +149,7 @@ export function Audit() {
       <Dialog
         side
         open={open !== null}
-        onOpenChange={(shown) => !shown && setOpen(null)}
+        onOpenChange={(shown) => !shown && set({ line: undefined })}
         title={open ? `Line ${open.seq}` : "Line"}
         description={open?.action}
       >
@@ -152,5 +165,16 @@ export function Audit() {
         ) : null}
       </Dialog>
     </div>
+  );
+}
+
+function Verified({ found }: { found: Schemas["AuditVerification"] }) {
+  const zone = useZone((state) => state.zone);
+  return found.ok ? (
+    <span className="text-ok">
+      {formatNumber(found.lines)} lines, unbroken at {formatTime(found.time, zone, "clock")}
+    </span>
+  ) : (
+    <span className="font-medium text-critical">the chain is broken at line {found.broken_at ?? "?"}</span>
   );
 }

@@ -71,8 +71,8 @@ export function Erase({ onClose }: { onClose: () => void }) {
       {counted ? (
         <div className="mt-4 flex flex-col gap-3 rounded-md border border-critical p-3">
           <p className="text-sm">
-            <strong className="tnum">{formatNumber(rowsOf(counted))}</strong> records in {counted.segments.length}{" "}
-            segments and in memory pass the filter. Nothing has been erased yet.
+            <strong className="tnum">{recordsText(rowsOf(counted))}</strong>, {formatNumber(counted.in_memory)} of them
+            still in memory, pass the filter. <span>Nothing has been erased yet.</span>
           </p>
           <Field label="Type the filter again to erase them">
             {(ids) => (
@@ -86,18 +86,23 @@ export function Erase({ onClose }: { onClose: () => void }) {
             disabled={again.trim() !== filter.trim() || rowsOf(counted) === 0}
             onClick={() => run.mutate(false)}
           >
-            Erase {formatNumber(rowsOf(counted))} records
+            Erase {recordsText(rowsOf(counted))}
           </Button>
         </div>
       ) : null}
       {done ? (
         <p role="status" className="mt-4 text-sm">
-          {formatNumber(done.erased)} records are erased; {formatNumber(done.remaining)} pass the filter now.
+          {recordsText(done.erased)} {done.erased === 1 ? "is" : "are"} erased; {formatNumber(done.remaining)} pass the
+          filter now.
           {done.not_erased.length > 0 ? ` ${done.not_erased.length} damaged segments were left as they are.` : ""}
         </p>
       ) : null}
     </Dialog>
   );
+}
+
+function recordsText(count: number): string {
+  return `${formatNumber(count)} ${count === 1 ? "record" : "records"}`;
 }
 
 function rowsOf(report: Erased): number {

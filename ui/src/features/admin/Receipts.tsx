@@ -1,20 +1,36 @@
+import { useQuery } from "@tanstack/react-query";
 import { PackageCheck } from "lucide-react";
 import { useState } from "react";
-import type { Schemas } from "@/api/client";
+import { client, type Schemas, unwrap } from "@/api/client";
 import { usePages } from "@/api/pages";
+import { useUrl } from "@/app/url";
 import { formatBytes, formatNumber } from "@/lib/format";
 import { formatAgo, formatTime, useZone } from "@/lib/time";
 import { Dialog } from "@/ui/Dialog";
-import { Empty, Failed, Skeleton } from "@/ui/States";
+import { Empty, Failed, Remote, Skeleton } from "@/ui/States";
 import { Table } from "@/ui/Table";
 
 type Receipt = Schemas["Receipt"];
+
+/** One receipt: it need not be among those listed. */
+function useReceipt(id: string | null) {
+  return useQuery({
+    queryKey: ["receipt", id],
+    queryFn: ({ signal }) =>
+      unwrap(client.GET("/api/v1/receipts/{id}", { params: { path: { id: id ?? "" } }, signal })),
+    enabled: id !== null,
+    staleTime: Number.POSITIVE_INFINITY,
+    retry: false,
+  });
+}
 
 /** What arrived, batch by batch, and what became of each record. */
 export function Receipts() {
   const zone = useZone((state) => state.zone);
   const { query, items, more } = usePages<Receipt>("/api/v1/receipts", { limit: 200 }, { refreshMs: 10_000 });
-  const [open, setOpen] = useState<Receipt | null>(null);
+  const { search, set } = useUrl();
+  const [inHand, setInHand] = useState<string | null>(null);
+  const one = useReceipt(search.receipt ?? null);
   if (query.isPending) return <Skeleton rows={8} />;
   if (query.isError && items.length === 0) return <Failed error={query.error} onRetry={() => void query.refetch()} />;
   if (items.length === 0) {
@@ -25,7 +41,7 @@ export function Receipts() {
     );
   }
   const some = (count: number, tone: string) => (
-    <span className={count > 0 ? tone : "text-faint"}>{formatNumber(count)}</span>
+    <span className={count > 0 ? tone : "text-muted"}>{formatNumber(count)}</span>
   );
   return (
     <div className="flex h-full min-h-0 flex-col">
@@ -33,8 +49,9 @@ export function Receipts() {
         label="Receipts"
         rows={items}
         keyOf={(receipt) => receipt.receipt}
-        active={open?.receipt}
-        onOpen={setOpen}
+        active={search.receipt ?? inHand}
+        onActive={(receipt) => setInHand(receipt.receipt)}
+        onOpen={(receipt) => set({ receipt: receipt.receipt })}
         onEnd={more}
         columns={[
           {
@@ -97,12 +114,12 @@ export function Receipts() {
       />
       <Dialog
         side
-        open={open !== null}
-        onOpenChange={(shown) => !shown && setOpen(null)}
+        open={search.receipt !== undefined}
+        onOpenChange={(shown) => !shown && set({ receipt: undefined })}
         title="Receipt"
-        description={open?.receipt}
+        description={search.receipt}
       >
-        {open ? <Detail receipt={open} /> : null}
+        <Remote of={one}>{(receipt) => <Detail receipt={receipt} />}</Remote>
       </Dialog>
     </div>
   );

@@ -1,7 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Plug } from "lucide-react";
 import { useState } from "react";
-import { requestJson } from "@/api/client";
+import { requestJson, type Schemas } from "@/api/client";
 import { usePages } from "@/api/pages";
 import { useCan } from "@/app/whoami";
 import { formatAgo, formatTime, useZone } from "@/lib/time";
@@ -12,15 +12,7 @@ import { Empty, Failed, Skeleton } from "@/ui/States";
 import { Table } from "@/ui/Table";
 import { toast } from "@/ui/Toasts";
 
-export interface LiveSession {
-  id: string;
-  kind: string;
-  principal: string;
-  tenant: string;
-  since: string;
-  remote: string | null;
-  token: string | null;
-}
+type LiveSession = Schemas["Session"];
 
 const KINDS: Record<string, string> = {
   ws_alerts: "alerts in the browser",
@@ -43,7 +35,11 @@ export function Sessions() {
       setCutting(null);
       void queries.invalidateQueries({ queryKey: ["pages", PATH] });
     },
-    onError: toast.failed,
+    onError: (error) => {
+      toast.failed(error);
+      // It may have ended by itself.
+      void queries.invalidateQueries({ queryKey: ["pages", PATH] });
+    },
   });
   if (query.isPending) return <Skeleton />;
   if (query.isError && items.length === 0) return <Failed error={query.error} onRetry={() => void query.refetch()} />;
@@ -66,22 +62,22 @@ export function Sessions() {
           {
             id: "kind",
             header: "What",
-            width: "minmax(9rem,1fr)",
+            width: "minmax(8rem,1fr)",
             cell: (session) => <Badge tone="info">{KINDS[session.kind] ?? session.kind}</Badge>,
           },
-          { id: "who", header: "Who", width: "minmax(8rem,1fr)", cell: (session) => session.principal },
+          { id: "who", header: "Who", width: "minmax(5.5rem,1fr)", cell: (session) => session.principal },
           { id: "tenant", header: "Tenant", width: "8rem", from: "md", cell: (session) => session.tenant },
           {
             id: "remote",
             header: "From",
             width: "10rem",
             from: "sm",
-            cell: (session) => <span className="font-mono text-xs">{session.remote ?? "–"}</span>,
+            cell: (session) => <span className="font-mono text-xs">{session.remote || "–"}</span>,
           },
           {
             id: "since",
             header: "Since",
-            width: "7rem",
+            width: "4.5rem",
             cell: (session) => <span title={formatTime(session.since, zone)}>{formatAgo(session.since)}</span>,
           },
           {
@@ -94,6 +90,7 @@ export function Sessions() {
                 size="sm"
                 kind="danger"
                 disabled={!can}
+                title={can ? undefined : "Needs the scope admin"}
                 aria-label={`Cut the session of ${session.principal}`}
                 onClick={() => setCutting(session)}
               >
@@ -107,6 +104,11 @@ export function Sessions() {
         open={cutting !== null}
         onOpenChange={(open) => !open && setCutting(null)}
         title={cutting ? `Cut the session of ${cutting.principal}?` : "Cut"}
+        description={
+          cutting
+            ? `${KINDS[cutting.kind] ?? cutting.kind}, from ${cutting.remote || "an unknown address"}, since ${formatTime(cutting.since, zone)}`
+            : undefined
+        }
         footer={
           <>
             <Button onClick={() => setCutting(null)}>Leave it</Button>

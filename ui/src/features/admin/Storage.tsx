@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Eraser } from "lucide-react";
 import { useState } from "react";
-import { requestJson } from "@/api/client";
+import { client, type Schemas, unwrap } from "@/api/client";
 import { usePages } from "@/api/pages";
 import { useCan } from "@/app/whoami";
 import { formatBytes, formatNumber, formatShort } from "@/lib/format";
@@ -14,55 +14,19 @@ import { Failed, Partial, Remote, Skeleton } from "@/ui/States";
 import { Table } from "@/ui/Table";
 import { Erase } from "./Erase";
 
-interface Totals {
-  segments: number;
-  rows: number;
-  bytes: number;
-  oldest: string | null;
-  newest: string | null;
-}
-
-export interface StorageSummary {
-  tenant: string;
-  tiers: (Totals & { tier: string })[];
-  datasets: (Totals & { dataset: string; records: number })[];
-  classes: { items: { classification: string | null; records: number }[]; problem: string | null };
-  policies: {
-    default: boolean;
-    tenant: string | null;
-    dataset: string | null;
-    classification: string | null;
-    retention_policy: string | null;
-    keep: string | null;
-    cold_after: string | null;
-  }[];
-  guard: {
-    state: "ok" | "shedding" | "refusing" | "unknown";
-    disk: { free_bytes: number; total_bytes: number; refuse_below_bytes: number; shed_below_bytes: number } | null;
-    retention_bytes: number | null;
-    local_bytes_max: number | null;
-  };
-  server: {
-    tenants: number;
-    totals: Totals;
-    memory_rows: number;
-    memory_bytes: number;
-    journal_bytes: number;
-    damaged_segments: number;
-    cold_trouble: string | null;
-  } | null;
-}
+export type StorageSummary = Schemas["StorageSummary"];
+type Totals = Schemas["SegmentTotals"];
 
 export function Storage() {
   const can = useCan("admin");
   const [erasing, setErasing] = useState(false);
   const summary = useQuery({
     queryKey: ["storage", "summary"],
-    queryFn: ({ signal }) => requestJson<StorageSummary>("/api/v1/storage/summary", { signal }),
+    queryFn: ({ signal }) => unwrap(client.GET("/api/v1/storage/summary", { signal })),
     refetchInterval: 15_000,
   });
   return (
-    <div className="h-full overflow-auto p-3">
+    <div className="p-3">
       <Remote of={summary} loading={<Skeleton rows={8} />}>
         {(data) => (
           <div className="flex flex-col gap-3">
@@ -246,15 +210,13 @@ function Server({ server }: { server: NonNullable<StorageSummary["server"]> }) {
       <div className="grid grid-cols-2 gap-4 sm:grid-cols-3">
         <Stat
           label="Records in segments"
-          value={formatShort(server.totals.rows)}
-          hint={`${formatNumber(server.totals.segments)} segments`}
+          value={formatShort(server.rows)}
+          hint={`${formatNumber(server.segments)} ${server.segments === 1 ? "segment" : "segments"}`}
         />
         <Stat
           label="On disk"
-          value={formatBytes(server.totals.bytes)}
-          hint={
-            server.totals.rows > 0 ? `${(server.totals.bytes / server.totals.rows).toFixed(1)} B a record` : undefined
-          }
+          value={formatBytes(server.bytes)}
+          hint={server.rows > 0 ? `${(server.bytes / server.rows).toFixed(1)} B a record` : undefined}
         />
         <Stat label="In memory" value={formatShort(server.memory_rows)} hint={formatBytes(server.memory_bytes)} />
         <Stat label="Journal" value={formatBytes(server.journal_bytes)} />
@@ -290,11 +252,11 @@ function Segments() {
   if (items.length === 0)
     return (
       <p className="p-3 text-sm text-muted">
-        Everything is in memory and in the journal; the first segment is written within a minute.
+        No segments: everything is in memory and in the journal; the first segment is written within a minute.
       </p>
     );
   return (
-    <div className="flex h-96 flex-col">
+    <div className="flex max-h-96 flex-col" style={{ height: 34 + items.length * 32 }}>
       <Table<Segment>
         label="Segments"
         rows={items}
@@ -339,14 +301,14 @@ function Segments() {
           {
             id: "min",
             header: "From",
-            width: "10rem",
+            width: "11.5rem",
             from: "sm",
             cell: (segment) => <span className="tnum text-muted">{formatTime(segment.min, zone, "second")}</span>,
           },
           {
             id: "max",
             header: "To",
-            width: "10rem",
+            width: "11.5rem",
             from: "lg",
             cell: (segment) => <span className="tnum text-muted">{formatTime(segment.max, zone, "second")}</span>,
           },

@@ -1,4 +1,5 @@
 import { Building2 } from "lucide-react";
+import type { Schemas } from "@/api/client";
 import { usePages } from "@/api/pages";
 import { useSession } from "@/api/session";
 import { useWhoAmI } from "@/app/whoami";
@@ -9,14 +10,7 @@ import { Badge } from "@/ui/Severity";
 import { Empty, Failed, Skeleton } from "@/ui/States";
 import { Table } from "@/ui/Table";
 
-export interface TenantRow {
-  tenant: string;
-  records: number;
-  bytes: number;
-  first: string | null;
-  last: string | null;
-  open_alerts: number;
-}
+type TenantRow = Schemas["TenantView"];
 
 /** Who shares this server, what each keeps in it; whoever may speak for all can change to one. */
 export function Tenants() {
@@ -55,9 +49,13 @@ export function Tenants() {
           {
             id: "records",
             header: "Records",
-            width: "7rem",
+            width: "5.5rem",
             align: "right",
-            cell: (row) => <span title={formatNumber(row.records)}>{formatShort(row.records)}</span>,
+            cell: (row) => (
+              <span title={`${formatNumber(row.logs)} log records, ${formatNumber(row.samples)} samples`}>
+                {formatShort(row.records)}
+              </span>
+            ),
           },
           {
             id: "bytes",
@@ -77,7 +75,7 @@ export function Tenants() {
           {
             id: "last",
             header: "Last",
-            width: "6rem",
+            width: "4rem",
             cell: (row) => <span title={formatTime(row.last, zone)}>{formatAgo(row.last)}</span>,
           },
           {
@@ -85,8 +83,9 @@ export function Tenants() {
             header: "Open alerts",
             width: "7rem",
             align: "right",
+            from: "sm",
             cell: (row) => (
-              <span className={row.open_alerts > 0 ? "text-critical" : "text-faint"}>
+              <span className={row.open_alerts > 0 ? "text-critical" : "text-muted"}>
                 {formatNumber(row.open_alerts)}
               </span>
             ),
@@ -94,9 +93,8 @@ export function Tenants() {
           {
             id: "do",
             header: <span className="sr-only">Actions</span>,
-            width: "6rem",
+            width: "5rem",
             align: "right",
-            from: "sm",
             cell: (row) =>
               who.data?.all_tenants && row.tenant !== who.data.tenant ? (
                 <Button size="sm" onClick={() => change(row.tenant)} aria-label={`Show ${row.tenant}`}>

@@ -5,12 +5,13 @@ import { client, type Schemas, unwrap } from "@/api/client";
 import { usePages } from "@/api/pages";
 import { asApiError } from "@/api/problem";
 import { useCan, useWhoAmI } from "@/app/whoami";
+import { copyText } from "@/lib/copy";
 import { formatAgo, formatTime, useZone } from "@/lib/time";
 import { Button } from "@/ui/Button";
 import { Dialog } from "@/ui/Dialog";
 import { Field, Input, Select } from "@/ui/Field";
 import { Badge } from "@/ui/Severity";
-import { Empty, Failed, Skeleton } from "@/ui/States";
+import { Empty, Failed, Partial, Skeleton } from "@/ui/States";
 import { Table } from "@/ui/Table";
 import { toast } from "@/ui/Toasts";
 
@@ -30,14 +31,22 @@ export function tokenState(
 /** Tokens and technicians: issue, see, revoke. */
 export function Tokens() {
   const can = useCan("admin");
+  const who = useWhoAmI();
   const zone = useZone((state) => state.zone);
   const { query, items, more } = usePages<Token>(PATH, { limit: 200 }, { refreshMs: 15_000 });
   const [issuing, setIssuing] = useState(false);
   const [revoking, setRevoking] = useState<Token | null>(null);
   return (
     <div className="flex h-full min-h-0 flex-col">
-      <div className="flex items-center gap-2 border-b border-line px-3 py-2">
-        <p className="text-sm text-muted">
+      {who.data && !who.data.auth_enabled ? (
+        <Partial
+          warnings={[
+            "Nobody needs a token here: whoever reaches this address may do everything. Set auth.enabled, or start with --auth.",
+          ]}
+        />
+      ) : null}
+      <div className="flex flex-wrap items-center gap-2 border-b border-line px-3 py-2">
+        <p className="min-w-0 text-sm text-muted">
           A token says who is asking and what they may do. Technicians use one with the scope watch.
         </p>
         <Button
@@ -85,6 +94,7 @@ export function Tokens() {
               id: "scopes",
               header: "May",
               width: "minmax(8rem,1fr)",
+              from: "sm",
               cell: (token) => <span className="text-muted">{token.scopes.join(", ")}</span>,
             },
             {
@@ -136,6 +146,7 @@ export function Tokens() {
                     size="sm"
                     kind="danger"
                     disabled={!can}
+                    title={can ? undefined : "Needs the scope admin"}
                     aria-label={`Revoke ${token.name}`}
                     onClick={() => setRevoking(token)}
                   >
@@ -210,10 +221,7 @@ function Issue({ onClose }: { onClose: () => void }) {
         description="It is shown this once. Keep it where secrets are kept."
         footer={
           <>
-            <Button
-              icon={Copy}
-              onClick={() => void navigator.clipboard.writeText(secret).then(() => toast.ok("Copied"), toast.failed)}
-            >
+            <Button icon={Copy} onClick={() => void copyText(secret, "The token is copied")}>
               Copy
             </Button>
             <Button kind="primary" onClick={onClose}>
@@ -225,6 +233,7 @@ function Issue({ onClose }: { onClose: () => void }) {
         <Input
           aria-label="Token"
           readOnly
+          autoFocus
           value={secret}
           className="font-mono"
           onFocus={(event) => event.target.select()}
@@ -250,9 +259,10 @@ function Issue({ onClose }: { onClose: () => void }) {
         <fieldset className="flex flex-col gap-1">
           <legend className="mb-1 text-xs font-medium text-muted">It may</legend>
           {SCOPES.map((scope) => (
-            <label key={scope.value} className="flex items-center gap-2 text-sm">
+            <label key={scope.value} className="flex min-h-7 items-center gap-2 text-sm">
               <input
                 type="checkbox"
+                className="size-4 shrink-0 accent-(--accent)"
                 checked={scopes.includes(scope.value)}
                 onChange={(event) =>
                   setScopes(
@@ -260,7 +270,7 @@ function Issue({ onClose }: { onClose: () => void }) {
                   )
                 }
               />
-              <code className="w-24 font-mono text-xs">{scope.value}</code>
+              <code className="w-24 shrink-0 font-mono text-xs">{scope.value}</code>
               <span className="text-muted">{scope.what}</span>
             </label>
           ))}
@@ -283,8 +293,13 @@ function Issue({ onClose }: { onClose: () => void }) {
                 <Input {...ids} disabled={all} value={tenant} onChange={(event) => setTenant(event.target.value)} />
               )}
             </Field>
-            <label className="flex items-center gap-2 text-sm">
-              <input type="checkbox" checked={all} onChange={(event) => setAll(event.target.checked)} />
+            <label className="flex min-h-7 items-center gap-2 text-sm">
+              <input
+                type="checkbox"
+                className="size-4 shrink-0 accent-(--accent)"
+                checked={all}
+                onChange={(event) => setAll(event.target.checked)}
+              />
               It may speak for every tenant
             </label>
           </>
@@ -326,6 +341,7 @@ function Revoke({ token, onClose }: { token: Token; onClose: () => void }) {
       open
       onOpenChange={(open) => !open && onClose()}
       title={`Revoke ${token.name}?`}
+      description={`It may: ${token.scopes.join(", ")}, in ${token.tenant ?? "every tenant"}.`}
       footer={
         <>
           <Button onClick={onClose}>Keep it</Button>

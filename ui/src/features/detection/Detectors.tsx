@@ -2,7 +2,7 @@ import { useState } from "react";
 import { useUrl } from "@/app/url";
 import { formatNumber, formatShort } from "@/lib/format";
 import { Badge } from "@/ui/Severity";
-import { Remote, Skeleton } from "@/ui/States";
+import { Partial, Remote, Skeleton } from "@/ui/States";
 import { Table } from "@/ui/Table";
 import { type Detector, useDetectors } from "./api";
 import { DetectorPanel } from "./DetectorPanel";
@@ -63,7 +63,7 @@ export function Detectors() {
                 width: "6rem",
                 align: "right",
                 from: "lg",
-                cell: (one) => <span className={one.late > 0 ? "" : "text-faint"}>{formatShort(one.late)}</span>,
+                cell: (one) => <span className={one.late > 0 ? "" : "text-muted"}>{formatShort(one.late)}</span>,
               },
               {
                 id: "factor",
@@ -71,11 +71,16 @@ export function Detectors() {
                 width: "6.5rem",
                 align: "right",
                 from: "md",
-                cell: (one) => (
-                  <span title="Factor on its thresholds: set by hand, times what follows from feedback">
-                    × {((one.threshold_factor ?? 1) * one.adjustment).toFixed(2)}
-                  </span>
-                ),
+                cell: (one) =>
+                  one.adjustable ? (
+                    <span title="Factor on its thresholds: set by hand, times what follows from feedback">
+                      × {(one.threshold_factor * one.adjustment).toFixed(2)}
+                    </span>
+                  ) : (
+                    <span className="text-muted" title="It has no thresholds that a factor moves">
+                      –
+                    </span>
+                  ),
               },
               {
                 id: "precision",
@@ -88,6 +93,9 @@ export function Detectors() {
           />
         )}
       </Remote>
+      {search.detector && detectors.data && !open ? (
+        <Partial warnings={[`there is no detector ${search.detector}`]} />
+      ) : null}
       {open ? <DetectorPanel key={open.name} detector={open} onClose={() => set({ detector: undefined })} /> : null}
     </div>
   );

@@ -3,7 +3,7 @@ import { precisionText } from "./api";
 
 /** Share of alerts that were right, with its 95 % interval. */
 export function PrecisionBar({ feedback }: { feedback: Precision | null | undefined }) {
-  if (!feedback) return <span className="text-xs text-faint">nobody judged any</span>;
+  if (!feedback) return <span className="text-xs text-muted">nobody judged any</span>;
   return (
     <span className="flex items-center gap-2" title={precisionText(feedback)}>
       <span aria-hidden className="relative h-1.5 w-20 rounded-full bg-hover">

@@ -2,6 +2,7 @@ import { Plus } from "lucide-react";
 import { lazy, Suspense, useMemo, useState } from "react";
 import { useUrl } from "@/app/url";
 import { useCan } from "@/app/whoami";
+import { useShortcuts } from "@/lib/keys";
 import { Button } from "@/ui/Button";
 import { Input, Select } from "@/ui/Field";
 import { Badge, SeverityBadge } from "@/ui/Severity";
@@ -18,7 +19,7 @@ export function matching(rules: Rule[], text: string, severity: string, origin: 
   return rules.filter(
     (rule) =>
       (!severity || rule.severity === severity) &&
-      (!origin || (rule.origin ?? "built_in") === origin) &&
+      (!origin || rule.origin === origin) &&
       words.every((word) => `${rule.id} ${rule.title} ${rule.description}`.toLowerCase().includes(word)),
   );
 }
@@ -29,6 +30,7 @@ export function Rules() {
   const rules = useRules();
   const can = useCan("admin");
   const [inHand, setInHand] = useState<string | null>(null);
+  useShortcuts({ n: () => can && set({ rule: "new" }) });
   const shown = useMemo(
     () => matching(rules.data ?? [], search.text ?? "", search.severity ?? "", search.origin ?? ""),
     [rules.data, search.text, search.severity, search.origin],
@@ -65,13 +67,15 @@ export function Rules() {
             { value: "own", label: "Own" },
           ]}
         />
-        <span className="text-sm text-muted">{rules.data ? `${shown.length} of ${rules.data.length}` : ""}</span>
+        <span role="status" className="tnum text-sm text-muted">
+          {rules.data ? `${shown.length} of ${rules.data.length}` : ""}
+        </span>
         <Button
           kind="primary"
           icon={Plus}
           className="ml-auto"
           disabled={!can}
-          title={can ? undefined : "Needs the scope admin"}
+          title={can ? "n" : "Needs the scope admin"}
           onClick={() => set({ rule: "new" })}
         >
           New rule
@@ -130,7 +134,12 @@ export function Rules() {
                   header: "Precision by feedback",
                   width: "minmax(9rem,.8fr)",
                   from: "lg",
-                  cell: (rule) => <PrecisionBar feedback={rule.feedback} />,
+                  cell: (rule) => (
+                    <span className="flex items-center gap-2">
+                      <PrecisionBar feedback={rule.feedback} />
+                      {rule.suggestion ? <span className="text-xs text-warning">better in dry run</span> : null}
+                    </span>
+                  ),
                 },
               ]}
             />
@@ -140,11 +149,13 @@ export function Rules() {
       {search.rule ? (
         <Suspense fallback={null}>
           <RulePanel
-            key={search.rule}
+            key={`${search.rule} ${search.copy ?? ""}`}
             id={search.rule}
+            copy={search.copy ?? null}
             rules={rules.data ?? []}
-            onClose={() => set({ rule: undefined })}
-            onSaved={(id) => set({ rule: id }, { replace: true })}
+            onClose={() => set({ rule: undefined, copy: undefined })}
+            onCopy={(copy) => set({ rule: "new", copy })}
+            onSaved={(rule) => set({ rule, copy: undefined }, { replace: true })}
           />
         </Suspense>
       ) : null}
@@ -153,7 +164,7 @@ export function Rules() {
 }
 
 function Mode({ rule }: { rule: Rule }) {
-  const mode = rule.mode ?? (rule.enabled ? "on" : "off");
+  const { mode } = rule;
   return <Badge tone={mode === "on" ? "ok" : mode === "dry_run" ? "accent" : "quiet"}>{mode.replace("_", " ")}</Badge>;
 }
 

@@ -3,102 +3,30 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { client, requestJson, type Schemas, unwrap } from "@/api/client";
 import { toast } from "@/ui/Toasts";
 
-export type Detector = Schemas["DetectorDocument"] & { dry_run?: boolean; threshold_factor?: number };
+export type Detector = Schemas["DetectorDocument"];
 export type RuleMode = "on" | "dry_run" | "off";
-export type Rule = Schemas["RuleDocument"] & { mode?: RuleMode; origin?: "built_in" | "folder" | "own"; kind?: string };
+export type Rule = Schemas["RuleDocument"];
 export type Precision = Schemas["Precision"];
-
 /** A rule with its text. */
-export interface RuleSource {
-  id: string;
-  rule: Rule | null;
-  yaml: string;
-  origin: "built_in" | "folder" | "own";
-  file: string;
-  line: number;
-  revision: number;
-  updated_by?: string | null;
-  updated_at?: string | null;
-  diagnostics: Diagnostic[];
-}
-
-export interface Diagnostic {
-  line: number | null;
-  column?: number | null;
-  severity: "error" | "warning";
-  message: string;
-  hint?: string | null;
-}
-
-export interface RuleSummary {
-  id: string;
-  title: string;
-  kind: string;
-  level: string;
-  severity: string;
-}
-
-export interface Checked {
-  ok: boolean;
-  diagnostics: Diagnostic[];
-  rules: RuleSummary[];
-}
-
+export type RuleSource = Schemas["RuleText"];
+export type Diagnostic = Schemas["RuleDiagnostic"];
+export type Checked = Schemas["CheckAnswer"];
 /** What rules made of records. */
-export interface Tested extends Checked {
-  records: {
-    index: number;
-    time: string;
-    record: Record<string, unknown>;
-    matched: {
-      rule: string;
-      title: string;
-      why: { field: string | null; value: string | null; test: string | null }[];
-    }[];
-  }[];
-  rejected: { index?: number | null; field?: string | null; reason: string }[];
-  alerts: {
-    rule: string;
-    title: string;
-    severity: string;
-    entity: { kind: string; value: string };
-    time: string;
-    summary: string;
-  }[];
-}
-
-export interface Hour {
-  at: string;
-  count: number;
-}
-
-export interface Backtest {
-  records: number;
-  matches: number;
-  alerts: number;
-  per_hour: Hour[];
-  sample: Record<string, unknown>[];
-  took_ms: number;
-}
-
-export interface Preview {
-  alerts_now: number;
-  alerts_then: number;
-  per_hour: { at: string; now: number; then: number }[];
-  sample: Record<string, unknown>[];
-}
+export type Tested = Schemas["TestAnswer"];
+export type Backtest = Schemas["BacktestAnswer"];
+export type Preview = Schemas["PreviewAnswer"];
 
 export const useDetectors = () =>
   useQuery({
     queryKey: ["detectors"],
-    queryFn: async ({ signal }) => (await unwrap(client.GET("/api/v1/detectors", { signal }))).items as Detector[],
+    queryFn: async ({ signal }) => (await unwrap(client.GET("/api/v1/detectors", { signal }))).items,
     refetchInterval: 10_000,
   });
 
 export const useRules = () =>
   useQuery({
     queryKey: ["rules"],
-    queryFn: async ({ signal }) => (await unwrap(client.GET("/api/v1/rules", { signal }))).items as Rule[],
+    queryFn: async ({ signal }) => (await unwrap(client.GET("/api/v1/rules", { signal }))).items,
     refetchInterval: 30_000,
   });
 
@@ -107,6 +35,8 @@ export const useRule = (id: string | null) =>
     queryKey: ["rule", id],
     queryFn: ({ signal }) => requestJson<RuleSource>(`/api/v1/rules/${encodeURIComponent(id ?? "")}`, { signal }),
     enabled: id !== null,
+    // Somebody else may be writing the same rule: what is in force is looked at now and then.
+    refetchInterval: 15_000,
   });
 
 export const checkRule = (yaml: string, signal?: AbortSignal) =>
@@ -124,11 +54,11 @@ export const previewDetector = (
   signal?: AbortSignal,
 ) => requestJson<Preview>(`/api/v1/detectors/${encodeURIComponent(name)}/preview`, { json, signal });
 
-/** Keeps, removes or switches a rule of the tenant; what is shown of all is read anew. */
+/** Keeps, removes or switches a rule of the tenant; what is shown of all is read anew, after a refusal too: a conflict means
+ * that what is shown is old. */
 export function useRuleChange() {
   const queries = useQueryClient();
-  const done = (text: string) => () => {
-    toast.ok(text);
+  const readAnew = (): void => {
     void queries.invalidateQueries({ queryKey: ["rules"] });
     void queries.invalidateQueries({ queryKey: ["rule"] });
   };
@@ -136,22 +66,41 @@ export function useRuleChange() {
   const save = useMutation({
     mutationFn: ({ id, ...json }: { id: string; yaml: string; revision: number }) =>
       requestJson<RuleSource>(at(id), { method: "PUT", json }),
-    onSuccess: done("The rule is in force"),
-    onError: toast.failed,
+    onSuccess: (kept, { id }) => {
+      toast.ok("The rule is in force");
+      queries.setQueryData(["rule", id], kept);
+      void queries.invalidateQueries({ queryKey: ["rules"] });
+    },
+    onError: readAnew,
   });
   const remove = useMutation({
     mutationFn: ({ id, revision }: { id: string; revision: number }) =>
       requestJson<unknown>(`${at(id)}?revision=${revision}`, { method: "DELETE" }),
-    onSuccess: done("The rule is gone"),
-    onError: toast.failed,
+    onSuccess: (_gone, { id }) => {
+      toast.ok("The rule is gone");
+      queries.removeQueries({ queryKey: ["rule", id] });
+      void queries.invalidateQueries({ queryKey: ["rules"] });
+    },
+    onError: (error) => {
+      toast.failed(error);
+      readAnew();
+    },
   });
   const setMode = useMutation({
     mutationFn: ({ id, mode }: { id: string; mode: RuleMode }) =>
-      requestJson<unknown>(`${at(id)}/mode`, { json: { mode } }),
-    onSuccess: done("The mode is changed"),
+      requestJson<Rule>(`${at(id)}/mode`, { json: { mode } }),
+    onSuccess: (_rule, { mode }) => {
+      toast.ok(`The rule is ${modeText(mode)}`);
+      readAnew();
+    },
     onError: toast.failed,
   });
   return { save, remove, setMode };
+}
+
+/** A mode in words. */
+export function modeText(mode: string): string {
+  return mode === "dry_run" ? "in dry run" : mode;
 }
 
 /** Changes a detector; what is shown of all is read anew. */
@@ -166,7 +115,7 @@ export function useTune() {
       enabled?: boolean;
       dry_run?: boolean;
       threshold_factor?: number;
-    }) => requestJson(`/api/v1/detectors/${encodeURIComponent(name)}`, { method: "PUT", json }),
+    }) => requestJson<Detector>(`/api/v1/detectors/${encodeURIComponent(name)}`, { method: "PUT", json }),
     onSuccess: (_answer, { name }) => {
       toast.ok(`${name} is changed`);
       void queries.invalidateQueries({ queryKey: ["detectors"] });

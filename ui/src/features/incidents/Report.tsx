@@ -51,17 +51,23 @@ function TableView({ block }: { block: Extract<Block, { kind: "table" }> }) {
   const side = (at: number): string => `px-2 py-1 align-top ${block.right[at] ? "tnum text-right" : "text-left"}`;
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
-    <section className="overflow-x-auto" tabIndex={0} aria-label="Table">
+    // biome-ignore lint/a11y/useSemanticElements: a report has many tables, and none is a landmark
+    <div className="overflow-x-auto" tabIndex={0} role="group" aria-label="Table">
       <table className="border-collapse text-sm">
         {hasHead ? (
           <thead>
             <tr>
-              {block.head.map((cell, at) => (
-                // biome-ignore lint/suspicious/noArrayIndexKey: as above
-                <th key={at} className={`${side(at)} text-xs font-medium text-muted`}>
-                  {inline(cell)}
-                </th>
-              ))}
+              {block.head.map((cell, at) =>
+                cell.length > 0 ? (
+                  // biome-ignore lint/suspicious/noArrayIndexKey: as above
+                  <th key={at} className={`${side(at)} text-xs font-medium text-muted`}>
+                    {inline(cell)}
+                  </th>
+                ) : (
+                  // biome-ignore lint/suspicious/noArrayIndexKey: as above
+                  <td key={at} />
+                ),
+              )}
             </tr>
           </thead>
         ) : null}
@@ -79,7 +85,7 @@ function TableView({ block }: { block: Extract<Block, { kind: "table" }> }) {
           ))}
         </tbody>
       </table>
-    </section>
+    </div>
   );
 }
 

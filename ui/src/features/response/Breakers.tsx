@@ -13,7 +13,7 @@ export function Breakers() {
   const can = useCan("admin");
   const zone = useZone((state) => state.zone);
   return (
-    <div className="h-full overflow-auto p-3">
+    <div className="p-3">
       <Remote
         of={breakers}
         empty={{

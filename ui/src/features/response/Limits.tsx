@@ -5,7 +5,7 @@ import { useResponseStatus } from "./api";
 export function Limits() {
   const status = useResponseStatus();
   return (
-    <div className="h-full overflow-auto p-3">
+    <div className="p-3">
       <Remote of={status}>
         {(data) => (
           <ul className="grid gap-2 sm:grid-cols-2 lg:grid-cols-3">

@@ -8,14 +8,14 @@ export function Playbooks() {
   const playbooks = usePlaybooks();
   const autonomy = useAutonomy();
   return (
-    <div className="h-full overflow-auto p-3">
+    <div className="p-3">
       <Remote
         of={playbooks}
         empty={{
           when: (page) => page.items.length === 0,
           show: (
             <Empty icon={BookOpen} title="No playbooks">
-              Playbooks are YAML files in the folder <code className="font-mono">respond.dir</code> of the
+              Playbooks are YAML files in the folder <code className="font-mono">respond.playbooks_dir</code> of the
               configuration; they are loaded again when they change.
             </Empty>
           ),
@@ -47,7 +47,7 @@ const MODE_TONES: Record<string, "info" | "accent" | "warning" | "quiet"> = {
 function One({ playbook, earned }: { playbook: Playbook; earned: Autonomy[] }) {
   const { trigger } = playbook;
   return (
-    <li className="flex flex-col gap-2 rounded-lg border border-line bg-surface p-3">
+    <li className="flex min-w-0 flex-col gap-2 rounded-lg border border-line bg-surface p-3">
       <div className="flex flex-wrap items-center gap-2">
         <h2 className="text-sm font-semibold">{playbook.title || playbook.id}</h2>
         <Badge
@@ -56,16 +56,16 @@ function One({ playbook, earned }: { playbook: Playbook; earned: Autonomy[] }) {
         >
           {playbook.enabled ? playbook.effective_mode.replace("_", " ") : "disabled"}
         </Badge>
-        <span className="ml-auto font-mono text-xs text-faint">
+        <span className="ml-auto font-mono text-xs break-all text-faint">
           {playbook.id} v{playbook.version} · {playbook.file}
         </span>
       </div>
       {playbook.description ? <p className="text-sm text-muted">{playbook.description}</p> : null}
-      <dl className="grid grid-cols-[5.5rem_1fr] gap-x-3 gap-y-1 text-sm">
+      <dl className="grid grid-cols-[5.5rem_minmax(0,1fr)] gap-x-3 gap-y-1 text-sm">
         <dt className="text-faint">When</dt>
         <dd>
           {[...trigger.rules, ...trigger.matchers].map((text) => (
-            <code key={text} className="mr-2 font-mono text-xs">
+            <code key={text} className="mr-2 font-mono text-xs break-all">
               {text}
             </code>
           ))}
@@ -76,7 +76,7 @@ function One({ playbook, earned }: { playbook: Playbook; earned: Autonomy[] }) {
           <ol>
             {playbook.steps.map((step) => (
               <li key={`${step.action}${step.target}`}>
-                <code className="font-mono text-xs">
+                <code className="font-mono text-xs break-words">
                   {step.action} {step.target}
                 </code>
               </li>
@@ -91,7 +91,7 @@ function One({ playbook, earned }: { playbook: Playbook; earned: Autonomy[] }) {
         </dd>
         <dt className="text-faint">Otherwise</dt>
         <dd className="text-muted">
-          rollback {playbook.rollback} · cooldown {playbook.cooldown}
+          rollback {playbook.rollback} · cooldown {playbook.cooldown ?? "as configured"}
           {playbook.approval.by.length > 0 ? ` · asks ${playbook.approval.by.join(", ")}` : ""}
         </dd>
         {earned.length > 0 ? (

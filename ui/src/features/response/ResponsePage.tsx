@@ -1,6 +1,8 @@
 /** Response: what waits for a yes, what was done, what would be done, and the switch that stops all of it. */
+import { useState } from "react";
 import { useUrl } from "@/app/url";
 import { formatNumber } from "@/lib/format";
+import { useGridKeys } from "@/lib/gridKeys";
 import { PageHeader, Stat } from "@/ui/Card";
 import { Badge } from "@/ui/Severity";
 import { Remote, Skeleton } from "@/ui/States";
@@ -18,7 +20,11 @@ export function ResponsePage() {
   const { search, set } = useUrl();
   const status = useResponseStatus();
   const waiting = status.data?.awaiting_approval ?? 0;
-  const tab = search.tab ?? (waiting > 0 ? "waiting" : "runs");
+  // What the page begins with is decided once: answering the last question does not take the reader elsewhere.
+  const [first, setFirst] = useState<string | null>(null);
+  if (first === null && status.data) setFirst(waiting > 0 && !search.run ? "waiting" : "runs");
+  const tab = search.tab ?? first ?? "runs";
+  useGridKeys();
   return (
     <div className="flex min-h-0 flex-1 flex-col">
       <PageHeader

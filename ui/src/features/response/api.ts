@@ -57,6 +57,14 @@ interface Effect {
   is_idempotent: boolean;
 }
 
+/** How an attempt ended: `done`, `failed`, `refused`, `lost`, `unknown`. */
+export interface AttemptEnd {
+  kind: string;
+  summary?: string;
+  reason?: string;
+  maybe_done?: boolean;
+}
+
 interface Leg {
   branch: string;
   steps: {
@@ -65,7 +73,7 @@ interface Leg {
       begun_at: string;
       effect?: Effect | null;
       ended_at?: string | null;
-      end?: { kind: string; summary?: string } | null;
+      end?: AttemptEnd | null;
     }[];
   }[];
   verified: { since: string; count: number; is_healed: boolean; detail: string } | null;
@@ -77,7 +85,7 @@ export interface RunDetail extends Omit<Run, "actions"> {
   script: { steps: Step[]; otherwise: Step[]; rollback: string };
   legs: Leg[];
   /** What a rehearsal found it would do. */
-  looked: { action?: unknown; effect?: Effect }[];
+  looked: { action?: unknown; effect?: Effect | null; against?: string }[];
   timeline: { at: string; text: string }[];
 }
 
@@ -103,7 +111,8 @@ export interface Playbook {
   verification: { wait: string; within: string; every: string; checks: unknown[] } | null;
   approval: { by: string[]; expires: string | null };
   rollback: string;
-  cooldown: string;
+  /** Null: that of the configuration. */
+  cooldown: string | null;
 }
 
 export interface Autonomy {
@@ -204,7 +213,11 @@ export function useRunStep() {
       void queries.invalidateQueries({ queryKey: ["response"] });
       void queries.invalidateQueries({ queryKey: ["pages", BASE] });
     },
-    onError: toast.failed,
+    onError: (error) => {
+      toast.failed(error);
+      // Somebody else may have answered it, or it expired.
+      void queries.invalidateQueries({ queryKey: ["response"] });
+    },
   });
 }
 

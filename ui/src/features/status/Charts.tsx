@@ -7,7 +7,7 @@ import type { Minute } from "./api";
 
 interface Series {
   name: string;
-  of: (minute: Minute) => number | null;
+  of: (minute: Minute) => number | null | undefined;
   colour?: string;
 }
 
@@ -90,7 +90,7 @@ function Lines({
         connectNulls: false,
         lineStyle: { width: 1.5 },
         ...(one.colour ? { itemStyle: { color: token(one.colour) } } : {}),
-        data: history.map((minute) => [minute.at, minute.measured ? one.of(minute) : null]),
+        data: history.map((minute) => [minute.at, minute.measured ? (one.of(minute) ?? null) : null]),
       })),
     }),
     [history, series, format],

@@ -36,7 +36,7 @@ export function Signals({ status }: { status: SelfStatus }) {
 }
 
 function ownText({ cpu_own, memory_own }: SelfStatus["saturation"]): string | undefined {
-  return cpu_own === null || memory_own === null
+  return typeof cpu_own !== "number" || typeof memory_own !== "number"
     ? undefined
     : `own: ${formatShare(cpu_own)} CPU, ${formatShare(memory_own)} memory`;
 }
@@ -47,7 +47,9 @@ function Line({ name, signal, format }: { name: string; signal: Signal; format: 
   return (
     <Row name={name}>
       <span className="text-xs text-faint">of {format(signal.target)}</span>
-      <span className="tnum w-20 text-right font-medium">{signal.value === null ? "–" : format(signal.value)}</span>
+      <span className="tnum w-20 text-right font-medium">
+        {typeof signal.value === "number" ? format(signal.value) : "–"}
+      </span>
       <sign.icon size={14} role="img" aria-label={look.text} className={sign.text} />
     </Row>
   );

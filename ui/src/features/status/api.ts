@@ -1,72 +1,17 @@
 /** How Heimdall itself fares: `/api/v1/status/self`. */
 import { useQuery } from "@tanstack/react-query";
-import { client, requestJson, type Schemas, unwrap } from "@/api/client";
-import type { ApiError } from "@/api/problem";
+import { client, type Schemas, unwrap } from "@/api/client";
 
-export type Standing = "unknown" | "ok" | "warn" | "bad";
-
-export interface Signal {
-  value: number | null;
-  target: number;
-  state: Standing;
-}
-
-export interface BurnRate {
-  window: string;
-  rate: number | null;
-  threshold: number;
-  total: number;
-  bad: number;
-  state: Standing;
-}
-
-export interface Slo {
-  id: string;
-  name: string;
-  description: string;
-  objective: number;
-  window: string;
-  target_ms: number | null;
-  total: number;
-  bad: number;
-  ratio: number | null;
-  budget_remaining: number | null;
-  measured_minutes: number;
-  burn: BurnRate[];
-  state: Standing;
-  history: { at: string; ratio: number | null }[];
-}
-
-export interface Minute {
-  at: string;
-  measured: boolean;
-  requests: number;
-  errors: number;
-  queries: number;
-  records: number;
-  p50_ms: number | null;
-  p95_ms: number | null;
-  p99_ms: number | null;
-  cpu: number | null;
-  memory: number | null;
-  disk: number | null;
-}
-
-export interface SelfStatus {
-  time: string;
-  state: Standing;
-  latency: { p50_ms: Signal; p95_ms: Signal; p99_ms: Signal; queries: number };
-  traffic: { queries_per_second: number; records_per_second: number; requests_per_second: number };
-  errors: { rate: Signal; requests: number; errors: number };
-  saturation: { cpu: Signal; memory: Signal; disk: Signal; cpu_own: number | null; memory_own: number | null };
-  slos: Slo[];
-  history: Minute[];
-}
+export type Standing = Schemas["Standing"];
+export type Signal = Schemas["Signal"];
+export type Slo = Schemas["SloView"];
+export type Minute = Schemas["SelfPoint"];
+export type SelfStatus = Schemas["SelfStatus"];
 
 export const useSelfStatus = () =>
-  useQuery<SelfStatus, ApiError>({
+  useQuery({
     queryKey: ["status", "self"],
-    queryFn: ({ signal }) => requestJson<SelfStatus>("/api/v1/status/self", { signal }),
+    queryFn: ({ signal }) => unwrap(client.GET("/api/v1/status/self", { signal })),
     refetchInterval: 10_000,
   });
 

@@ -35,6 +35,16 @@ export function Check({
   );
 }
 
+/** What the alert is about, where that is not the service: an address, a user, a host. */
+function Entity({ row }: { row: AlertRow }) {
+  if (row.entity.kind === "service" || row.title.includes(row.entity.value)) return null;
+  return (
+    <span className="ml-2 font-mono text-xs whitespace-nowrap" title={`${row.entity.kind}: ${row.entity.value}`}>
+      {row.entity.value}
+    </span>
+  );
+}
+
 export const TitleCell = memo(function TitleCell({ row, narrow }: { row: AlertRow; narrow: boolean }) {
   const link = (
     <Link
@@ -52,6 +62,7 @@ export const TitleCell = memo(function TitleCell({ row, narrow }: { row: AlertRo
       <span className="block truncate">
         {row.muted ? <MutedSign row={row} /> : null}
         {link}
+        <Entity row={row} />
         <span className="ml-2 text-muted" title={row.summary}>
           {row.summary === row.title ? row.rule : row.summary}
         </span>
@@ -63,6 +74,7 @@ export const TitleCell = memo(function TitleCell({ row, narrow }: { row: AlertRo
         <Sign of={row.severity} />
         {row.muted ? <MutedSign row={row} /> : null}
         {link}
+        <Entity row={row} />
         <span className="ml-auto shrink-0 text-xs text-muted">
           <Ago time={row.last_seen} />
         </span>

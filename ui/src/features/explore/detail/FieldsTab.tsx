@@ -49,7 +49,7 @@ export function FieldsTab({
                     written
                   )}
                 </td>
-                <td className="w-26 py-0.5 pr-2">
+                <td className="w-28 py-0.5 pr-2">
                   <span className="flex justify-end opacity-60 group-focus-within:opacity-100 group-hover:opacity-100">
                     {isTime ? null : (
                       <>
@@ -71,14 +71,14 @@ export function FieldsTab({
                       icon={Columns3}
                       label={columns.includes(name) ? `Hide column ${name}` : `Show ${name} as a column`}
                       size="sm"
-                      className={cx("size-5.5!", columns.includes(name) && "text-accent")}
+                      className={cx("size-6!", columns.includes(name) && "text-accent")}
                       onClick={() => onColumn(name)}
                     />
                     <IconButton
                       icon={ClipboardCopy}
                       label={`Copy ${name}`}
                       size="sm"
-                      className="size-5.5!"
+                      className="size-6!"
                       onClick={() => void copy(written, `${name} is copied`)}
                     />
                   </span>

@@ -35,7 +35,7 @@ export function MiniList({ rows, label, self, onAsk, indent, lead, showService =
               type="button"
               onClick={() => onAsk(`id:${id}`)}
               title="Find this record"
-              className="flex w-full items-start gap-1.5 px-3 py-0.5 text-left hover:bg-hover"
+              className="flex min-h-6 w-full items-start gap-1.5 px-3 py-0.5 text-left hover:bg-hover"
               style={indent ? { paddingLeft: 12 + indent(index) } : undefined}
             >
               <Sign of={text(fieldOf(row, "level")) || "unknown"} size={11} className="mt-0.5" />

@@ -80,9 +80,9 @@ export function FieldSidebar({ line, range, span, rows, version, ...actions }: P
           groups.map(([title, members]) =>
             members.length === 0 ? null : (
               <section key={title} aria-label={title} className="pb-1">
-                <h3 className="px-2 pt-1.5 pb-0.5 text-2xs font-semibold tracking-wide text-faint uppercase">
+                <h2 className="px-2 pt-1.5 pb-0.5 text-2xs font-semibold tracking-wide text-faint uppercase">
                   {title}
-                </h3>
+                </h2>
                 <ul>
                   {members.map((field) => (
                     <FieldItem

@@ -106,7 +106,7 @@ export function FilterButton({
       aria-label={words}
       title={words}
       onClick={onPress}
-      className="flex size-5.5 items-center justify-center rounded text-muted hover:bg-hover hover:text-fg"
+      className="flex size-6 items-center justify-center rounded text-muted hover:bg-hover hover:text-fg"
     >
       <Icon size={13} aria-hidden />
     </button>
