@@ -84,12 +84,11 @@ test("an aggregation is drawn; SQL and plain words answer the same", async () =>
   const { page, close } = await openPage(
     browser,
     server,
-    `/explore?q=${encodeURIComponent("level>=error | stats count() by service")}`,
+    `/explore?q=${encodeURIComponent("level>=warn | stats count() by service")}`,
   );
   await page
-    .getByRole("img", { name: /count|service/i })
-    .or(page.getByRole("table"))
-    .first()
+    .getByRole("list", { name: /^Answer of/ })
+    .getByRole("button", { name: "checkout" })
     .waitFor();
   await page.goto(
     `${server.url}/explore?lang=sql&q=${encodeURIComponent("select service, count(*) as n from logs where level = 'error' group by 1 order by 1")}`,
@@ -110,13 +109,14 @@ test("a question in plain words that is not understood says what was", async () 
   const { page, close } = await openPage(
     browser,
     server,
-    `/explore?lang=ask&q=${encodeURIComponent("make me a sandwich")}`,
+    `/explore?lang=ask&q=${encodeURIComponent("errors from checkout make me a sandwich")}`,
     { allow: [/400/] },
   );
   await page
     .getByText(/not understood|understand/i)
     .first()
     .waitFor();
+  await page.getByText(/“errors” as level>=error/).waitFor();
   await assertAccessible(page, "Explore, not understood");
   await close();
 });

@@ -125,7 +125,7 @@ test("a server that goes away is told, and what comes back is picked up", async 
   await server.stop({ keep: true });
   await page.getByText("Connection lost, trying again").waitFor();
   await shot(page, "lost-desktop-dark");
-  const again = await startServer({ dataDir: server.dataDir, port });
+  const again = await startServer({ dataDir: server.dataDir, port, args: ["--watch-listen", "127.0.0.1:0"] });
   try {
     await page.getByText("Live", { exact: true }).waitFor({ timeout: 20_000 });
     await close();

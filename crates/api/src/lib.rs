@@ -40,9 +40,7 @@ mod wire;
 pub use desk::{Desk, DeskError, Machine, compile_rules};
 pub use edge::DURATION_BUCKETS;
 pub use limits::{HttpLimits, QUERY_ROWS_MAX};
-pub use ports::{
-    DetectorView, Readiness, RuleFault, RuleView, StatusSource, StreamView, TunedView, Writer,
-};
+pub use ports::{DetectorView, Readiness, RuleFault, RuleView, StatusSource, StreamView, TunedView, Writer};
 pub use problem::{FieldError, Problem};
 pub use router::router;
 pub use routes::inbound::Inbound;

@@ -12,9 +12,9 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::{
-    actions, admin, alertmanager, alerts, alerts_live, annotations, dashboards, description, detection, explore,
-    fields, inbound, incidents, ingest, notifications, operations, page, query, records, rules, saved_queries,
-    silences, status, storage, tail, trials, vitals, whoami,
+    actions, admin, alertmanager, alerts, alerts_live, annotations, dashboards, description, detection,
+    explore, fields, inbound, incidents, ingest, notifications, operations, page, query, records, rules,
+    saved_queries, silences, status, storage, tail, trials, vitals, whoami,
 };
 use crate::{access, edge, vitals as measured};
 

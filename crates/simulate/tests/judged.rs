@@ -41,7 +41,8 @@ impl Court {
             .map(|path| (path.display().to_string(), std::fs::read_to_string(path).expect("a rule file")))
             .collect();
         let (rules, errors) = RuleSet::parse(&files, &|line, dataset| {
-            search::parse_filter(line, dataset, Timestamp::default()).map_err(|error| error.to_string().into())
+            search::parse_filter(line, dataset, Timestamp::default())
+                .map_err(|error| error.to_string().into())
         });
         assert!(errors.is_empty() && !rules.rules().is_empty(), "{errors:?}");
         let judge = Judge::new(DetectConfig::default(), rules);

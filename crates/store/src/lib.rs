@@ -56,8 +56,8 @@ pub use erase::{EraseReport, ErasedSegment, UNHURRIED};
 pub use export::ExportError;
 pub use retention::{NEVER, POLICIES_MAX, RetentionPolicy, SHED_AGE_MIN};
 pub use scan::{
-    Along, Control, EachHits, Hit, Order, Progress, RowStream, SEARCH_BYTES_MAX, ScanError, ScanPlan,
-    ScanRequest, ScanStats, TimeRange, Wanted,
+    Along, Control, EachHits, Hit, Order, Progress, RowStream, ScanError, ScanPlan, ScanRequest, ScanStats,
+    TimeRange, Wanted,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreStatus, annotate};
 pub use tiers::{SegmentInfo, Tier, segments_in};

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - services and templates are not read where the run directory tells them;
-//! - a batch holds at most [`READ_ROWS`] rows and, pages of very unequal rows aside, [`BATCH_BYTES`] bytes;
+//! - a batch holds at most [`READ_ROWS`] rows and, pages of very unequal rows aside, [`BATCH_BYTES`] bytes, and has no more room
+//!   than its rows take;
 //! - every byte is checked before it is decoded (see `checksums`).
 
 use std::ops::{ControlFlow, Range};
@@ -197,7 +198,9 @@ impl Segment {
         let mut reader = self.untrusted(|| {
             let mask = ProjectionMask::columns(footer.parquet_schema(), names.iter().copied());
             let wanted = wanted_pages(footer.metadata(), part, &mask);
-            let batch_rows = (BATCH_BYTES / wanted.row_bytes.max(1)).clamp(1, READ_ROWS);
+            // The library makes room for a whole batch, whatever comes: of few rows that would be a hundred times what they take.
+            let rows = part.ranges.iter().map(ExactSizeIterator::len).sum::<usize>().max(1);
+            let batch_rows = (BATCH_BYTES / wanted.row_bytes.max(1)).clamp(1, READ_ROWS).min(rows);
             let selection = RowSelection::from_consecutive_ranges(part.ranges.iter().cloned(), part.rows);
             let pages = Pages { file, columns: wanted.columns, buffers: Arc::clone(buffers) };
             ParquetRecordBatchReaderBuilder::new_with_metadata(pages, footer.clone())

@@ -72,6 +72,9 @@ pub struct StoreConfig {
     pub scan_unit_rows: usize,
     /// Most bytes of rows that one scan has read and its reader has not taken yet.
     pub scan_bytes_max: usize,
+    /// Most bytes of rows in memory that a search answers with at once; a search that hands rows out early has them again for the
+    /// next. Beyond: [`ScanError::AnswerTooLarge`](crate::ScanError::AnswerTooLarge).
+    pub search_bytes_max: usize,
     /// Fields of logs whose values are counted when segments are written, so that the most frequent ones and their number
     /// are known without a scan. Names as in a search line; at most [`CUBE_FIELDS_MAX`] of them, the rest is ignored.
     pub cube_fields: Vec<String>,
@@ -96,6 +99,7 @@ impl Default for StoreConfig {
             scan_threads: 0,
             scan_unit_rows: 128 << 10,
             scan_bytes_max: 64 << 20,
+            search_bytes_max: 64 << 20,
             cube_fields: ["user_id", "source_ip", "status"].map(str::to_owned).to_vec(),
         }
     }

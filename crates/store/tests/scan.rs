@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use heimdall_journal::disk::ForgetfulDisk;
 use heimdall_model::schema::{self, logs};
-use heimdall_model::{Batch, Dataset, Filter, RecordId, Row, Timestamp};
+use heimdall_model::{Batch, BatchBuilder, Dataset, Filter, Literal, RecordId, Row, Test, Timestamp};
 use heimdall_store::{
-    Along, Control, Order, Progress, RowBlock, ScanError, ScanRequest, Store, StoreConfig, TimeRange, Wanted,
+    Along, Control, Hit, Order, Progress, RowBlock, ScanError, ScanRequest, Store, StoreConfig, TimeRange,
+    Wanted,
 };
 use proptest::prelude::*;
 
@@ -328,4 +330,86 @@ fn a_search_reads_only_the_pages_that_can_hold_its_rows() {
     let (hits, stats) = store.search(&request, Order::NewestFirst, 10, &control).expect("searches");
     assert_eq!((hits.len(), stats.segments_scanned), (10, 1), "{stats:?}");
     assert_eq!(hits[0].place().0, Timestamp(40_999_000));
+}
+
+/// Each page of overlapping segments, whose services come one after the other, has one of the newest rows: what is certain grows by
+/// a row a page. A search that handed out each such row by itself once ran out of the bytes of an answer that it had room for.
+#[test]
+fn rows_handed_out_early_cost_what_they_cost_together() {
+    const SEGMENTS: u64 = 3;
+    const ROWS: u64 = 20_000;
+    let store = open(
+        &ForgetfulDisk::default(),
+        StoreConfig { search_bytes_max: 2 << 20, scan_threads: 2, ..config() },
+    );
+    let large = format!(r#"{{"pad":"{}"}}"#, "x".repeat(3_600));
+    for seq in 1..=SEGMENTS {
+        let mut rows = BatchBuilder::new(Dataset::Logs, Timestamp(1));
+        for row in 0..ROWS {
+            rows.set_int(logs::TIMESTAMP, i64::try_from((row * SEGMENTS + seq) * 1_000).expect("small"));
+            rows.set_text(logs::SERVICE, &format!("service-{}", row * 7 % 50));
+            rows.set_text(logs::MESSAGE, "tick");
+            rows.set_text(logs::ATTRIBUTES, if row > ROWS - 200 { &large } else { "{}" });
+            rows.end_row();
+        }
+        let mut batch = rows.finish();
+        batch.base = heimdall_model::Position::new(seq, 0);
+        add(&store, &batch);
+        flush(&store, seq);
+    }
+    let request = request(&Filter::All, TimeRange::ALL);
+    let ids_of = |hits: &[Hit]| hits.iter().map(|hit| hit.block.id(hit.row)).collect::<Vec<_>>();
+    let each = |wanted| {
+        let (mut found, mut calls, start) = (Vec::new(), 0_u64, Instant::now());
+        let stats = store.search_each(&request, wanted, &Control::default(), &mut |hits| {
+            calls += 1;
+            found.extend(ids_of(&hits));
+            ControlFlow::Continue(())
+        });
+        // Where a search takes long, rows do not wait for others longer than a quarter of a second.
+        let late = start.elapsed().as_secs() * 4 + u64::from(start.elapsed().subsec_millis()) / 250;
+        (found, calls - late.min(calls), stats.expect("it fits, a part at a time"), late)
+    };
+    let mut after = None;
+    for limit in [300, 1, 77, 300] {
+        let wanted = Wanted { order: Order::NewestFirst, limit, after };
+        let (hits, whole) = store.search_wanted(&request, wanted, &Control::default()).expect("it fits");
+        let (found, calls, stats, late) = each(wanted);
+        assert_eq!((found.len(), found), (limit, ids_of(&hits)), "{limit} after {after:?}");
+        assert_eq!(stats.rows_scanned, whole.rows_scanned);
+        assert!(calls <= 2, "handed out in {calls} parts");
+        let bytes_max = whole.bytes_read * (2 + late);
+        assert!(stats.bytes_read < bytes_max, "{} and {}", stats.bytes_read, whole.bytes_read);
+        after = hits.last().map(Hit::place);
+    }
+    // What does not fit at once is handed out in parts that do.
+    let wanted = Wanted { order: Order::NewestFirst, limit: 590, after: None };
+    let whole = store.search_wanted(&request, wanted, &Control::default());
+    assert!(matches!(whole, Err(ScanError::AnswerTooLarge { .. })), "{whole:?}");
+    let (found, ..) = each(wanted);
+    let (newest, _) = store.search(&request, Order::NewestFirst, 300, &Control::default()).expect("it fits");
+    assert_eq!((found.len(), &found[..300]), (590, ids_of(&newest).as_slice()));
+}
+
+/// The room that reading makes for rows once counted as theirs: a hundred segments with a row each were too large an answer.
+#[test]
+fn a_row_of_each_of_many_segments_is_a_small_answer() {
+    let store = open(&ForgetfulDisk::default(), StoreConfig { search_bytes_max: 256 << 10, ..config() });
+    for seq in 1..=40_u64 {
+        let mut rows = BatchBuilder::new(Dataset::Logs, Timestamp(1));
+        for row in 0..9_000_u64 {
+            rows.set_int(logs::TIMESTAMP, i64::try_from(seq * 10_000 + row).expect("small"));
+            rows.set_text(logs::SERVICE, if row == 4_500 { "rare" } else { "common" });
+            rows.set_text(logs::MESSAGE, "tick");
+            rows.end_row();
+        }
+        let mut batch = rows.finish();
+        batch.base = heimdall_model::Position::new(seq, 0);
+        add(&store, &batch);
+        flush(&store, seq);
+    }
+    let rare = Filter::field(logs::SERVICE, Test::Equals(Literal::new("rare")));
+    let request = request(&rare, TimeRange::ALL);
+    let (hits, _) = store.search(&request, Order::NewestFirst, 100, &Control::default()).expect("it fits");
+    assert_eq!(hits.len(), 40);
 }

@@ -38,7 +38,8 @@ export interface Compiled {
   query: string;
   from?: string | null;
   to?: string | null;
-  because?: string[];
+  /** Which words mean which part of the line. */
+  because?: { words: string; kind: string; means: string }[];
 }
 
 export interface Answer {

@@ -406,7 +406,7 @@ fn classes(state: &AppState, tenant: &Tenant, control: &heimdall_store::Control)
     }
     let mut items: Vec<ClassCount> =
         counts.into_iter().map(|(classification, records)| ClassCount { classification, records }).collect();
-    items.sort_by(|a, b| b.records.cmp(&a.records));
+    items.sort_by_key(|item| std::cmp::Reverse(item.records));
     let problem = answer.stats.partial.then(|| "the count ended before all records were seen".to_owned());
     ClassCounts { items, problem }
 }

@@ -300,8 +300,11 @@ struct Outcomes {
     sample: Reservoir<MatchedRecord>,
     alerts: AlertCount,
     alert_sample: Vec<WouldBeAlert>,
-    rules: BTreeMap<String, (RuleOutcome, HashMap<(String, String), u64>)>,
+    rules: BTreeMap<String, (RuleOutcome, ByEntity)>,
 }
+
+/// How often something was said of each entity, by kind and value.
+type ByEntity = HashMap<(String, String), u64>;
 
 impl Past<'_> {
     /// Rules of ours see what their conditions find, each on its own; Sigma rules see every log record together.
@@ -453,7 +456,7 @@ impl<T> Reservoir<T> {
     fn offer(&mut self, make: impl FnOnce() -> T) {
         let number = self.offered;
         self.offered += 1;
-        if number % self.every != 0 {
+        if !number.is_multiple_of(self.every) {
             return;
         }
         if self.kept.len() == SAMPLE_MAX {
@@ -463,7 +466,7 @@ impl<T> Reservoir<T> {
                 place % 2 == 1
             });
             self.every *= 2;
-            if number % self.every != 0 {
+            if !number.is_multiple_of(self.every) {
                 return;
             }
         }

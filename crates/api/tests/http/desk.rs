@@ -153,8 +153,7 @@ async fn live_sessions_are_listed_and_closed() {
 #[tokio::test]
 async fn tenants_storage_and_the_server_itself_are_summed_up() {
     let server = Server::open().await;
-    let records =
-        json!([coupon(1, "203.0.113.9"), { "service": "shop", "message": "x", "classification": "restricted" }]);
+    let records = json!([coupon(1, "203.0.113.9"), { "service": "shop", "message": "x", "classification": "restricted" }]);
     assert_eq!(post(&server, "/api/v1/ingest/logs", &records).await.0, 200);
     server.settled().await;
     let tenants = server.json("/api/v1/tenants").await;

@@ -147,13 +147,8 @@ async fn built_in_dashboards_can_be_copied_not_changed_and_their_queries_run() {
             let (status, answer) = post(&server, "/api/v1/query", &ask).await;
             assert_eq!(status, 200, "{id} {}: {answer}", panel["id"]);
         }
-        for width in ["lg", "md", "sm"] {
-            assert_eq!(
-                board["spec"]["layouts"][width].as_array().unwrap().len(),
-                panels.len(),
-                "{id} {width}"
-            );
-        }
+        // Places of narrower windows follow from those of the widest.
+        assert_eq!(board["spec"]["layouts"]["lg"].as_array().unwrap().len(), panels.len(), "{id}");
     }
 }
 

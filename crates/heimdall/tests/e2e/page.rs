@@ -30,7 +30,7 @@ fn a_dashboard_goes_into_a_file_and_back() {
 
     let mut file: serde_json::Value = serde_json::from_str(&exported).expect("JSON");
     file["title"] = json!("Ours");
-    dashboards(&["import", "--replace", &id, "-"]).stdin(file.to_string()).run().expect(0);
+    let _ = dashboards(&["import", "--replace", &id, "-"]).stdin(file.to_string()).run().expect(0);
     server.restart();
     let url = server.url("");
     let listed =

@@ -35,10 +35,7 @@ fn status_field(context: &AskContext<'_>) -> &'static str {
 /// A value as a line has it.
 fn value(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/' | '@');
-    if !text.is_empty()
-        && text.chars().all(is_plain)
-        && !text.contains(':')
-        && !text.starts_with(['-', '/'])
+    if !text.is_empty() && text.chars().all(is_plain) && !text.contains(':') && !text.starts_with(['-', '/'])
     {
         return text.to_owned();
     }

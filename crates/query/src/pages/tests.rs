@@ -22,19 +22,27 @@ struct Shelf {
 
 impl Shelf {
     fn new() -> Shelf {
+        Shelf::with(StoreConfig { scan_threads: 2, scan_unit_rows: 1, ..StoreConfig::default() })
+    }
+
+    fn with(config: StoreConfig) -> Shelf {
         let dir = tempfile::tempdir().expect("a folder");
-        let config = StoreConfig { scan_threads: 2, scan_unit_rows: 1, ..StoreConfig::default() };
         let store = Arc::new(Store::open(Arc::new(OsDisk), dir.path(), config).expect("opens"));
         Shelf { engine: Engine::new(Arc::clone(&store)), store, frames: 0, _dir: dir }
     }
 
     /// Appends records of these seconds.
     fn add(&mut self, seconds: impl IntoIterator<Item = i64>) {
+        self.add_lines(seconds.into_iter().map(|second| (second, "a line".to_owned())));
+    }
+
+    /// Appends records of these seconds with these messages.
+    fn add_lines(&mut self, lines: impl IntoIterator<Item = (i64, String)>) {
         let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(START));
-        for second in seconds {
+        for (second, message) in lines {
             builder.set_int(logs::TIMESTAMP, START + second * SECOND);
             builder.set_text(logs::SERVICE, ["a", "b"][usize::from(second % 2 == 0)]);
-            builder.set_text(logs::MESSAGE, "a line");
+            builder.set_text(logs::MESSAGE, &message);
             builder.set_float(logs::DURATION_MS, f64::from(u32::try_from(second % 7).expect("small")));
             builder.end_row();
         }
@@ -162,6 +170,41 @@ fn early_rows_have_pages_too() {
         query.after = Some(end);
     }
     assert_eq!(found, whole);
+}
+
+/// A list once failed when it was handed out early, though whole it was answered: each small part of it held bytes to its end.
+#[test]
+fn early_rows_of_overlapping_segments_are_the_list_within_the_same_bytes() {
+    let mut shelf = Shelf::with(StoreConfig { search_bytes_max: 1 << 20, ..StoreConfig::default() });
+    for part in 0..4 {
+        let message =
+            |n: i64| if n > 8_900 { format!("a {}", "long ".repeat(400)) } else { "a line".to_owned() };
+        shelf.add_lines((0..9_000).map(|n| (n * 4 + part, message(n))));
+        shelf.write_out();
+    }
+    for line in
+        ["| fields id, message", "service:b | fields message, id", "* | eval x = len(message) | fields id, x"]
+    {
+        let mut query = parse(line);
+        for (rows, page) in [(120, 0), (1, 1), (50, 2), (200, 3), (120, 4)] {
+            let answer = shelf.ask(&query, rows);
+            let limits = RunLimits { rows_default: rows, rows_max: rows, ..RunLimits::default() };
+            let mut early = Vec::new();
+            let stats = shelf.engine.run_each(&query, &Control::default(), limits, &mut |rows| {
+                early.extend(rows.rows.iter().cloned());
+                ControlFlow::Continue(())
+            });
+            let stats = stats.unwrap_or_else(|error| panic!("{line}, page {page}: {error}"));
+            assert_eq!(answer.rows.len(), rows, "{line}, page {page}");
+            assert_eq!(early, answer.rows, "{line}, page {page}");
+            assert_eq!(
+                (stats.page_end, stats.partial),
+                (answer.stats.page_end, false),
+                "{line}, page {page}"
+            );
+            query.after = stats.page_end;
+        }
+    }
 }
 
 #[test]

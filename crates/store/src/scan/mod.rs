@@ -39,7 +39,7 @@ use crate::view::View;
 
 pub(crate) use lanes::{Turns, map, on_threads};
 pub use progress::Progress;
-pub use search::{EachHits, Hit, Order, SEARCH_BYTES_MAX, Wanted};
+pub use search::{EachHits, Hit, Order, Wanted};
 pub use stream::RowStream;
 
 use worker::Worker;

@@ -2,12 +2,15 @@
 //!
 //! Invariants:
 //! - rows are ordered by event time, equal times by position: no two rows are equal, so the answer is one;
-//! - a page is left out only when every row it may hold comes after the last row wanted.
+//! - a page is left out only when every row it may hold comes after the last row wanted;
+//! - rows that are handed out early are fetched a few times, not one by one, and hold no bytes once they are handed out: so that
+//!   costs about what fetching them together does, and never fails where that does not.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use heimdall_model::{Position, Timestamp, schema};
 use serde::{Deserialize, Serialize};
@@ -23,13 +26,15 @@ use crate::pages::Columns;
 use crate::sidecar::{PAGE_ROWS, Zone, Zones};
 use crate::store::{Store, StoreError};
 
-/// Bytes of rows in memory that one search answers with; beyond: [`ScanError::AnswerTooLarge`].
-pub const SEARCH_BYTES_MAX: usize = 64 << 20;
 /// Pages read before it is looked again what is still needed, at first; then twice as many each time.
 const ROUND_PAGES_MIN: usize = 8;
 const ROUND_PAGES_MAX: usize = 256;
 /// Most segments asked for candidates at a time.
 const OPEN_SEGMENTS_MAX: usize = 64;
+
+/// Rows are handed out early once there are any, then after so much time, and at the end: fetching them often would take longer
+/// than finding them.
+const GIVE_EVERY: Duration = Duration::from_millis(250);
 
 /// Order of a search's hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -252,10 +257,22 @@ struct Search {
     /// Segments to open next.
     open_next: usize,
     round_pages: usize,
-    /// Rows handed out already.
-    given: usize,
-    /// Bytes the answer may still take.
+    given: Given,
+    /// Bytes that the rows being fetched may still take.
     room: usize,
+}
+
+/// What was handed out already.
+struct Given {
+    rows: usize,
+    at: Instant,
+}
+
+impl Given {
+    /// Whether it is time to hand out more, while more may be found.
+    fn is_due(&self) -> bool {
+        self.rows == 0 || self.at.elapsed() >= GIVE_EVERY
+    }
 }
 
 impl Search {
@@ -278,6 +295,7 @@ impl Search {
             Some(fields) => fields.iter().copied().chain([schema::TIMESTAMP]).collect(),
         };
         Ok(Search {
+            room: scan.search_bytes_max,
             scan,
             columns: Columns { fields, positions: true, coded: false },
             best: Best::new(wanted),
@@ -286,8 +304,7 @@ impl Search {
             opened: 0,
             open_next: 1,
             round_pages: ROUND_PAGES_MIN,
-            given: 0,
-            room: SEARCH_BYTES_MAX,
+            given: Given { rows: 0, at: Instant::now() },
         })
     }
 
@@ -409,17 +426,35 @@ impl Search {
         Ok(())
     }
 
-    /// Hands out what is certain: rows better than all that is not read yet.
+    /// Hands out what is certain, as far as it is worth it: rows better than all that is not read yet.
     fn give(&mut self, next: Option<i64>, each: &mut EachHits<'_>) -> Result<ControlFlow<()>, ScanError> {
-        let mut keys = self.best.heap.clone().into_sorted_vec();
-        let certain = keys.partition_point(|key| next.is_none_or(|next| key.0 < next));
-        keys.truncate(certain);
-        if certain <= self.given {
+        if next.is_some() && !self.given.is_due() {
             return Ok(ControlFlow::Continue(()));
         }
-        let places: Vec<Place> = keys.drain(self.given..).map(|key| key.2).collect();
-        self.given = certain;
-        Ok(each(self.fetch(&places)?))
+        let keys = self.best.heap.clone().into_sorted_vec();
+        let certain = keys.partition_point(|key| next.is_none_or(|next| key.0 < next));
+        if certain <= self.given.rows {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let places: Vec<Place> = keys[self.given.rows..certain].iter().map(|key| key.2).collect();
+        let flow = self.hand_out(&places, each)?;
+        self.given = Given { rows: certain, at: Instant::now() };
+        Ok(flow)
+    }
+
+    /// Hands rows out, in as many parts as they need to fit.
+    fn hand_out(&mut self, places: &[Place], each: &mut EachHits<'_>) -> Result<ControlFlow<()>, ScanError> {
+        self.room = self.scan.search_bytes_max;
+        match self.fetch(places) {
+            Err(ScanError::AnswerTooLarge { .. }) if places.len() > 1 => {
+                let (first, rest) = places.split_at(places.len() / 2);
+                if self.hand_out(first, each)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                self.hand_out(rest, each)
+            }
+            hits => Ok(each(hits?)),
+        }
     }
 
     /// Fetches the rows found, in their order.
@@ -446,7 +481,7 @@ impl Search {
             slots.iter().map(|(place, _)| (0, row_of(*place) as usize)).collect();
         let block = self.scan.chunks[chunk].block.projected(self.columns);
         let block = Arc::new(RowBlock::interleave(&[&block], &picks));
-        self.room = self.room.checked_sub(block.byte_size()).ok_or(TOO_LARGE)?;
+        self.room = self.room.checked_sub(block.byte_size()).ok_or_else(|| self.too_large())?;
         for (row, (_, slot)) in slots.iter().enumerate() {
             hits[*slot] = Some(Hit { block: Arc::clone(&block), row });
         }
@@ -481,12 +516,14 @@ impl Search {
                 ControlFlow::Continue(())
             },
         )?;
-        self.room = room.ok_or(TOO_LARGE)?;
+        self.room = room.ok_or_else(|| self.too_large())?;
         Ok(())
     }
-}
 
-const TOO_LARGE: ScanError = ScanError::AnswerTooLarge { bytes_max: SEARCH_BYTES_MAX };
+    fn too_large(&self) -> ScanError {
+        ScanError::AnswerTooLarge { bytes_max: self.scan.search_bytes_max }
+    }
+}
 
 fn part_of(place: Place) -> (bool, usize) {
     match place {

@@ -41,6 +41,8 @@ pub(super) struct Scan {
     pub unit_rows: usize,
     /// Bytes of rows that may wait for whoever asked.
     pub bytes_max: usize,
+    /// Bytes of rows that a search may hold.
+    pub search_bytes_max: usize,
     control: Control,
     segments_total: usize,
     /// Segments it goes without.
@@ -92,6 +94,7 @@ impl Store {
             turns: Arc::clone(&self.turns),
             unit_rows: self.config.scan_unit_rows.max(1),
             bytes_max: self.config.scan_bytes_max,
+            search_bytes_max: self.config.search_bytes_max,
             control: control.clone(),
             tally: Tally::default(),
             predicate,

@@ -58,11 +58,16 @@ fn read(world: &World, bytes: &[u8]) -> Result<usize, StoreError> {
     let mut rows = 0;
     for coded in [true, false] {
         let columns = Columns { fields: FieldSet::ALL, positions: true, coded };
-        segment.read(&[0..ROWS], columns, &Arc::new(Buffers::default()), &mut |block, numbers| {
-            assert_eq!(block.rows(), numbers.len());
-            rows += block.rows();
-            ControlFlow::Continue(())
-        })?;
+        segment.read(
+            std::slice::from_ref(&(0..ROWS)),
+            columns,
+            &Arc::new(Buffers::default()),
+            &mut |block, numbers| {
+                assert_eq!(block.rows(), numbers.len());
+                rows += block.rows();
+                ControlFlow::Continue(())
+            },
+        )?;
     }
     for block in segment.blocks(64)? {
         rows += block?.rows();
@@ -138,5 +143,8 @@ fn a_footer_with_a_wrong_type_names_its_file() {
     let segment = Segment::new(&world.files, world.meta.clone());
     let given_up = segment.untrusted::<()>(|| panic!("unexpected physical type"));
     let Err(StoreError::Corrupt { path, detail }) = given_up else { panic!("{given_up:?}") };
-    assert!(path.ends_with(world.meta.parquet_name()) && detail.ends_with("unexpected physical type"), "{detail}");
+    assert!(
+        path.ends_with(world.meta.parquet_name()) && detail.ends_with("unexpected physical type"),
+        "{detail}"
+    );
 }

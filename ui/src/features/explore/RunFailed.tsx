@@ -8,7 +8,15 @@ import { mistakeOf } from "./QueryBar";
 /** The texts in what a problem says besides. */
 function textsOf(value: unknown): string[] {
   if (typeof value === "string") return [value];
-  return Array.isArray(value) ? value.filter((one) => typeof one === "string") : [];
+  if (!Array.isArray(value)) return [];
+  // A part that was understood: its words, and what they mean in the line.
+  return value.flatMap((one: unknown) =>
+    typeof one === "string"
+      ? [one]
+      : typeof one === "object" && one !== null && "words" in one && "means" in one
+        ? [`“${one.words}” as ${one.means}`]
+        : [],
+  );
 }
 
 interface Props {

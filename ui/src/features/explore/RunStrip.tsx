@@ -124,8 +124,10 @@ export function CompiledStrip({ run, onEdit }: { run: Run; onEdit: () => void })
       </Button>
       {compiled.because && compiled.because.length > 0 ? (
         <ul className="flex basis-full flex-wrap gap-x-4 text-muted">
-          {compiled.because.map((reason) => (
-            <li key={reason}>{reason}</li>
+          {compiled.because.map((part) => (
+            <li key={`${part.kind}${part.words}`}>
+              “{part.words}” → <code className="font-mono">{part.means}</code>
+            </li>
           ))}
         </ul>
       ) : null}

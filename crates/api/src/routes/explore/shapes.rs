@@ -193,5 +193,5 @@ pub(crate) enum QueryReply<'a> {
     /// The answer.
     Answer(AnswerView<'a>),
     /// The plan.
-    Explain(ExplainView),
+    Explain(Box<ExplainView>),
 }

@@ -1,4 +1,5 @@
 /** What a question would cost, from the server's plan. */
+import type { Compiled } from "@/api/query";
 
 /** The parts of an explained plan that tell. */
 export interface Plan {
@@ -6,7 +7,7 @@ export interface Plan {
   ways?: { strategy: string; cost_ms: number; rows: number; bytes: number; chosen: boolean }[];
   rows_estimate?: number;
   bytes_estimate?: number;
-  compiled?: { language: "search"; query: string; from?: string | null; to?: string | null; because?: string[] };
+  compiled?: Compiled;
   /** The line as it was understood. */
   query?: string;
 }
