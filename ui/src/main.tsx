@@ -6,11 +6,12 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiError } from "@/api/problem";
 import { router } from "@/app/router";
+import { cspNonce } from "@/lib/nonce";
 import { Toasts } from "@/ui/Toasts";
 import "./styles.css";
 
 // What locks the scrolling behind a dialog writes a style sheet: the policy lets it under the nonce of this page.
-setNonce(document.querySelector<HTMLMetaElement>("meta[name=csp-nonce]")?.content ?? "");
+setNonce(cspNonce());
 
 const queries = new QueryClient({
   defaultOptions: {

@@ -1,6 +1,5 @@
 /** Questions to the store: `POST /api/v1/query`, streamed while it is answered. */
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useRef, useState } from "react";
 import { request } from "./client";
 import { type ApiError, asApiError, problemOf } from "./problem";
 
@@ -157,85 +156,6 @@ export function useAnswer(question: QueryRequest | null, options: { refreshMs?: 
     refetchInterval: options.refreshMs ?? false,
     placeholderData: options.keep === false ? undefined : (before) => before,
   });
-}
-
-/** State of a question that is being answered. */
-export type Running =
-  | { kind: "idle" }
-  | { kind: "running"; columns: Column[]; rows: Cell[][]; progress: Progress | null; compiled?: Compiled }
-  | { kind: "failed"; error: ApiError }
-  | { kind: "ready"; answer: Answer };
-
-/** A question answered before the reader's eyes: rows and progress as they come, cancelled by `cancel` or a new question. */
-export function useStream(question: QueryRequest | null, nonce: unknown = 0): { state: Running; cancel: () => void } {
-  const [state, setState] = useState<Running>({ kind: "idle" });
-  const controller = useRef<AbortController | null>(null);
-  const key = question ? JSON.stringify(question) : null;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new nonce asks the same question again
-  useEffect(() => {
-    if (key === null) {
-      setState({ kind: "idle" });
-      return;
-    }
-    const abort = new AbortController();
-    controller.current = abort;
-    let columns: Column[] = [];
-    let compiled: Compiled | undefined;
-    let progress: Progress | null = null;
-    const rows: Cell[][] = [];
-    let scheduled = 0;
-    // At most one update a frame, however many lines arrive.
-    const show = (): void => {
-      if (scheduled) return;
-      scheduled = requestAnimationFrame(() => {
-        scheduled = 0;
-        if (!abort.signal.aborted) setState({ kind: "running", columns, rows: rows.slice(), progress, compiled });
-      });
-    };
-    setState({ kind: "running", columns, rows: [], progress: null });
-    stream(
-      JSON.parse(key) as QueryRequest,
-      {
-        onColumns: (found, understood) => {
-          columns = found;
-          compiled = understood;
-          show();
-        },
-        onRows: (found) => {
-          for (const row of found) rows.push(row);
-          show();
-        },
-        onProgress: (found) => {
-          progress = found;
-          show();
-        },
-      },
-      abort.signal,
-    )
-      .then((stats) => setState({ kind: "ready", answer: { columns, rows, stats, compiled } }))
-      .catch((error: unknown) => {
-        if (!abort.signal.aborted) setState({ kind: "failed", error: asApiError(error) });
-      })
-      .finally(() => cancelAnimationFrame(scheduled));
-    return () => abort.abort();
-  }, [key, nonce]);
-  const cancel = (): void => {
-    controller.current?.abort();
-    setState((now) =>
-      now.kind === "running"
-        ? {
-            kind: "ready",
-            answer: {
-              columns: now.columns,
-              rows: now.rows,
-              compiled: now.compiled,
-              stats: { partial: true, warnings: ["cancelled: this is what had been found"] },
-            },
-          }
-        : now,
-    );
-  };
-  return { state, cancel };
 }
 
 /** Place of a column in an answer, or -1. */

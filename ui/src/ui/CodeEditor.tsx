@@ -7,6 +7,7 @@ import { Compartment, EditorState, type Extension } from "@codemirror/state";
 import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { useEffect, useRef } from "react";
+import { cspNonce } from "@/lib/nonce";
 
 export interface Mistake {
   /** From 1. */
@@ -47,11 +48,6 @@ const looks = EditorView.theme({
   },
   ".cm-tooltip": { backgroundColor: "var(--raised)", border: "1px solid var(--line)", color: "var(--fg)" },
 });
-
-/** The nonce that lets the editor write its style sheet under a strict policy. */
-export function cspNonce(): string {
-  return document.querySelector<HTMLMetaElement>("meta[name=csp-nonce]")?.content ?? "";
-}
 
 /** A text that cannot be written can still be scrolled with the keys, and is a text box that says so. */
 function written(readOnly: boolean): Extension {

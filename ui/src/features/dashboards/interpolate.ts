@@ -39,11 +39,6 @@ export function quoteSql(value: string): string {
   return `'${value.replaceAll("'", "''")}'`;
 }
 
-/** Names of variables in a text. */
-export function variablesIn(text: string): string[] {
-  return [...new Set([...text.matchAll(/\$(?:\{(\w+)(?::raw)?\}|(\w+))/g)].map((match) => match[1] ?? match[2] ?? ""))];
-}
-
 /** Puts what is chosen into a query. Names that are no variables stay as they are (`$1` of a replacement). */
 export function interpolate(query: string, language: PanelLanguage, context: Context): Interpolated {
   const mistakes: string[] = [];

@@ -17,6 +17,7 @@ import { EditorView, type KeyBinding, keymap, placeholder as placeholderOf } fro
 import { useEffect, useRef } from "react";
 import type { Language } from "@/api/query";
 import { useRange } from "@/app/url";
+import { cspNonce } from "@/lib/nonce";
 import type { SearchEditorProps } from "../SearchEditor";
 import { editorTheme, searchColours, sqlColours } from "./colours";
 import { searchCompletions } from "./complete";
@@ -41,10 +42,6 @@ async function supportOf(
   }
 }
 
-function nonce(): string {
-  return document.querySelector<HTMLMetaElement>("meta[name=csp-nonce]")?.content ?? "";
-}
-
 export function Editor(props: SearchEditorProps) {
   const box = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
@@ -64,7 +61,7 @@ export function Editor(props: SearchEditorProps) {
       state: EditorState.create({
         doc: current.current.value,
         extensions: [
-          EditorView.cspNonce.of(nonce()),
+          EditorView.cspNonce.of(cspNonce()),
           Prec.highest(keymap.of(ownKeys(() => current.current))),
           history(),
           bracketMatching(),

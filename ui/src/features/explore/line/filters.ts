@@ -85,8 +85,3 @@ export function withoutCondition(line: string, removed: string): string {
   const kept = conjuncts(conditions).filter((one) => one.text !== removed);
   return joined({ conditions: kept.map((one) => one.text).join(" "), stages });
 }
-
-/** Whether the line already asks for this condition. */
-export function hasCondition(line: string, text: string): boolean {
-  return conjuncts(parts(line).conditions).some((one) => one.text === text);
-}

@@ -8,7 +8,6 @@
  * at most `LOADS_MAX` requests run at once. */
 
 import { type ApiError, asApiError } from "@/api/problem";
-import type { Answer } from "@/api/query";
 import { type Bin, BLOCK_ROWS_MAX, blocksOf, type Order } from "./bins";
 import { idOf, type LogRow, msOf } from "./record";
 
@@ -312,9 +311,4 @@ export class RowWindow {
       block.rows = null;
     }
   }
-}
-
-/** An answer that is there whole. */
-export function pageOf(rows: LogRow[], answer: Pick<Answer, "stats">): Page {
-  return { rows, next: answer.stats.next };
 }
