@@ -16,7 +16,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use heimdall_guard::{Denied, Guard, Knock, NewAuditEvent, Outcome, Principal, PrincipalKind, Scope};
+use heimdall_guard::{Admitted, Denied, Ends, Guard, Knock, NewAuditEvent, Outcome, Principal, PrincipalKind, Scope};
 use heimdall_ingest::Caller;
 use heimdall_model::Tenant;
 use serde_json::json;
@@ -25,7 +25,6 @@ use uuid::Uuid;
 use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::page;
-use crate::server::Ends;
 use crate::session::Life;
 use crate::sessions::{Session, SessionKind, token_of};
 
@@ -36,12 +35,11 @@ const TOKEN_SUBPROTOCOL: &str = "bearer.";
 /// The subprotocol the server chooses when it is offered.
 pub(crate) const SUBPROTOCOL: &str = "heimdall.v1";
 
+/// Headers in which senders that have no `Authorization` carry their token.
+const KEY_HEADERS: [&str; 3] = ["dd-api-key", "x-amz-firehose-access-key", "x-api-key"];
+
 /// Headers that proxies add: whoever asked is behind one.
 const FORWARDED_HEADERS: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
-
-/// What the gate found out; an extension of every request.
-#[derive(Clone)]
-struct Admitted(Result<Arc<Principal>, Denied>);
 
 /// The gate: finds out who is asking. Routes decide whether that is enough.
 pub(crate) async fn gate(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
@@ -63,7 +61,8 @@ const NOWHERE: Ends = Ends {
 fn admit(guard: &Guard, ends: Ends, request: &Request) -> Result<Principal, Denied> {
     let (headers, uri) = (request.headers(), request.uri());
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let offered = offered_token(headers).map(|token| format!("Bearer {token}"));
+    let offered = offered_token(headers).or_else(|| key_header(headers));
+    let offered = offered.map(|token| format!("Bearer {token}"));
     guard.admit(&Knock {
         peer: ends.peer.ip(),
         listener: ends.local,
@@ -73,6 +72,10 @@ fn admit(guard: &Guard, ends: Ends, request: &Request) -> Result<Principal, Deni
         is_forwarded: FORWARDED_HEADERS.iter().any(|name| headers.contains_key(*name)),
         is_cross_site: is_cross_site(request.method(), uri, headers),
     })
+}
+
+fn key_header(headers: &HeaderMap) -> Option<&str> {
+    KEY_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok())
 }
 
 /// Whether a browser says that a page of another site caused the request. Following a link to a page of ours is no matter.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use heimdall_alert::{AlertError, SilenceError};
 use heimdall_guard::{AuditError, TokenError};
+use heimdall_ingest::arrive::ArriveError;
 use heimdall_ingest::compression::CompressionError;
 use heimdall_ingest::{BodyError, Refused, Rejected};
 use heimdall_metastore::MetastoreError;
@@ -19,11 +20,11 @@ use crate::problem::{FieldError, Problem};
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The intake sent a submission away.
-pub(crate) fn refused(refused: Refused) -> Problem {
+pub(crate) fn refused(refused: &Refused) -> Problem {
     let detail = refused.to_string();
     let unavailable =
         |code, after| Problem::busy(StatusCode::SERVICE_UNAVAILABLE, code, detail.clone(), after);
-    match &refused {
+    match refused {
         Refused::RateLimited { retry_after, .. } => {
             Problem::busy(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail, *retry_after)
         }
@@ -63,6 +64,19 @@ pub(crate) fn compression(error: &CompressionError) -> Problem {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
         }
         _ => Problem::bad_request("invalid_compression", detail),
+    }
+}
+
+/// A body that did not arrive.
+pub(crate) fn arrive(failed: &ArriveError) -> Problem {
+    match failed {
+        ArriveError::TooLarge { bytes_max } => Problem::too_large(*bytes_max),
+        ArriveError::TooSlow => {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", failed.to_string())
+        }
+        ArriveError::Refused(error) => refused(error),
+        ArriveError::Compression(error) => compression(error),
+        _ => Problem::bad_request("body_incomplete", failed.to_string()),
     }
 }
 

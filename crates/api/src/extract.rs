@@ -7,13 +7,13 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use bytes::Bytes;
+use heimdall_ingest::arrive::{self, BodyLimits};
 use heimdall_model::time::parse_duration;
 use heimdall_model::{LabelMatcher, Timestamp};
 use serde::de::DeserializeOwned;
 
-use crate::json_place;
+use crate::{error, json_place};
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::problem::{FieldError, Problem};
 
@@ -23,8 +23,6 @@ const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);
 const POSTED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Matchers of one request.
 const MATCHERS_MAX: usize = 64;
-/// Bytes reserved before the first chunk, whatever length the client announces.
-const RESERVE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Query parameters.
 #[derive(Debug)]
@@ -108,7 +106,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
         let announced = announced_length(request.headers(), POSTED_BYTES_MAX)?;
         let limits =
             BodyLimits { bytes_max: POSTED_BYTES_MAX, idle: DOCUMENT_TIMEOUT, total: DOCUMENT_TIMEOUT };
-        collect(request.into_body(), announced, &limits, &mut |_| Ok(())).await.map(RawBody)
+        collect(request.into_body(), announced, &limits).await.map(RawBody)
     }
 }
 
@@ -148,7 +146,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default, const BYTES_MAX: usize> From
         expect_json(request.headers())?;
         let limits =
             BodyLimits { bytes_max: BYTES_MAX as u64, idle: DOCUMENT_TIMEOUT, total: DOCUMENT_TIMEOUT };
-        let body = collect(request.into_body(), None, &limits, &mut |_| Ok(())).await?;
+        let body = collect(request.into_body(), None, &limits).await?;
         if body.trim_ascii().is_empty() {
             return Ok(Document(T::default()));
         }
@@ -188,17 +186,6 @@ fn not_the_document(body: &[u8], error: &serde_json::Error) -> Problem {
     }])
 }
 
-/// What a body may cost while it is read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BodyLimits {
-    /// Bytes in all.
-    pub(crate) bytes_max: u64,
-    /// Wait for one chunk.
-    pub(crate) idle: Duration,
-    /// Time in all.
-    pub(crate) total: Duration,
-}
-
 /// The announced length of a body.
 ///
 /// # Errors
@@ -211,60 +198,10 @@ pub(crate) fn announced_length(headers: &HeaderMap, bytes_max: u64) -> Result<Op
     }
 }
 
-/// Reads a body to its end. One chunk is handed on as it is; several are copied once, into one buffer. `room` is asked
-/// before the buffer holds that many bytes.
-pub(crate) async fn collect(
-    body: Body,
-    announced: Option<u64>,
-    limits: &BodyLimits,
-    room: &mut (dyn FnMut(usize) -> Result<(), Problem> + Send),
-) -> Result<Bytes, Problem> {
-    tokio::time::timeout(limits.total, collect_chunks(body, announced, limits, room))
-        .await
-        .unwrap_or_else(|_| Err(body_too_slow()))
-}
-
-async fn collect_chunks(
-    body: Body,
-    announced: Option<u64>,
-    limits: &BodyLimits,
-    room: &mut (dyn FnMut(usize) -> Result<(), Problem> + Send),
-) -> Result<Bytes, Problem> {
-    let mut chunks = body.into_data_stream();
-    let mut next = async || match tokio::time::timeout(limits.idle, chunks.next()).await {
-        Ok(chunk) => chunk.transpose().map_err(|_| body_broken()),
-        Err(_) => Err(body_too_slow()),
-    };
-    let over = |len: usize| len as u64 > limits.bytes_max;
-    let Some(first) = next().await? else { return Ok(Bytes::new()) };
-    if over(first.len()) {
-        return Err(Problem::too_large(limits.bytes_max));
-    }
-    if announced == Some(first.len() as u64) {
-        return Ok(first);
-    }
-    let Some(second) = next().await? else { return Ok(first) };
-    let reserve = announced.unwrap_or(0).min(RESERVE_BYTES_MAX).max((first.len() + second.len()) as u64);
-    let mut whole = BytesMut::with_capacity(usize::try_from(reserve).unwrap_or_default());
-    whole.extend_from_slice(&first);
-    let mut chunk = Some(second);
-    while let Some(bytes) = chunk {
-        if over(whole.len() + bytes.len()) {
-            return Err(Problem::too_large(limits.bytes_max));
-        }
-        room(whole.len() + bytes.len())?;
-        whole.extend_from_slice(&bytes);
-        chunk = next().await?;
-    }
-    Ok(whole.freeze())
-}
-
-fn body_too_slow() -> Problem {
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time")
-}
-
-fn body_broken() -> Problem {
-    Problem::bad_request("body_incomplete", "the body ended before its announced length")
+/// Reads a small document to its end.
+async fn collect(body: Body, announced: Option<u64>, limits: &BodyLimits) -> Result<Bytes, Problem> {
+    let collected = arrive::collect(body.into_data_stream(), announced, limits, &mut |_| Ok(())).await;
+    collected.map_err(|error| error::arrive(&error))
 }
 
 /// Reads a time parameter: RFC 3339, epoch s, ms, µs or ns, or `now-15m`.
@@ -325,13 +262,6 @@ pub(crate) fn short(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const LIMITS: BodyLimits =
-        BodyLimits { bytes_max: 10, idle: Duration::from_millis(20), total: Duration::from_secs(10) };
-
-    async fn collected(body: Body, announced: Option<u64>) -> Result<Bytes, Problem> {
-        collect(body, announced, &LIMITS, &mut |_| Ok(())).await
-    }
-
     #[test]
     fn a_period_ends_in_the_future() {
         let now = Timestamp(1_795_780_800_000_000_000);
@@ -349,25 +279,5 @@ mod tests {
         ] {
             assert_eq!(ends(until, period).unwrap_err().code(), "invalid_document", "{until:?} {period:?}");
         }
-    }
-
-    fn chunks(parts: &[&'static str]) -> Body {
-        let parts: Vec<_> = parts.iter().map(|part| Ok::<_, std::convert::Infallible>(*part)).collect();
-        Body::from_stream(futures::stream::iter(parts))
-    }
-
-    #[tokio::test]
-    async fn collects_up_to_the_limit_whatever_the_chunks() {
-        assert_eq!(collected(chunks(&["abc", "de", "f"]), Some(6)).await.unwrap(), "abcdef");
-        assert_eq!(collected(chunks(&["0123456789"]), None).await.unwrap(), "0123456789");
-        for parts in [&["0123456789a"][..], &["01234", "56789", "a"]] {
-            assert_eq!(collected(chunks(parts), None).await.unwrap_err().code(), "body_too_large");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_body_that_stops_is_given_up() {
-        let body = Body::from_stream(futures::stream::pending::<Result<Bytes, std::convert::Infallible>>());
-        assert_eq!(collected(body, None).await.unwrap_err().status(), StatusCode::REQUEST_TIMEOUT);
     }
 }

@@ -44,7 +44,7 @@ pub use ports::{DetectorView, Readiness, RuleFault, RuleView, StatusSource, Stre
 pub use problem::{FieldError, Problem};
 pub use router::router;
 pub use routes::inbound::Inbound;
-pub use server::{Ends, ServeError, serve};
+pub use server::{ServeError, serve};
 pub use state::{AppState, Inner, Parts};
 pub use vitals::keep as keep_vitals;
 

@@ -38,11 +38,12 @@ impl utoipa::Modify for Bearer {
     }
 }
 
-/// The router of the HTTP listener.
-pub fn router(state: AppState) -> Router {
+/// The router of the HTTP listeners; `doors` are the paths of protocols that are not ours, behind the same gate.
+pub fn router(state: AppState, doors: Router) -> Router {
     let (router, openapi) = registered().split_for_parts();
     state.description.set(&openapi);
     router
+        .merge(doors.with_state(()))
         .route("/assets/{*path}", get(page::file))
         .fallback(page::file)
         .method_not_allowed_fallback(wrong_method)

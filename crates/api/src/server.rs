@@ -8,13 +8,13 @@
 //!
 //! Not here: routes and access (see [`crate::router`]).
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use heimdall_guard::Ends;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,15 +31,6 @@ use crate::stall::Impatient;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Header lines of a request.
 const HEADERS_MAX: usize = 128;
-
-/// Both ends of a connection; every request carries it as an extension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ends {
-    /// The client.
-    pub peer: SocketAddr,
-    /// The listener's address it reached.
-    pub local: SocketAddr,
-}
 
 /// Why serving ended other than by a clean shutdown.
 #[derive(Debug, thiserror::Error)]

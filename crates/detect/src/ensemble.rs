@@ -664,6 +664,7 @@ impl Detector for Ensemble {
         match batch.batch.dataset {
             Dataset::Logs => self.observe_logs(batch, out),
             Dataset::Metrics => self.observe_metrics(batch, out),
+            Dataset::Spans => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use heimdall_model::attributes::{self, Attribute};
 use heimdall_model::batch::Row;
-use heimdall_model::schema::{logs, metrics};
+use heimdall_model::schema::{logs, metrics, spans};
 use heimdall_model::{Dataset, FieldId, FieldType, Target};
 use memchr::memmem;
 
@@ -31,9 +31,10 @@ pub(crate) fn host<'a>(row: &Row<'a>) -> Option<Cow<'a, str>> {
     let own = row.text(match row.dataset() {
         Dataset::Logs => logs::HOST,
         Dataset::Metrics => metrics::HOST,
+        Dataset::Spans => spans::HOST,
     });
     let label = || match row.dataset() {
-        Dataset::Logs => None,
+        Dataset::Logs | Dataset::Spans => None,
         Dataset::Metrics => first_attribute(row.attributes()?, HOST_LABELS),
     };
     own.map(Cow::Borrowed).or_else(label)

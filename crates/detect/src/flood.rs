@@ -264,6 +264,7 @@ fn verdict(seen: &Seen<'_>, kind: Kind, whose: &str, rate: f64, bound: f64, usua
     let what = match observed.batch.dataset {
         Dataset::Logs => "records",
         Dataset::Metrics => "samples",
+        Dataset::Spans => "spans",
     };
     let known = match (usual.learnt, kind) {
         (0, _) => "no usual rate is known yet".to_owned(),

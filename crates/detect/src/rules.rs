@@ -553,7 +553,7 @@ impl Rule {
     /// Literals of which every matching message holds at least one; `None` when no such list is known.
     fn literals(&self) -> Option<Vec<String>> {
         match (self.dataset, &self.needs[..]) {
-            (Dataset::Metrics, _) => None,
+            (Dataset::Metrics | Dataset::Spans, _) => None,
             (Dataset::Logs, []) => needed_literals(&self.filter),
             (Dataset::Logs, needs) => Some(needs.iter().map(|text| text.to_ascii_lowercase()).collect()),
         }

@@ -8,7 +8,7 @@
 //! bytes a match and 3 KiB a key at most.
 
 use heimdall_model::batch::Row;
-use heimdall_model::schema::{logs, metrics};
+use heimdall_model::schema::{logs, metrics, spans};
 use heimdall_model::{Dataset, Entity, Feature, FieldId, Target, Tenant, Timestamp, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,8 @@ const QUOTE_CHARS_MAX: usize = 160;
 /// Fields tried in turn where a rule names one that the record lacks: who spoke, not whose request it was.
 const LOG_SPEAKERS: &[FieldId] = &[logs::SERVICE, logs::HOST];
 const METRIC_ENTITIES: &[FieldId] = &[metrics::SERVICE, metrics::HOST];
+/// Likewise for a span.
+const SPAN_ENTITIES: &[FieldId] = &[spans::SERVICE, spans::HOST];
 
 /// The signature detector.
 #[derive(Debug)]
@@ -136,6 +138,7 @@ fn entity(rule: &Rule, row: &Row<'_>) -> Entity {
         Dataset::Logs if rule.entity_target.is_some() => LOG_SPEAKERS,
         Dataset::Logs => LOG_ENTITIES,
         Dataset::Metrics => METRIC_ENTITIES,
+        Dataset::Spans => SPAN_ENTITIES,
     };
     rule.entity_target
         .as_ref()

@@ -344,6 +344,7 @@ impl Detector for Threshold {
         match batch.batch.dataset {
             Dataset::Metrics => self.observe_metrics(batch, out),
             Dataset::Logs => self.observe_logs(batch, out),
+            Dataset::Spans => {}
         }
     }
 

@@ -312,6 +312,7 @@ impl Detector for Zscore {
         match batch.batch.dataset {
             Dataset::Metrics => self.observe_metrics(batch, out),
             Dataset::Logs => self.observe_logs(batch, out),
+            Dataset::Spans => {}
         }
     }
 

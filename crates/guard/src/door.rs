@@ -10,6 +10,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use crate::principal::{Denied, Principal};
 use crate::token::Tokens;
 
@@ -35,7 +38,20 @@ pub struct Knock<'a> {
     pub is_cross_site: bool,
 }
 
-/// The door of every HTTP listener.
+/// Both ends of a connection; every request carries it as an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The client.
+    pub peer: SocketAddr,
+    /// The listener's address it reached.
+    pub local: SocketAddr,
+}
+
+/// What the gate found out about who is asking: an extension of every request. Routes decide whether that is enough.
+#[derive(Debug, Clone)]
+pub struct Admitted(pub Result<Arc<Principal>, Denied>);
+
+/// The door of every listener.
 #[derive(Clone)]
 pub struct Guard {
     tokens: Arc<Tokens>,
@@ -61,7 +77,7 @@ impl Guard {
     /// Why they are not let in.
     pub fn admit(&self, knock: &Knock<'_>) -> Result<Principal, Denied> {
         if let Some(header) = knock.authorization {
-            return self.tokens.verify(bearer(header).ok_or(Denied::BadToken)?);
+            return self.tokens.verify(&offered(header).ok_or(Denied::BadToken)?);
         }
         if self.auth_enabled || !is_loopback(knock.peer) || !is_loopback(knock.listener.ip()) {
             return Err(Denied::NoToken);
@@ -122,10 +138,20 @@ pub fn check_origin(origin: Option<&str>, host: &str) -> Result<(), Denied> {
     }
 }
 
-/// The token of an `Authorization: Bearer` header.
-fn bearer(header: &str) -> Option<&str> {
-    let (scheme, token) = header.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// The token of an `Authorization` header, in whichever scheme the sender's protocol has it: `Bearer` and `Token` carry it as it
+/// is, `Splunk` likewise, `Basic` as the password (or as the name, when there is no password), `ApiKey` behind the id of a key.
+fn offered(header: &str) -> Option<String> {
+    let (scheme, value) = header.trim().split_once(' ')?;
+    let value = value.trim();
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" | "splunk" | "token" => Some(value.to_owned()),
+        "basic" | "apikey" => {
+            let pair = String::from_utf8(BASE64.decode(value).ok()?).ok()?;
+            let (name, secret) = pair.split_once(':').unwrap_or((&pair, ""));
+            Some(if secret.is_empty() { name } else { secret }.to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// Host without port and without the brackets of IPv6; empty when the rest is not a port.
@@ -237,6 +263,24 @@ mod tests {
             (Knock { is_forwarded: true, is_cross_site: true, ..with_token }, "night shift"),
         ] {
             assert_eq!(name(open.admit(&changed)), code);
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_in_the_scheme_of_every_protocol() {
+        for header in [
+            "Bearer hmd_1_s",
+            "bearer  hmd_1_s ",
+            "Splunk hmd_1_s",
+            "Token hmd_1_s",
+            "Basic dXNlcjpobWRfMV9z",
+            "Basic aG1kXzFfczo=",
+            "ApiKey aWQ6aG1kXzFfcw==",
+        ] {
+            assert_eq!(offered(header).as_deref(), Some("hmd_1_s"), "{header}");
+        }
+        for header in ["hmd_1_s", "Basic ###", "Digest hmd_1_s", "Basic /w=="] {
+            assert_eq!(offered(header), None, "{header}");
         }
     }
 }

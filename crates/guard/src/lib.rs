@@ -17,6 +17,6 @@ pub mod token;
 
 pub use assessment_log::{AssessmentLog, AssessmentLogConfig};
 pub use audit::{Audit, AuditEntry, AuditError, AuditEvent, AuditPage, NewAuditEvent, Outcome};
-pub use door::{BindRefused, Guard, Knock, check_bind, check_host, check_origin};
+pub use door::{Admitted, BindRefused, Ends, Guard, Knock, check_bind, check_host, check_origin};
 pub use principal::{Denied, Principal, PrincipalKind, Scope, ScopeError, Scopes, TenantAccess};
 pub use token::{NewToken, Revocations, TokenError, TokenInfo, TokenSecret, Tokens};

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use heimdall_alert::notify::{ChannelConfig, Secret};
 use heimdall_detect::{DetectConfig, Period};
+use heimdall_doors::DoorsConfig;
 use heimdall_llm::LlmConfig;
-use heimdall_model::{Dataset, Tenant};
+use heimdall_model::{Dataset, Size, Tenant};
 use heimdall_respond::RespondConfig;
 use heimdall_respond::runners::RunnersConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -32,56 +33,6 @@ const ENV_PREFIX: &str = "HEIMDALL_";
 const ENV_CLIENT: &[&str] =
     &["HEIMDALL_URL", "HEIMDALL_TOKEN", "HEIMDALL_TENANT", "HEIMDALL_WATCH", "HEIMDALL_CONFIG"];
 
-/// A number of bytes, written `64MiB`, `8GiB` or plain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Size(pub u64);
-
-const UNITS: &[(&str, u64)] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1), ("", 1)];
-
-impl Size {
-    pub(crate) fn parse(text: &str) -> Option<Size> {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let factor = UNITS.iter().find(|(name, _)| *name == unit.trim())?.1;
-        number.parse::<u64>().ok()?.checked_mul(factor).map(Size)
-    }
-
-    pub(crate) fn usize(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let fits = |factor: &u64| self.0 > 0 && self.0.is_multiple_of(*factor);
-        let (unit, factor) = UNITS.iter().find(|(_, factor)| fits(factor)).copied().unwrap_or(("B", 1));
-        write!(f, "{}{unit}", self.0 / factor)
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Raw {
-            Text(String),
-            Number(u64),
-        }
-        match Raw::deserialize(deserializer)? {
-            Raw::Number(n) => Ok(Size(n)),
-            Raw::Text(text) => Size::parse(&text).ok_or_else(|| {
-                serde::de::Error::custom(format!("`{text}` is not a size; write it like `64MiB`"))
-            }),
-        }
-    }
-}
-
 /// Everything `heimdall serve` reads.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -92,6 +43,8 @@ pub(crate) struct Config {
     pub auth: AccessConfig,
     /// What the doors take.
     pub ingest: IngestConfig,
+    /// The protocols of shippers.
+    pub doors: DoorsConfig,
     /// The durable log every batch passes through.
     pub journal: JournalConfig,
     /// Where records live.
@@ -736,14 +689,5 @@ mod tests {
         std::fs::write(&file, "[alerts]\nslack_webhook_url = https://secret\n").expect("writes");
         let error = load(Some(&file), &[], Vec::new()).expect_err("not TOML").to_string();
         assert!(error.contains("line 2, column ") && !error.contains("secret"), "{error}");
-    }
-
-    #[test]
-    fn sizes_read_and_print() {
-        assert_eq!(Size::parse("64MiB"), Some(Size(64 << 20)));
-        assert_eq!(Size::parse("1 KiB"), Some(Size(1024)));
-        assert_eq!(Size::parse("12XB"), None);
-        assert_eq!(Size(8 << 30).to_string(), "8GiB");
-        assert_eq!(Size(0).to_string(), "0B");
     }
 }

@@ -22,7 +22,9 @@ use heimdall_api::{
     QUERY_ROWS_MAX, Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer,
 };
 use heimdall_detect::{DetectConfig, Judge, Mode as RuleMode, RuleSet, adjust};
+use heimdall_doors::{Doors, Shared as DoorsShared};
 use heimdall_guard::{AssessmentLog, AssessmentLogConfig, Audit, Guard, Tokens, check_bind};
+use heimdall_ingest::arrive::BodyLimits;
 use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::rate::RateLimit;
 use heimdall_ingest::{DecodeLimits, Intake, IntakeLimits};
@@ -76,6 +78,7 @@ pub(crate) struct Extras {
 pub(crate) struct Server {
     http: TcpListener,
     watch: TcpListener,
+    doors: Doors,
     state: AppState,
     limits: HttpLimits,
     journal: Arc<Journal>,
@@ -225,9 +228,26 @@ impl Server {
         let http = bind(config.server.listen)?;
         let watch = bind(watch_address)?;
         let limits = http_limits(config);
+        let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&clock), &intake_limits(config)));
+        let guard = Guard::new(Arc::clone(&tokens), config.auth.enabled);
+        let compression = CompressionLimits {
+            decompressed_bytes_max: config.ingest.decompressed_bytes_max.usize(),
+            ..CompressionLimits::default()
+        };
+        let doors = Doors::open(
+            &config.doors,
+            Arc::new(DoorsShared {
+                intake: Arc::clone(&intake),
+                guard: guard.clone(),
+                limits: doors_limits(&limits, &compression),
+                data_dir: data_dir.clone(),
+                shutdown: shutdown.clone(),
+            }),
+            config.server.listen.port() == 0,
+        )?;
         let sql = SqlEngine::new(engine.clone(), &sql_config(config)).context("could not set up SQL")?;
         let state = AppState::new(ApiParts {
-            intake: Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&clock), &intake_limits(config))),
+            intake,
             engine,
             sql: Arc::new(sql),
             store,
@@ -238,7 +258,7 @@ impl Server {
             responder: Arc::clone(&responder),
             breakers: runners.breakers.clone(),
             inbound: inbound(config),
-            guard: Guard::new(Arc::clone(&tokens), config.auth.enabled),
+            guard,
             tokens: Arc::clone(&tokens),
             audit,
             tail,
@@ -250,16 +270,14 @@ impl Server {
             clock,
             limits: limits.clone(),
             decode: DecodeLimits::default(),
-            compression: CompressionLimits {
-                decompressed_bytes_max: config.ingest.decompressed_bytes_max.usize(),
-                ..CompressionLimits::default()
-            },
+            compression,
             run_limits: RunLimits { rows_max: QUERY_ROWS_MAX, ..RunLimits::default() },
             shutdown: shutdown.clone(),
         });
         Ok(Server {
             http,
             watch,
+            doors,
             state,
             limits,
             journal,
@@ -295,11 +313,20 @@ impl Server {
 
     /// Serves until `shutdown` fires, then stops in order.
     pub(crate) async fn run(self) -> Result<()> {
-        let addresses = json!({"http": self.http_addr()?, "watch": self.watch_addr()?});
-        tracing::info!(http = %self.http_addr()?, watch = %self.watch_addr()?, "listening");
+        let mut addresses = json!({"http": self.http_addr()?, "watch": self.watch_addr()?});
+        for (name, addr) in self.doors.addresses() {
+            addresses[name] = json!(addr);
+        }
+        tracing::info!(%addresses, "listening");
         let shutdown = self.shutdown.clone();
-        let router = heimdall_api::router(self.state.clone());
-        let http = tokio::spawn(heimdall_api::serve(self.http, router, self.limits, shutdown.clone()));
+        let mut doors = self.doors;
+        let router = heimdall_api::router(self.state.clone(), doors.routes());
+        let more = std::mem::take(&mut doors.http).into_iter().map(|door| door.listener);
+        let serve = |listener| {
+            tokio::spawn(heimdall_api::serve(listener, router.clone(), self.limits.clone(), shutdown.clone()))
+        };
+        let http: Vec<_> = std::iter::once(self.http).chain(more).map(serve).collect();
+        let doors = tokio::spawn(doors.run());
         let vitals = tokio::spawn(heimdall_api::keep_vitals(self.state.clone(), shutdown.clone()));
         let watch = tokio::spawn(heimdall_api::watch::serve(self.watch, self.state, shutdown.clone()));
         let told = CancellationToken::new();
@@ -345,9 +372,12 @@ impl Server {
         tracing::info!("stopping");
         // Absent when the server never was ready.
         let _ = std::fs::remove_file(&listeners);
-        if let Err(error) = http.await? {
-            tracing::warn!(%error, "HTTP did not end cleanly");
+        for http in http {
+            if let Err(error) = http.await? {
+                tracing::warn!(%error, "HTTP did not end cleanly");
+            }
         }
+        doors.await?;
         watch.await?;
         keeping.await?;
         rules.await?;
@@ -378,6 +408,19 @@ impl Server {
         drop(self.data_lock);
         tracing::info!("stopped; nothing is left in memory");
         Ok(())
+    }
+}
+
+fn doors_limits(http: &HttpLimits, compression: &CompressionLimits) -> heimdall_doors::Limits {
+    heimdall_doors::Limits {
+        body: BodyLimits {
+            bytes_max: http.body_bytes_max,
+            idle: http.body_idle_timeout,
+            total: http.body_timeout,
+        },
+        compression: compression.clone(),
+        decode: DecodeLimits::default(),
+        inline_decode_bytes_max: http.inline_decode_bytes_max,
     }
 }
 

@@ -64,6 +64,14 @@ pub enum BodyError {
         /// The limit.
         records_max: u64,
     },
+    /// It is not of the protocol's form.
+    #[error("body is not {format}: {detail}")]
+    Malformed {
+        /// The form, as its users call it.
+        format: &'static str,
+        /// What is wrong, and where.
+        detail: String,
+    },
     /// Lines of text hold log records only.
     #[error("{dataset} are read from JSON only")]
     TextFormat {

@@ -27,6 +27,9 @@ const UNIT_BYTES: usize = 1024;
 /// When to come back after there was no room.
 const RETRY_AFTER_BUSY: Duration = Duration::from_secs(1);
 
+/// Longest pause between two tries of [`Intake::admit_patiently`].
+const PATIENCE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// What all doors together may take.
 #[derive(Debug, Clone)]
 pub struct IntakeLimits {
@@ -252,24 +255,58 @@ impl Intake {
     /// # Errors
     /// [`Refused`]; nothing was written, except perhaps after [`Refused::Latched`].
     pub async fn admit(&self, submission: Submission) -> Result<Receipt, Refused> {
-        let Submission { caller, door, idempotency_key, decoded, body_bytes } = submission;
+        let written = self.write(&submission).await?;
+        Ok(self.taken(submission, &written))
+    }
+
+    /// The same for senders that cannot be told to come back: what waiting may cure is tried again, until `given_up` ends.
+    /// Who calls it takes no more from its sender meanwhile.
+    ///
+    /// # Errors
+    /// [`Refused`], when waiting does not help or `given_up` ended first.
+    pub async fn admit_patiently(
+        &self,
+        submission: Submission,
+        given_up: impl Future<Output = ()>,
+    ) -> Result<Receipt, Refused> {
+        let mut given_up = std::pin::pin!(given_up);
+        loop {
+            let refused = match self.write(&submission).await {
+                Ok(written) => return Ok(self.taken(submission, &written)),
+                Err(refused) => refused,
+            };
+            let Some(pause) = refused.retry_after() else { return Err(refused) };
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(PATIENCE_PAUSE_MAX)) => {}
+                () = &mut given_up => return Err(refused),
+            }
+        }
+    }
+
+    async fn write(&self, submission: &Submission) -> Result<Written, Refused> {
+        let Submission { caller, door, idempotency_key, decoded, .. } = submission;
         let rows = decoded.batch.rows();
         let now = self.clock.now();
         let within_rates = self
-            .each_rate(&caller, |rate| rate.check(rows, now)) // all of them before any is charged
-            .and_then(|()| self.each_rate(&caller, |rate| rate.take(rows, now)));
+            .each_rate(caller, |rate| rate.check(rows, now)) // all of them before any is charged
+            .and_then(|()| self.each_rate(caller, |rate| rate.take(rows, now)));
         let written = match within_rates {
             Ok(()) => {
-                let key =
-                    idempotency_key.map(|key| dedup_key(&caller.tenant, door, decoded.batch.dataset, &key));
+                let dataset = decoded.batch.dataset;
+                let key = idempotency_key.as_deref().map(|key| dedup_key(&caller.tenant, door, dataset, key));
                 self.append(&caller.tenant, &decoded.batch, key, now).await
             }
             Err(refused) => Err(refused),
         };
-        let written = written.inspect_err(|refused| {
+        written.inspect_err(|refused| {
             count_refused(refused);
-            counter!("ingest_records_total", "door" => door, "outcome" => "refused").increment(rows as u64);
-        })?;
+            counter!("ingest_records_total", "door" => *door, "outcome" => "refused").increment(rows as u64);
+        })
+    }
+
+    fn taken(&self, submission: Submission, written: &Written) -> Receipt {
+        let Submission { caller, door, decoded, body_bytes, .. } = submission;
+        let now = self.clock.now();
         let receipt = Receipt {
             accepted: written.accepted,
             deduplicated: written.deduplicated,
@@ -288,7 +325,7 @@ impl Intake {
         };
         count_taken(&receipt, decoded.rejected_totals);
         self.receipts.keep(&receipt);
-        Ok(receipt)
+        receipt
     }
 
     /// The tenant's receipts, newest first; `before` is the `next` of the page before.

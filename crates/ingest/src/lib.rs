@@ -5,10 +5,12 @@
 //! - [`format`]: text formats, line by line; [`text`]: bodies of such lines
 //! - [`compression`]: gzip, deflate and zstd bodies, bounded
 //! - [`intake`]: the one admission path of every door; [`rate`]: its token buckets; [`receipt`]: what was taken, kept for a while
+//! - [`arrive`]: how whole bodies arrive; [`records`]: how decoders of other crates make records
 //! - [`frames`]: what the journal's frames hold
 //!
 //! Not here: HTTP and other protocols (they call [`Intake`]), what becomes of records after the journal.
 
+pub mod arrive;
 pub mod body;
 pub mod compression;
 mod decoded;
@@ -18,6 +20,7 @@ pub mod intake;
 pub mod json;
 pub mod rate;
 pub mod receipt;
+pub mod records;
 pub mod text;
 pub mod typed;
 
@@ -25,3 +28,4 @@ pub use body::{BodyError, BodyFormat, DecodeLimits};
 pub use decoded::{Coerced, Decoded, NOTES_MAX, RejectKind, Rejected};
 pub use intake::{Caller, Intake, IntakeLimits, Permit, Refused, Submission};
 pub use receipt::{Receipt, ReceiptPage};
+pub use records::{Object, Reading, Records};

@@ -18,7 +18,7 @@ use crate::body::{BodyError, DecodeLimits};
 use crate::decoded::Decoded;
 use crate::format::{Format, ParsedLine, Value, join_multiline, parse_line};
 use crate::json::text::escape;
-use crate::json::{Profile, RecordReader, read_object};
+use crate::json::{Profile, RecordReader};
 
 const NOT_UTF8: &str = "has bytes that are not UTF-8: replaced by U+FFFD";
 const KEPT_WHOLE: &str = "line breaks a limit on fields: kept whole as the message";
@@ -80,7 +80,7 @@ impl Lines<'_> {
             let whole = ParsedLine { fields: Vec::new(), message: Cow::Borrowed(line), ..parsed };
             write_object(&whole, &mut self.json);
         }
-        read_object(&mut self.reader, &self.json);
+        let _ = self.reader.take_text(&self.json); // what was rejected is noted
         Ok(())
     }
 }

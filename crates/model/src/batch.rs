@@ -522,7 +522,7 @@ impl<'a> Row<'a> {
     pub fn level(&self) -> Option<Level> {
         match self.batch.dataset {
             Dataset::Logs => self.byte(schema::logs::LEVEL).and_then(Level::from_code),
-            Dataset::Metrics => None,
+            Dataset::Metrics | Dataset::Spans => None,
         }
     }
 

@@ -9,6 +9,7 @@
 //! - [`filter`]: the filter tree behind every language and every rule; [`matcher`]: its compiled form
 //! - [`verdict`]: what detectors say; [`alert`]: what people are told
 //! - [`label`]: conditions on an alert's labels, as silences, routes and playbooks write them
+//! - [`size`]: numbers of bytes as people write them
 //! - [`tenant`], [`level`]: small closed vocabularies
 
 pub mod alert;
@@ -21,6 +22,7 @@ pub mod label;
 pub mod level;
 pub mod matcher;
 pub mod schema;
+pub mod size;
 pub mod tenant;
 pub mod time;
 pub mod value;
@@ -37,6 +39,7 @@ pub use label::{LabelMatcher, LabelMatcherError};
 pub use level::Level;
 pub use matcher::Matcher;
 pub use schema::{Dataset, Field, FieldId, FieldType};
+pub use size::Size;
 pub use tenant::Tenant;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp, format_duration, parse_duration};
 pub use value::Value;

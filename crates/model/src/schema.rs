@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A kind of record with a schema of its own. Codes 1 and 2 are in use; 3 is kept for spans.
+/// A kind of record with a schema of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dataset {
@@ -14,6 +14,8 @@ pub enum Dataset {
     Logs,
     /// Metric samples.
     Metrics,
+    /// Spans of traces.
+    Spans,
 }
 
 /// How the values of a field are stored and compared.
@@ -133,9 +135,36 @@ pub mod metrics {
     }
 }
 
+/// Fields of [`Dataset::Spans`]: OpenTelemetry's span, its resource and its scope.
+pub mod spans {
+    fields! { FIELDS:
+        TIMESTAMP = 0 "timestamp" Time ["@timestamp", "time", "start", "start_time", "startTimeUnixNano", "StartTime"] "Start of the span, ns since the epoch, UTC.";
+        OBSERVED = 1 "observed" Time ["observed_timestamp"] "Arrival time, ns since the epoch, UTC.";
+        SERVICE = 2 "service" Text ["source.service", "service.name", "resource.service.name", "service_name"] "Service that did the work.";
+        NAME = 3 "name" Text ["span.name", "operation", "operation_name", "operationName"] "Name of the operation.";
+        TRACE_ID = 4 "trace_id" Id16 ["trace.traceId", "trace.id", "traceId", "traceid", "TraceId"] "W3C trace id, 32 hex digits.";
+        SPAN_ID = 5 "span_id" Id8 ["trace.spanId", "span.id", "spanId", "spanid", "SpanId"] "W3C span id, 16 hex digits.";
+        PARENT_SPAN_ID = 6 "parent_span_id" Id8 ["trace.parentSpanId", "parent.id", "parentSpanId", "ParentSpanId"] "Span id of the parent, 16 hex digits; none at the root.";
+        KIND = 7 "kind" Text ["span.kind", "span_kind"] "Kind: internal, server, client, producer or consumer.";
+        STATUS = 8 "status" Text ["status_code", "otel.status_code"] "Status: unset, ok or error.";
+        STATUS_MESSAGE = 9 "status_message" Text ["otel.status_description"] "What the status says.";
+        DURATION_MS = 10 "duration_ms" Float ["duration", "latency_ms", "elapsed_ms"] "Duration, ms.";
+        PEER_SERVICE = 11 "peer_service" Text ["peer.service"] "Service called, where the span says it.";
+        HOST = 12 "host" Text ["host.name", "hostname", "host_name"] "Host the span was made on.";
+        INSTANCE = 13 "instance" Text ["service.instance.id", "container.id", "k8s.pod.name"] "Instance of the service.";
+        ENVIRONMENT = 14 "environment" Text ["deployment.environment", "deployment.environment.name", "env"] "Environment: dev, staging or prod.";
+        SCOPE = 15 "scope" Text ["scope.name", "otel.scope.name", "library.name"] "Instrumentation scope.";
+        TRACE_FLAGS = 16 "trace_flags" Int ["trace.flags", "traceFlags"] "W3C trace flags.";
+        TRACE_STATE = 17 "trace_state" Text ["traceState"] "W3C trace state.";
+        EVENTS = 18 "events" Json ["span.events"] "Events of the span, as a JSON array.";
+        LINKS = 19 "links" Json ["span.links"] "Links to other spans, as a JSON array.";
+        ATTRIBUTES = 20 "attributes" Json ["tags"] "Every other field, as a JSON object.";
+    }
+}
+
 impl Dataset {
     /// Every dataset.
-    pub const ALL: [Dataset; 2] = [Dataset::Logs, Dataset::Metrics];
+    pub const ALL: [Dataset; 3] = [Dataset::Logs, Dataset::Metrics, Dataset::Spans];
 
     /// Its fields; the index is the [`FieldId`].
     #[must_use]
@@ -143,6 +172,7 @@ impl Dataset {
         match self {
             Dataset::Logs => logs::FIELDS,
             Dataset::Metrics => metrics::FIELDS,
+            Dataset::Spans => spans::FIELDS,
         }
     }
 
@@ -161,6 +191,7 @@ impl Dataset {
         match self {
             Dataset::Logs => logs::ATTRIBUTES,
             Dataset::Metrics => metrics::LABELS,
+            Dataset::Spans => spans::ATTRIBUTES,
         }
     }
 
@@ -170,6 +201,7 @@ impl Dataset {
         match self {
             Dataset::Logs => logs::SERVICE,
             Dataset::Metrics => metrics::SERVICE,
+            Dataset::Spans => spans::SERVICE,
         }
     }
 
@@ -196,6 +228,7 @@ impl Dataset {
         match self {
             Dataset::Logs => 1,
             Dataset::Metrics => 2,
+            Dataset::Spans => 3,
         }
     }
 
@@ -205,6 +238,7 @@ impl Dataset {
         match code {
             1 => Some(Dataset::Logs),
             2 => Some(Dataset::Metrics),
+            3 => Some(Dataset::Spans),
             _ => None,
         }
     }
@@ -215,6 +249,7 @@ impl Dataset {
         match self {
             Dataset::Logs => "logs",
             Dataset::Metrics => "metrics",
+            Dataset::Spans => "spans",
         }
     }
 

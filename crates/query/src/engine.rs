@@ -801,6 +801,13 @@ fn is_essential(target: &Target, dataset: Dataset) -> bool {
         Dataset::Metrics => {
             &[schema::TIMESTAMP, schema::metrics::SERVICE, schema::metrics::NAME, schema::metrics::VALUE]
         }
+        Dataset::Spans => &[
+            schema::TIMESTAMP,
+            schema::spans::SERVICE,
+            schema::spans::NAME,
+            schema::spans::STATUS,
+            schema::spans::DURATION_MS,
+        ],
     };
     match target {
         Target::Id => true,

@@ -223,6 +223,7 @@ fn default_target(dataset: Dataset) -> Target {
     Target::Field(match dataset {
         Dataset::Logs => schema::logs::MESSAGE,
         Dataset::Metrics => schema::metrics::NAME,
+        Dataset::Spans => schema::spans::NAME,
     })
 }
 

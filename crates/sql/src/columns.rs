@@ -19,7 +19,7 @@ pub(crate) fn targets(dataset: Dataset) -> Vec<Target> {
     let fields = (0_u8..).zip(dataset.fields()).map(|(code, _)| Target::Field(FieldId(code)));
     let more = match dataset {
         Dataset::Logs => vec![Target::Template, Target::Id],
-        Dataset::Metrics => vec![Target::Id],
+        Dataset::Metrics | Dataset::Spans => vec![Target::Id],
     };
     fields.chain(more).collect()
 }

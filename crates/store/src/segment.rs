@@ -17,7 +17,7 @@ use arrow::datatypes::{DataType, Field as ArrowField, Schema};
 use arrow::error::ArrowError;
 use foldhash::{HashMap, HashSet};
 use heimdall_journal::disk::{Disk, DiskFile};
-use heimdall_model::schema::{self, logs, metrics};
+use heimdall_model::schema::{self, logs, metrics, spans};
 use heimdall_model::{Dataset, FieldId, FieldType, Target, Tenant, Timestamp};
 use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
@@ -695,6 +695,18 @@ fn is_dictionary(dataset: Dataset, id: FieldId) -> bool {
         ]
         .contains(&id),
         Dataset::Metrics => [metrics::SERVICE, metrics::NAME, metrics::LABELS, metrics::HOST].contains(&id),
+        Dataset::Spans => [
+            spans::SERVICE,
+            spans::NAME,
+            spans::KIND,
+            spans::STATUS,
+            spans::PEER_SERVICE,
+            spans::HOST,
+            spans::INSTANCE,
+            spans::ENVIRONMENT,
+            spans::SCOPE,
+        ]
+        .contains(&id),
     }
 }
 

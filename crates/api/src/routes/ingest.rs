@@ -4,13 +4,13 @@
 //! durable append, receipt. Small bodies are decoded where they were read, larger ones off the async threads.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use heimdall_guard::Scope;
-use heimdall_ingest::{BodyFormat, Decoded, Intake, Permit, Receipt, Submission, body, compression, typed};
+use heimdall_ingest::arrive::{Announced, Arrived, BodyLimits, arrive};
+use heimdall_ingest::{BodyFormat, Decoded, Intake, Permit, Receipt, Submission, body, typed};
 use heimdall_model::{Dataset, Timestamp};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -18,15 +18,13 @@ use utoipa::IntoParams;
 use crate::AppState;
 use crate::access::Access;
 use crate::error;
-use crate::extract::{self, BodyLimits, Params, Segment, announced_length, collect, unsupported_media};
+use crate::extract::{self, Params, Segment, announced_length, unsupported_media};
 use crate::problem::{Problem, ProblemDocument};
 use crate::routes::blocking;
 use crate::wire::ReceiptView;
 
 /// The door of receipts, counters and idempotency keys.
 const DOOR: &str = "http";
-/// Room taken for a body of unknown length before it is read.
-const UNKNOWN_LENGTH_BYTES: u64 = 64 * 1024;
 /// Longest `Idempotency-Key`.
 const KEY_BYTES_MAX: usize = 256;
 
@@ -128,12 +126,20 @@ async fn take(
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
     let idempotency_key = idempotency_key(&parts.headers)?;
-    let announced = announced_length(&parts.headers, state.limits.body_bytes_max)?;
-    let reserved = usize::try_from(announced.unwrap_or(UNKNOWN_LENGTH_BYTES)).unwrap_or(usize::MAX);
-    let mut permit = state.intake.reserve(&caller, reserved).map_err(error::refused)?;
-    let body = read(state, body, announced, &mut permit).await?;
+    let text = |name| parts.headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
+    let announced = Announced {
+        length: announced_length(&parts.headers, state.limits.body_bytes_max)?,
+        encoding: text(header::CONTENT_ENCODING),
+    };
+    let limits = BodyLimits {
+        bytes_max: state.limits.body_bytes_max,
+        idle: state.limits.body_idle_timeout,
+        total: state.limits.body_timeout,
+    };
+    let pieces = body.into_data_stream();
+    let arrived = arrive(&state.intake, &caller, announced, pieces, &limits, &state.compression).await;
+    let Arrived { body, permit } = arrived.map_err(|error| error::arrive(&error))?;
     let now = state.intake.now();
-    let body = unpack(state, &parts.headers, body, &mut permit).await?;
     let body_bytes = body.len() as u64;
     let decoded = decode(state, reader, body, now).await?;
     let submission = Submission { caller, door: DOOR, idempotency_key, decoded, body_bytes };
@@ -147,7 +153,7 @@ async fn admit(
     submission: Submission,
     permit: Permit,
 ) -> Result<Receipt, Problem> {
-    let receipt = intake.admit(submission).await.map_err(error::refused);
+    let receipt = intake.admit(submission).await.map_err(|refused| error::refused(&refused));
     drop(permit);
     receipt
 }
@@ -162,36 +168,6 @@ fn answer(receipt: &Receipt) -> Response {
         .with_errors(errors)
         .with_members(serde_json::to_value(view).expect("plain data serialises"))
         .into_response()
-}
-
-async fn read(
-    state: &AppState,
-    body: Body,
-    announced: Option<u64>,
-    permit: &mut Permit,
-) -> Result<Bytes, Problem> {
-    let limits = BodyLimits {
-        bytes_max: state.limits.body_bytes_max,
-        idle: state.limits.body_idle_timeout,
-        total: state.limits.body_timeout,
-    };
-    collect(body, announced, &limits, &mut |bytes| permit.grow(bytes).map_err(error::refused)).await
-}
-
-async fn unpack(
-    state: &AppState,
-    headers: &HeaderMap,
-    body: Bytes,
-    permit: &mut Permit,
-) -> Result<Bytes, Problem> {
-    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(body) };
-    let encoding = encoding.to_str().unwrap_or("?").to_owned();
-    let limits = state.compression.clone();
-    let unpacked = blocking(move || compression::decompress(Some(&encoding), body, &limits))
-        .await?
-        .map_err(|error| error::compression(&error))?;
-    permit.grow(unpacked.len()).map_err(error::refused)?;
-    Ok(unpacked)
 }
 
 async fn decode(state: &AppState, reader: Reader, body: Bytes, now: Timestamp) -> Result<Decoded, Problem> {

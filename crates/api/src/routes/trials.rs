@@ -410,6 +410,7 @@ impl Outcomes {
             let text = match loaded.batch.dataset {
                 Dataset::Logs => row.text(logs::MESSAGE),
                 Dataset::Metrics => row.text(heimdall_model::schema::metrics::NAME),
+                Dataset::Spans => row.text(heimdall_model::schema::spans::NAME),
             };
             MatchedRecord {
                 id: loaded.ids[found.row],

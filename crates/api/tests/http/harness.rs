@@ -414,7 +414,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let watchers = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (http, watch) = (listener.local_addr().unwrap(), watchers.local_addr().unwrap());
-        let router = heimdall_api::router(state.clone());
+        let router = heimdall_api::router(state.clone(), axum::Router::new());
         let served = tokio::spawn(heimdall_api::serve(listener, router, limits, shutdown.clone()));
         tokio::spawn(heimdall_api::watch::serve(watchers, state, shutdown.clone()));
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();

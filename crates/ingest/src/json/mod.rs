@@ -49,11 +49,15 @@ pub fn decode(
     now: Timestamp,
     limits: &DecodeLimits,
 ) -> Result<Decoded, BodyError> {
-    let profile = match dataset {
+    decode_as(profile_of(dataset), body, now, limits)
+}
+
+pub(crate) fn profile_of(dataset: Dataset) -> Profile {
+    match dataset {
         Dataset::Logs => Profile::Logs,
         Dataset::Metrics => Profile::Metrics,
-    };
-    decode_as(profile, body, now, limits)
+        Dataset::Spans => Profile::Spans,
+    }
 }
 
 pub(crate) fn decode_as(
@@ -70,16 +74,6 @@ pub(crate) fn decode_as(
         Framing::Array => body.array(reader),
         Framing::Documents => body.documents(reader),
         Framing::Lines => body.lines(reader),
-    }
-}
-
-/// Takes one record from the text of an object written by a decoder of this crate.
-pub(crate) fn read_object(reader: &mut RecordReader<'_>, json: &str) {
-    match reader.read(&mut Scanner::new(json)) {
-        Ok(()) => {
-            reader.commit();
-        }
-        Err(syntax) => reader.reject_unread(RejectKind::Syntax, syntax.detail.to_owned()),
     }
 }
 

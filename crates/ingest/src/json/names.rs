@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use heimdall_model::schema::{self, logs, metrics};
+use heimdall_model::schema::{self, logs, metrics, spans};
 use heimdall_model::{Dataset, FieldId, FieldType};
 
 /// How records are read.
@@ -14,6 +14,8 @@ pub(crate) enum Profile {
     Logs,
     /// Metric samples: `name` and `value` are needed.
     Metrics,
+    /// Spans: `name`, `trace_id` and `span_id` are needed.
+    Spans,
     /// The typed event of `POST /ingest`: `source` and `message` are needed, and the four typed fields are checked.
     Event,
 }
@@ -23,6 +25,7 @@ impl Profile {
         match self {
             Profile::Logs | Profile::Event => Dataset::Logs,
             Profile::Metrics => Dataset::Metrics,
+            Profile::Spans => Dataset::Spans,
         }
     }
 
@@ -31,12 +34,15 @@ impl Profile {
         match self {
             Profile::Logs => &[],
             Profile::Metrics => &[(metrics::NAME, "name"), (metrics::VALUE, "value")],
+            Profile::Spans => {
+                &[(spans::NAME, "name"), (spans::TRACE_ID, "trace_id"), (spans::SPAN_ID, "span_id")]
+            }
             Profile::Event => &[(logs::SERVICE, "source"), (logs::MESSAGE, "message")],
         }
     }
 
     pub(super) fn names(self) -> &'static Names {
-        static NAMES: [OnceLock<Names>; 3] = [const { OnceLock::new() }; 3];
+        static NAMES: [OnceLock<Names>; 4] = [const { OnceLock::new() }; 4];
         NAMES[self as usize].get_or_init(|| Names::new(self))
     }
 
@@ -45,6 +51,7 @@ impl Profile {
         match self {
             Profile::Logs => false,
             Profile::Metrics => id == metrics::NAME || id == metrics::VALUE,
+            Profile::Spans => [spans::NAME, spans::TRACE_ID, spans::SPAN_ID].contains(&id),
             Profile::Event => Self::EVENT_FIELDS.iter().any(|(field, _)| *field == id),
         }
     }
@@ -59,7 +66,8 @@ impl Profile {
 
     /// Whether a name of the schema is to be understood, and if so, whether it is the first name of its field.
     fn takes(self, id: FieldId, name: &str) -> Option<bool> {
-        let is_derived = id == schema::OBSERVED || (self != Profile::Metrics && id == logs::TEMPLATE_ID);
+        let is_derived =
+            id == schema::OBSERVED || (self.dataset() == Dataset::Logs && id == logs::TEMPLATE_ID);
         if is_derived {
             return None;
         }

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use heimdall_model::schema::{self, logs};
-use heimdall_model::{BatchBuilder, FieldId, FieldType, Level, Timestamp};
+use heimdall_model::{BatchBuilder, Dataset, FieldId, FieldType, Level, Timestamp};
 
 use super::members::{Members, push_key};
 use super::names::{Entry, EntryIndex, Meaning, Names, Profile, fold_hash};
@@ -162,8 +162,33 @@ impl<'l> RecordReader<'l> {
         Ok(())
     }
 
+    /// Reads and takes the one value that `text` is.
+    ///
+    /// # Errors
+    /// Why it was rejected; it is noted already.
+    pub(crate) fn take_text(&mut self, text: &str) -> Result<(), Rejected> {
+        let mut scan = Scanner::new(text);
+        scan.skip_space();
+        let read = self.read(&mut scan).and_then(|()| {
+            scan.skip_space();
+            if scan.peek().is_none() { Ok(()) } else { scan.fail("text after the end of the value") }
+        });
+        match read {
+            Ok(()) => self.settle(),
+            Err(syntax) => {
+                self.abandon();
+                let reason = format!("record is not JSON at byte {}: {}", syntax.at, syntax.detail);
+                Err(self.reject_unread_field(RejectKind::Syntax, "", reason))
+            }
+        }
+    }
+
     /// Takes the record that was read, or rejects it for what was found in it; whether it was taken.
     pub(crate) fn commit(&mut self) -> bool {
+        self.settle().is_ok()
+    }
+
+    fn settle(&mut self) -> Result<(), Rejected> {
         for (id, name) in self.profile.required() {
             if !self.is_set(*id) {
                 self.reject(RejectKind::Missing, name, "is missing".to_owned());
@@ -172,8 +197,8 @@ impl<'l> RecordReader<'l> {
         if let Some(rejected) = self.row.reject.take() {
             self.abandon();
             self.index += 1;
-            self.notes.reject(rejected);
-            return false;
+            self.notes.reject(rejected.clone());
+            return Err(rejected);
         }
         if !self.is_set(schema::TIMESTAMP) {
             self.builder.set_int(schema::TIMESTAMP, self.now.0);
@@ -182,7 +207,7 @@ impl<'l> RecordReader<'l> {
         self.members.finish(&mut self.builder, self.catch_all);
         self.builder.end_row();
         self.index += 1;
-        true
+        Ok(())
     }
 
     /// Forgets the record that was read.
@@ -193,9 +218,16 @@ impl<'l> RecordReader<'l> {
 
     /// Counts a piece of the body that is no record at all.
     pub(crate) fn reject_unread(&mut self, kind: RejectKind, reason: String) {
-        let rejected = Rejected { index: self.index, field: "".into(), reason: reason.into(), kind };
-        self.notes.reject(rejected);
+        self.reject_unread_field(kind, "", reason);
+    }
+
+    /// The same, naming the field at fault.
+    pub(crate) fn reject_unread_field(&mut self, kind: RejectKind, field: &str, reason: String) -> Rejected {
+        let rejected =
+            Rejected { index: self.index, field: field.to_owned().into(), reason: reason.into(), kind };
+        self.notes.reject(rejected.clone());
         self.index += 1;
+        rejected
     }
 
     fn begin(&mut self) {
@@ -628,7 +660,7 @@ impl<'l> RecordReader<'l> {
                 return Fit::Unsuitable("is not an IP address");
             }
         }
-        if self.profile != Profile::Metrics && meaning.id == logs::CLASSIFICATION {
+        if self.profile.dataset() == Dataset::Logs && meaning.id == logs::CLASSIFICATION {
             let Some(class) = CLASSES.iter().find(|class| class.eq_ignore_ascii_case(plain)) else {
                 return Fit::Unsuitable("is not public, internal, confidential or restricted");
             };

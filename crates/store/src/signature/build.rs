@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use arrow::array::{Array, StringArray};
 use heimdall_model::attributes::{self, Attribute};
-use heimdall_model::schema::{logs, metrics};
+use heimdall_model::schema::{logs, metrics, spans};
 use heimdall_model::{Dataset, FieldId};
 
 use super::token::{self, Salt, Token};
@@ -51,6 +51,13 @@ fn sources(dataset: Dataset) -> &'static [(FieldId, Source)] {
             (logs::ATTRIBUTES, Source::Object),
         ],
         Dataset::Metrics => &[(metrics::HOST, Source::Value), (metrics::LABELS, Source::Object)],
+        Dataset::Spans => &[
+            (spans::NAME, Source::Words),
+            (spans::TRACE_ID, Source::Value),
+            (spans::HOST, Source::Value),
+            (spans::INSTANCE, Source::Value),
+            (spans::ATTRIBUTES, Source::Object),
+        ],
     }
 }
 

@@ -1,0 +1,127 @@
+//! The protocols that shippers speak. Each door is a module: its decoder (pure: bytes to [`heimdall_ingest::Decoded`]), and how it
+//! answers, in the protocol's own way, what the one intake said.
+//!
+//! - [`config`]: what is switched on, where, and within which limits
+//! - [`shared`]: what every door works with; [`net`]: sockets; [`http`]: requests
+//!
+//! Invariants:
+//! - a sender is told that its records are safe only after [`heimdall_ingest::Intake::admit`] returned a receipt;
+//! - a door holds no records: what it cannot hand over it does not take, so that the sender keeps them;
+//! - whoever sends has a tenant: by token where the protocol has one, else by the door's configuration.
+//!
+//! Not here: admission, limits of records and receipts (`heimdall-ingest`); who listens for HTTP (`heimdall-api`).
+
+pub mod config;
+pub mod http;
+pub mod net;
+pub mod shared;
+#[cfg(test)]
+mod testing;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use futures::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+pub use self::config::DoorsConfig;
+pub use self::shared::{Limits, Shared};
+
+/// Why the doors did not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DoorError {
+    /// An address cannot be bound.
+    #[error("{door}: could not listen on {addr}")]
+    Bind {
+        /// The door.
+        door: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An address may not be bound.
+    #[error("{door}: {source}")]
+    Wide {
+        /// The door.
+        door: &'static str,
+        /// Why.
+        source: heimdall_guard::BindRefused,
+    },
+    /// Its configuration cannot be used.
+    #[error("{door}: {detail}")]
+    Config {
+        /// The door.
+        door: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// A door that is bound and about to run.
+pub struct Opened {
+    /// Its name in `run/listeners.json`, in logs and in receipts.
+    pub name: &'static str,
+    /// Where it listens; none for doors that fetch.
+    pub addr: Option<SocketAddr>,
+    /// Runs until the shutdown of [`Shared`], and then until what was taken is durable.
+    pub run: BoxFuture<'static, ()>,
+}
+
+/// A listener of HTTP that serves every path, on the address a protocol's clients expect.
+pub struct HttpDoor {
+    /// As [`Opened::name`].
+    pub name: &'static str,
+    /// Bound.
+    pub listener: TcpListener,
+}
+
+/// Every door that is configured, bound.
+pub struct Doors {
+    opened: Vec<Opened>,
+    /// To be served by whoever serves HTTP.
+    pub http: Vec<HttpDoor>,
+    shared: Arc<Shared>,
+}
+
+impl Doors {
+    /// Binds what is configured. With `ephemeral`, listeners whose address is not set take a free port.
+    ///
+    /// # Errors
+    /// [`DoorError`], naming the door. A door that is on by default only and whose usual port is taken stays closed, with a warning.
+    pub fn open(config: &DoorsConfig, shared: Arc<Shared>, ephemeral: bool) -> Result<Doors, DoorError> {
+        let mut doors = Doors { opened: Vec::new(), http: Vec::new(), shared };
+        let binder = net::Binder { auth_enabled: doors.shared.guard.asks_everybody(), ephemeral };
+        for (name, listen, port) in
+            [("otlp_http", config.otlp.http_listen, 4318), ("hec", config.hec.listen, 8088)]
+        {
+            let listener = binder.tcp_or_default(name, listen, port)?;
+            doors.http.extend(listener.map(|listener| HttpDoor { name, listener }));
+        }
+        Ok(doors)
+    }
+
+    /// Name and address of every listener.
+    pub fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let http = self.http.iter().filter_map(|door| Some((door.name, door.listener.local_addr().ok()?)));
+        self.opened.iter().filter_map(|door| Some((door.name, door.addr?))).chain(http)
+    }
+
+    /// The paths of the doors that speak HTTP, for the router behind the gate.
+    pub fn routes(&self) -> Router {
+        http::routes(Arc::clone(&self.shared))
+    }
+
+    /// Runs every door until the shutdown of [`Shared`]; ends when all that was taken is durable.
+    pub async fn run(self) {
+        let tasks = TaskTracker::new();
+        for door in self.opened {
+            tasks.spawn(door.run);
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+}

@@ -1,0 +1,376 @@
+//! One record after the other into a batch: what every decoder ends in that makes its records itself.
+//!
+//! A record is handed over as a JSON object: one a sender wrote ([`Records::json`]), or one a decoder wrote from a protocol of
+//! another form ([`Object`], [`Records::object`]). So names, aliases, types, limits and notes mean the same whatever the door.
+//!
+//! Invariants:
+//! - a record is in the batch whole or not at all; one that is not is in [`Decoded::rejected`] with its reason;
+//! - an [`Object`] holds a well-formed JSON object at every moment, whatever it was given.
+//!
+//! Not here: bodies of JSON or text as a whole (see [`crate::body`]), protocols.
+
+use heimdall_model::{Dataset, Timestamp};
+
+use crate::body::{BodyError, DecodeLimits};
+use crate::decoded::{Decoded, RejectKind, Rejected};
+use crate::json::text::escape;
+use crate::json::{RecordReader, profile_of};
+
+/// What decoders are told besides the bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// Arrival: the time of records that state none, and the year and zone of times that lack them.
+    pub now: Timestamp,
+    /// What one body may hold.
+    pub limits: &'a DecodeLimits,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Records<'a> {
+    reader: RecordReader<'a>,
+    limits: &'a DecodeLimits,
+}
+
+impl<'a> Records<'a> {
+    /// No records yet.
+    #[must_use]
+    pub fn new(dataset: Dataset, reading: Reading<'a>) -> Records<'a> {
+        let reader = RecordReader::new(profile_of(dataset), reading.now, reading.limits);
+        Records { reader, limits: reading.limits }
+    }
+
+    /// Index of the next record: how many were handed over, rejected ones included.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.reader.index()
+    }
+
+    /// Whether nothing was handed over.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index() == 0
+    }
+
+    /// Checks that another record is allowed: ask before each.
+    ///
+    /// # Errors
+    /// [`BodyError::TooManyRecords`]: the body is to be refused whole.
+    pub fn has_room(&self) -> Result<(), BodyError> {
+        let records_max = self.limits.records_max;
+        if self.index() < records_max { Ok(()) } else { Err(BodyError::TooManyRecords { records_max }) }
+    }
+
+    /// Takes a record a sender wrote: the text of one JSON value.
+    ///
+    /// # Errors
+    /// Why it was rejected; it is noted already.
+    pub fn json(&mut self, text: &str) -> Result<(), Rejected> {
+        self.reader.take_text(text)
+    }
+
+    /// The same of bytes that may be no UTF-8.
+    ///
+    /// # Errors
+    /// As [`Records::json`].
+    pub fn json_bytes(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.json(text),
+            Err(error) => {
+                let reason = format!("record is not UTF-8 at byte {}", error.valid_up_to());
+                Err(self.reject(RejectKind::Utf8, "", reason))
+            }
+        }
+    }
+
+    /// Takes the record a decoder wrote, and clears the object for the next one.
+    ///
+    /// # Errors
+    /// As [`Records::json`].
+    pub fn object(&mut self, object: &mut Object) -> Result<(), Rejected> {
+        let taken = self.reader.take_text(object.close());
+        object.clear();
+        taken
+    }
+
+    /// Counts a record that could not be read.
+    pub fn reject(&mut self, kind: RejectKind, field: &str, reason: impl Into<String>) -> Rejected {
+        self.reader.reject_unread_field(kind, field, reason.into())
+    }
+
+    /// Notes that something of the next record is kept in another form, or not at all.
+    pub fn note(&mut self, field: &str, reason: &'static str) {
+        let index = self.reader.index();
+        self.reader.notes.coerce(index, field, reason);
+    }
+
+    /// The outcome.
+    #[must_use]
+    pub fn finish(self) -> Decoded {
+        self.reader.finish()
+    }
+}
+
+/// A JSON object in the making. Keys may be given in any order; of equal ones the last counts.
+#[derive(Debug, Clone)]
+pub struct Object {
+    json: String,
+}
+
+impl Default for Object {
+    fn default() -> Self {
+        Object::new()
+    }
+}
+
+impl Object {
+    /// An empty object.
+    #[must_use]
+    pub fn new() -> Object {
+        Object { json: "{".to_owned() }
+    }
+
+    /// Empties it; the memory is kept.
+    pub fn clear(&mut self) {
+        self.json.truncate(1);
+    }
+
+    /// Whether it has no member.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.json.len() == 1
+    }
+
+    /// A text.
+    pub fn text(&mut self, key: &str, value: &str) {
+        self.value(key, |out| write::text(out, value));
+    }
+
+    /// A text, unless it is empty.
+    pub fn text_if(&mut self, key: &str, value: &str) {
+        if !value.is_empty() {
+            self.text(key, value);
+        }
+    }
+
+    /// Bytes as text; what is no UTF-8 becomes U+FFFD. Whether that was so.
+    pub fn lossy(&mut self, key: &str, value: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(value);
+        self.text(key, &text);
+        matches!(text, std::borrow::Cow::Owned(_))
+    }
+
+    /// A whole number.
+    pub fn int(&mut self, key: &str, value: i64) {
+        self.value(key, |out| write::number(out, value));
+    }
+
+    /// A whole number that is not negative.
+    pub fn uint(&mut self, key: &str, value: u64) {
+        self.value(key, |out| write::number(out, value));
+    }
+
+    /// A number; one that is not finite becomes the text `NaN`, `Infinity` or `-Infinity`.
+    pub fn float(&mut self, key: &str, value: f64) {
+        self.value(key, |out| write::float(out, value));
+    }
+
+    /// True or false.
+    pub fn bool(&mut self, key: &str, value: bool) {
+        self.value(key, |out| out.push_str(if value { "true" } else { "false" }));
+    }
+
+    /// A moment, to the nanosecond.
+    pub fn time(&mut self, key: &str, value: Timestamp) {
+        self.value(key, |out| write::time(out, value));
+    }
+
+    /// Bytes as hex digits.
+    pub fn hex(&mut self, key: &str, value: &[u8]) {
+        self.value(key, |out| write::hex(out, value));
+    }
+
+    /// A value written with [`write`]: exactly one JSON value.
+    pub fn value(&mut self, key: &str, write: impl FnOnce(&mut String)) {
+        if self.json.len() > 1 {
+            self.json.push(',');
+        }
+        write::text(&mut self.json, key);
+        self.json.push(':');
+        let start = self.json.len();
+        write(&mut self.json);
+        if self.json.len() == start {
+            self.json.push_str("null");
+        }
+    }
+
+    /// The members of another object, after those that are here.
+    pub fn extend(&mut self, other: &Object) {
+        if other.is_empty() {
+            return;
+        }
+        if self.json.len() > 1 {
+            self.json.push(',');
+        }
+        self.json.push_str(&other.json[1..]);
+    }
+
+    /// The text of the object so far.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        format!("{}}}", self.json)
+    }
+
+    fn close(&mut self) -> &str {
+        self.json.push('}');
+        &self.json
+    }
+}
+
+/// Values as JSON text.
+pub mod write {
+    use std::fmt::Write as _;
+
+    use super::{Timestamp, escape};
+
+    /// A text in quotes.
+    pub fn text(out: &mut String, value: &str) {
+        out.push('"');
+        escape(value, out);
+        out.push('"');
+    }
+
+    /// A whole number.
+    pub fn number(out: &mut String, value: impl std::fmt::Display) {
+        write!(out, "{value}").expect("writing to a string cannot fail");
+    }
+
+    /// A number; one that is not finite becomes a text.
+    pub fn float(out: &mut String, value: f64) {
+        if value.is_finite() {
+            number(out, value);
+        } else if value.is_nan() {
+            out.push_str("\"NaN\"");
+        } else {
+            out.push_str(if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" });
+        }
+    }
+
+    /// A moment, to the nanosecond.
+    pub fn time(out: &mut String, value: Timestamp) {
+        write!(out, "\"{value}\"").expect("writing to a string cannot fail");
+    }
+
+    /// Hex digits in quotes.
+    pub fn hex(out: &mut String, bytes: &[u8]) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        out.push('"');
+        for byte in bytes {
+            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            out.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        out.push('"');
+    }
+
+    /// An array of what `item` writes for each of `items`.
+    pub fn array<T>(
+        out: &mut String,
+        items: impl IntoIterator<Item = T>,
+        mut item: impl FnMut(&mut String, T),
+    ) {
+        out.push('[');
+        for (n, one) in items.into_iter().enumerate() {
+            if n > 0 {
+                out.push(',');
+            }
+            item(out, one);
+        }
+        out.push(']');
+    }
+
+    /// An object of what `member` writes as value for each key.
+    pub fn object<'k, T>(
+        out: &mut String,
+        members: impl IntoIterator<Item = (&'k str, T)>,
+        mut member: impl FnMut(&mut String, T),
+    ) {
+        out.push('{');
+        for (n, (key, one)) in members.into_iter().enumerate() {
+            if n > 0 {
+                out.push(',');
+            }
+            text(out, key);
+            out.push(':');
+            member(out, one);
+        }
+        out.push('}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heimdall_model::schema::{logs, metrics, spans};
+
+    use super::*;
+
+    fn records<'a>(dataset: Dataset, limits: &'a DecodeLimits) -> Records<'a> {
+        Records::new(dataset, Reading { now: Timestamp(5), limits })
+    }
+
+    #[test]
+    fn what_a_decoder_writes_is_a_record_with_every_value() {
+        let limits = DecodeLimits::default();
+        let mut records = records(Dataset::Logs, &limits);
+        let mut object = Object::new();
+        object.time("timestamp", Timestamp(1_795_780_800_123_456_789));
+        object.text("message", "a \"b\"\n\u{1}");
+        object.hex("trace_id", &[0xab; 16]);
+        object.uint("big", u64::MAX);
+        object.float("nan", f64::NAN);
+        object.value("list", |out| write::array(out, [1, 2], |out, n| write::number(out, n)));
+        object.value("nothing", |_| {});
+        records.object(&mut object).expect("a record");
+        assert!(object.is_empty());
+        let decoded = records.finish();
+        let row = decoded.batch.row(0);
+        assert_eq!(row.timestamp(), Timestamp(1_795_780_800_123_456_789));
+        assert_eq!(row.text(logs::MESSAGE), Some("a \"b\"\n\u{1}"));
+        assert_eq!(
+            row.attributes(),
+            Some(r#"{"big":18446744073709551615,"nan":"NaN","list":[1,2],"nothing":null}"#)
+        );
+        assert_eq!(decoded.timestamps_assigned, 0);
+    }
+
+    #[test]
+    fn a_bad_record_says_why_and_the_next_one_is_taken() {
+        let limits = DecodeLimits::default();
+        let mut records = records(Dataset::Metrics, &limits);
+        assert_eq!(records.json(r#"{"name":"a"}"#).unwrap_err().reason, "is missing");
+        assert_eq!(records.json(r#"{"name":"a","value":1} x"#).unwrap_err().kind, RejectKind::Syntax);
+        assert_eq!(records.json_bytes(b"{\"\xff\":1}").unwrap_err().kind, RejectKind::Utf8);
+        assert!(records.json(r#"{"name":"a","value":1.5}"#).is_ok());
+        assert_eq!(records.index(), 4);
+        let decoded = records.finish();
+        assert_eq!((decoded.batch.rows(), decoded.rejected_total()), (1, 3));
+        assert_eq!(decoded.batch.row(0).float(metrics::VALUE), Some(1.5));
+        assert_eq!(decoded.rejected.iter().map(|r| r.index).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_span_needs_its_name_and_ids() {
+        let limits = DecodeLimits::default();
+        let mut records = records(Dataset::Spans, &limits);
+        let mut object = Object::new();
+        object.text("name", "GET /");
+        object.hex("trace_id", &[1; 16]);
+        assert_eq!(records.object(&mut object).unwrap_err().field, "span_id");
+        object.text("name", "GET /");
+        object.hex("trace_id", &[1; 16]);
+        object.hex("span_id", &[2; 8]);
+        object.value("events", |out| out.push_str(r#"[{"name":"e"}]"#));
+        records.object(&mut object).expect("a span");
+        let decoded = records.finish();
+        assert_eq!(decoded.batch.row(0).text(spans::EVENTS), Some(r#"[{"name":"e"}]"#));
+    }
+}
