@@ -1,4 +1,4 @@
-//! Serving HTTP/1.1 on a listener: connection limit, slow-client limits, graceful drain.
+//! Serving HTTP/1.1 on a listener, with TLS or without: connection limit, slow-client limits, graceful drain.
 //!
 //! Invariants:
 //! - at most `connections_max` connections are open; the next waits in the listen queue;
@@ -18,8 +18,10 @@ use heimdall_guard::Ends;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -54,6 +56,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: HttpLimits,
+    tls: Option<TlsAcceptor>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let seats = Arc::new(Semaphore::new(limits.connections_max));
@@ -61,7 +64,8 @@ pub async fn serve(
     let cut = CancellationToken::new();
     let _cut_on_drop = cut.clone().drop_guard();
     while let Some((stream, ends, seat)) = accept(&listener, &seats, &shutdown).await {
-        let run = connection(stream, ends, router.clone(), limits.clone(), shutdown.clone());
+        let (router, limits, tls) = (router.clone(), limits.clone(), tls.clone());
+        let run = secured(stream, ends, tls, router, limits, shutdown.clone());
         let cut = cut.clone();
         connections.spawn(async move {
             let _seat = seat;
@@ -103,8 +107,28 @@ async fn accept(
     }
 }
 
-async fn connection(
+/// Shakes hands first, where the listener speaks TLS.
+async fn secured(
     stream: TcpStream,
+    ends: Ends,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: HttpLimits,
+    shutdown: CancellationToken,
+) {
+    let Some(tls) = tls else { return connection(stream, ends, router, limits, shutdown).await };
+    match tokio::time::timeout(limits.header_read_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection(stream, ends, router, limits, shutdown).await,
+        failed => {
+            metrics::counter!("http_connections_cut_total", "reason" => "handshake").increment(1);
+            let error = failed.map(Result::err);
+            tracing::debug!(peer = %ends.peer, ?error, "no TLS handshake");
+        }
+    }
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
     ends: Ends,
     router: Router,
     limits: HttpLimits,

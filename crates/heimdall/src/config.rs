@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use heimdall_alert::notify::{ChannelConfig, Secret};
 use heimdall_detect::{DetectConfig, Period};
 use heimdall_doors::DoorsConfig;
+use heimdall_doors::net::TlsConfig;
 use heimdall_llm::LlmConfig;
 use heimdall_model::{Dataset, Size, Tenant};
 use heimdall_respond::RespondConfig;
 use heimdall_respond::runners::RunnersConfig;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::{Table, Value};
 
 /// Environment variables with names of their own; an empty one counts as not set.
@@ -79,6 +80,8 @@ pub(crate) struct ServerConfig {
     pub watch_listen: Option<SocketAddr>,
     /// Connections served at once; more wait to be accepted. Default 4096: a file descriptor each.
     pub connections_max: usize,
+    /// Certificates of the HTTP listeners, that of the doors included. Default none: plain HTTP.
+    pub tls: TlsConfig,
     /// Time to finish requests when the server is asked to stop. Default `10s`: below the usual 30 s of supervisors.
     pub grace: Period,
 }
@@ -90,6 +93,7 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             watch_listen: None,
             connections_max: 4096,
+            tls: TlsConfig::default(),
             grace: Period::seconds(10),
         }
     }

@@ -44,6 +44,7 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{AlertsConfig, ColdAfter, Config, PolicyConfig, ServerConfig};
@@ -78,6 +79,7 @@ pub(crate) struct Extras {
 pub(crate) struct Server {
     http: TcpListener,
     watch: TcpListener,
+    tls: Option<TlsAcceptor>,
     doors: Doors,
     state: AppState,
     limits: HttpLimits,
@@ -277,6 +279,7 @@ impl Server {
         Ok(Server {
             http,
             watch,
+            tls: config.server.tls.acceptor("server")?,
             doors,
             state,
             limits,
@@ -323,7 +326,13 @@ impl Server {
         let router = heimdall_api::router(self.state.clone(), doors.routes());
         let more = std::mem::take(&mut doors.http).into_iter().map(|door| door.listener);
         let serve = |listener| {
-            tokio::spawn(heimdall_api::serve(listener, router.clone(), self.limits.clone(), shutdown.clone()))
+            tokio::spawn(heimdall_api::serve(
+                listener,
+                router.clone(),
+                self.limits.clone(),
+                self.tls.clone(),
+                shutdown.clone(),
+            ))
         };
         let http: Vec<_> = std::iter::once(self.http).chain(more).map(serve).collect();
         let doors = tokio::spawn(doors.run());

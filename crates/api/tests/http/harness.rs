@@ -415,7 +415,7 @@ impl Server {
         let watchers = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (http, watch) = (listener.local_addr().unwrap(), watchers.local_addr().unwrap());
         let router = heimdall_api::router(state.clone(), axum::Router::new());
-        let served = tokio::spawn(heimdall_api::serve(listener, router, limits, shutdown.clone()));
+        let served = tokio::spawn(heimdall_api::serve(listener, router, limits, None, shutdown.clone()));
         tokio::spawn(heimdall_api::watch::serve(watchers, state, shutdown.clone()));
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         Server { http, watch, alerts, tokens, client, shutdown, served, journal, stream, _dir: dir }
