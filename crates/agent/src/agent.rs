@@ -31,7 +31,7 @@ use crate::journald::{self, Follower};
 use crate::pipeline::Pipeline;
 use crate::probe::{Prober, Roots, Watched};
 use crate::samples::Samples;
-use crate::ship::{ShipError, Shipper};
+use crate::ship::{Home, ShipError, Shipper};
 use crate::state::{Mark, Marks, State};
 use crate::status::{AgentStatus, Counters, add};
 use crate::tail::{Gathered, TailError, Tailer, Wake};
@@ -92,6 +92,7 @@ pub struct AgentBuilder {
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
     roots: Option<Box<dyn Fn() -> Roots + Send + Sync>>,
+    home: Option<Arc<dyn Home>>,
 }
 
 impl AgentBuilder {
@@ -134,6 +135,13 @@ impl AgentBuilder {
     #[must_use]
     pub fn roots(mut self, roots: impl Fn() -> Roots + Send + Sync + 'static) -> AgentBuilder {
         self.roots = Some(Box::new(roots));
+        self
+    }
+
+    /// The server in the same process that gets the records, whatever `server.url` says. Default: none.
+    #[must_use]
+    pub fn home(mut self, home: Arc<dyn Home>) -> AgentBuilder {
+        self.home = Some(home);
         self
     }
 
@@ -191,6 +199,7 @@ impl Agent {
             clock: Arc::new(SystemClock),
             disk: Arc::new(OsDisk),
             roots: None,
+            home: None,
         }
     }
 
@@ -316,9 +325,9 @@ impl Start<'_> {
         let guards = (sources.clone().drop_guard(), shipping.clone().drop_guard());
         let (source_tasks, ship_tasks) = (TaskTracker::new(), TaskTracker::new());
         let (mut buffer, mut memory) = (None, None);
-        match &config.server.url {
-            Some(url) => buffer = Some(self.open_buffer(url, &shipping, &ship_tasks).await?),
-            None => memory = Some(self.open_memory(&sources, &source_tasks).await?),
+        match (&self.parts.home, &config.server.url) {
+            (Some(_), _) | (None, Some(_)) => buffer = Some(self.open_buffer(&shipping, &ship_tasks).await?),
+            (None, None) => memory = Some(self.open_memory(&sources, &source_tasks).await?),
         }
         let marks = match (&buffer, &memory) {
             (Some(buffer), _) => buffer.marks(),
@@ -349,7 +358,6 @@ impl Start<'_> {
 
     async fn open_buffer(
         &self,
-        url: &str,
         shipping: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Result<Arc<Buffer>, AgentError> {
@@ -359,8 +367,14 @@ impl Start<'_> {
         let opened = blocking(move || Buffer::open(&limits, &dir, disk, clock));
         let (buffer, reader) = opened.await?;
         let (clock, counters) = (Arc::clone(&self.parts.clock), Arc::clone(&self.counters));
-        let shipper =
-            Shipper::new(&config.server, url, Arc::clone(&buffer), reader, clock, Arc::clone(&counters))?;
+        let (kept, counted) = (Arc::clone(&buffer), Arc::clone(&counters));
+        let shipper = match (&self.parts.home, &config.server.url) {
+            (Some(home), _) => Shipper::home(Arc::clone(home), kept, reader, clock, counted),
+            (None, url) => {
+                let url = url.as_deref().unwrap_or_default();
+                Shipper::new(&config.server, url, kept, reader, clock, counted)?
+            }
+        };
         let token = shipping.clone();
         tasks.spawn(async move {
             if let Err(error) = shipper.run(token, GRACE).await {

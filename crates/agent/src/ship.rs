@@ -1,4 +1,4 @@
-//! Frames to the server's HTTP door, in order, one at a time, until it has each.
+//! Frames to the server's HTTP door, or to a [`Home`] in the same process, in order, one at a time, until it has each.
 //!
 //! Invariants:
 //! - a frame's `Idempotency-Key` is the agent's id and the frame's number, its body always the same bytes: a frame whose answer was lost
@@ -11,8 +11,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use heimdall_journal::{JournalError, Reader};
-use heimdall_model::Clock;
+use heimdall_model::{Clock, Dataset};
 use reqwest::{StatusCode, header};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -45,12 +47,51 @@ pub enum ShipError {
     },
 }
 
+/// Where frames go when there is no network between: the intake of a server in the same process.
+pub trait Home: Send + Sync {
+    /// Takes a frame; asked again with the same one after [`Away::Later`].
+    fn take(&self, frame: HomeFrame) -> BoxFuture<'_, Result<Shipped, Away>>;
+}
+
+/// A frame on its way home.
+#[derive(Debug, Clone)]
+pub struct HomeFrame {
+    /// Of which dataset its records are.
+    pub dataset: Dataset,
+    /// Its idempotency key.
+    pub key: String,
+    /// NDJSON, packed with zstd.
+    pub body: Bytes,
+}
+
+/// What became of a frame that was taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shipped {
+    /// Records that were refused.
+    pub rejected: u64,
+    /// Records that were there before.
+    pub deduplicated: u64,
+}
+
+/// Why a frame was not taken.
+#[derive(Debug, Clone)]
+pub enum Away {
+    /// It will never be.
+    Never(String),
+    /// It may be, after so long where that is known.
+    Later(String, Option<Duration>),
+}
+
+/// How frames get there.
+enum Way {
+    Home(Arc<dyn Home>),
+    Server { http: reqwest::Client, base: String, token: Option<header::HeaderValue> },
+}
+
 /// Sends what the buffer holds.
 pub(crate) struct Shipper {
-    http: reqwest::Client,
-    base: String,
+    way: Way,
     config: ShipConfig,
-    token: Option<header::HeaderValue>,
     buffer: Arc<Buffer>,
     reader: Option<Reader>,
     clock: Arc<dyn Clock>,
@@ -82,6 +123,17 @@ struct Receipt {
 }
 
 impl Shipper {
+    pub(crate) fn home(
+        home: Arc<dyn Home>,
+        buffer: Arc<Buffer>,
+        reader: Reader,
+        clock: Arc<dyn Clock>,
+        counters: Arc<Counters>,
+    ) -> Shipper {
+        let (way, config) = (Way::Home(home), ShipConfig::default());
+        Shipper { way, config, buffer, reader: Some(reader), clock, counters }
+    }
+
     pub(crate) fn new(
         config: &ShipConfig,
         url: &str,
@@ -100,16 +152,8 @@ impl Shipper {
         let http = if is_plain { builder.tls_certs_only([]) } else { builder }.build()?;
         let token = token(config)?;
         let base = url.trim_end_matches('/').to_owned();
-        Ok(Shipper {
-            http,
-            base,
-            config: config.clone(),
-            token,
-            buffer,
-            reader: Some(reader),
-            clock,
-            counters,
-        })
+        let way = Way::Server { http, base, token };
+        Ok(Shipper { way, config: config.clone(), buffer, reader: Some(reader), clock, counters })
     }
 
     /// Sends until told to stop; then once more what is there, while the server takes it at the first try and `grace` lasts.
@@ -197,10 +241,7 @@ impl Shipper {
                 }
                 Answer::Denied(reason) => {
                     self.counters.ship_failed(&reason);
-                    self.token = token(&self.config).unwrap_or_else(|error| {
-                        tracing::warn!(%error, "the token cannot be read again");
-                        self.token.take()
-                    });
+                    self.read_token_again();
                     self.backoff(tries)
                 }
             };
@@ -212,16 +253,46 @@ impl Shipper {
         }
     }
 
+    fn read_token_again(&mut self) {
+        let Way::Server { token: held, .. } = &mut self.way else { return };
+        match token(&self.config) {
+            Ok(read) => *held = read,
+            Err(error) => tracing::warn!(%error, "the token cannot be read again"),
+        }
+    }
+
     async fn ask(&self, frame: &Stored) -> Answer {
-        let url = format!("{}/api/v1/ingest/{}", self.base, frame.dataset);
-        let mut request = self
-            .http
+        match &self.way {
+            Way::Home(home) => {
+                let key = format!("{}-{}", self.buffer.agent_id(), frame.seq);
+                let taken = home.take(HomeFrame { dataset: frame.dataset, key, body: frame.body.clone() });
+                match taken.await {
+                    Ok(Shipped { rejected: rejected_total, deduplicated }) => {
+                        Answer::Taken(Receipt { accepted: 0, deduplicated, rejected_total })
+                    }
+                    Err(Away::Never(reason)) => Answer::Refused(reason),
+                    Err(Away::Later(reason, after)) => Answer::Later { reason, after },
+                }
+            }
+            Way::Server { http, base, token } => self.ask_server(http, base, token.as_ref(), frame).await,
+        }
+    }
+
+    async fn ask_server(
+        &self,
+        http: &reqwest::Client,
+        base: &str,
+        token: Option<&header::HeaderValue>,
+        frame: &Stored,
+    ) -> Answer {
+        let url = format!("{base}/api/v1/ingest/{}", frame.dataset);
+        let mut request = http
             .post(url)
             .header(header::CONTENT_TYPE, "application/x-ndjson")
             .header(header::CONTENT_ENCODING, "zstd")
             .header("Idempotency-Key", format!("{}-{}", self.buffer.agent_id(), frame.seq))
             .body(frame.body.clone());
-        if let Some(token) = &self.token {
+        if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, token.clone());
         }
         if let Some(tenant) = &self.config.tenant {

@@ -20,6 +20,8 @@ use heimdall_respond::runners::RunnersConfig;
 use serde::{Deserialize, Deserializer, Serialize};
 use toml::{Table, Value};
 
+use crate::local::LocalConfig;
+
 /// Environment variables with names of their own; an empty one counts as not set.
 const WELL_KNOWN: &[(&str, &str)] = &[
     ("SLACK_WEBHOOK_URL", "alerts.slack_webhook_url"),
@@ -46,6 +48,8 @@ pub(crate) struct Config {
     pub ingest: IngestConfig,
     /// The protocols of shippers.
     pub doors: DoorsConfig,
+    /// What the server watches on its own host.
+    pub local: LocalConfig,
     /// The durable log every batch passes through.
     pub journal: JournalConfig,
     /// Where records live.

@@ -14,6 +14,7 @@ mod client;
 mod commands;
 mod config;
 mod herald;
+mod local;
 mod machine;
 mod people;
 mod reference;

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use heimdall_agent::Agent;
 use heimdall_alert::{AlertConfig, Alerts, EventQueue, FlapConfig, IncidentConfig, Pipeline, PipelineConfig};
 use heimdall_api::desk::{DetectorChange, RuleSource};
 use heimdall_api::{
@@ -53,7 +54,7 @@ use crate::machine::Host;
 use crate::rulebook::Rulebook;
 use crate::scout::Scout;
 use crate::tuning::Tuning;
-use crate::{people, response, telemetry};
+use crate::{local, people, response, telemetry};
 
 /// Time between rounds of housekeeping: expiring tokens, resolving quiet alerts, following feedback, folding histograms.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
@@ -86,6 +87,7 @@ pub(crate) struct Server {
     journal: Arc<Journal>,
     stream: Arc<Stream>,
     status: Arc<Status>,
+    local: Option<Agent>,
     alerts: Arc<Alerts>,
     tokens: Arc<Tokens>,
     metrics: PrometheusHandle,
@@ -247,6 +249,7 @@ impl Server {
             }),
             config.server.listen.port() == 0,
         )?;
+        let local = local::start(&config.local, &data_dir, Arc::clone(&intake), compression.clone()).await?;
         let sql = SqlEngine::new(engine.clone(), &sql_config(config)).context("could not set up SQL")?;
         let state = AppState::new(ApiParts {
             intake,
@@ -286,6 +289,7 @@ impl Server {
             journal,
             stream,
             status,
+            local,
             alerts,
             tokens,
             metrics,
@@ -379,6 +383,11 @@ impl Server {
         }
         shutdown.cancelled().await;
         tracing::info!("stopping");
+        if let Some(local) = self.local {
+            if let Err(error) = local.stop().await {
+                tracing::warn!(%error, "what is watched on this host did not end cleanly; it goes on after the next start");
+            }
+        }
         // Absent when the server never was ready.
         let _ = std::fs::remove_file(&listeners);
         for http in http {

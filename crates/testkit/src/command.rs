@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -147,8 +148,14 @@ impl Running {
 
     /// Waits for its end.
     #[must_use]
-    pub fn wait(mut self) -> Finished {
-        let status = wait_for_within(crate::PATIENCE, &format!("the end of {}", self.line), || {
+    pub fn wait(self) -> Finished {
+        self.wait_within(crate::PATIENCE)
+    }
+
+    /// Waits for its end, but no longer than `limit`.
+    #[must_use]
+    pub fn wait_within(mut self, limit: Duration) -> Finished {
+        let status = wait_for_within(limit, &format!("the end of {}", self.line), || {
             self.child.try_wait().expect("our own child can be waited for")
         });
         Finished { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
