@@ -11,9 +11,10 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use foldhash::HashMap;
+use heimdall_extract::compile_regex;
 use heimdall_model::time::NS_PER_SECOND;
 use heimdall_model::{Level, Timestamp};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use crate::cell::{Cell, Rows};
 use crate::expression::{Constant, Expr, Function, Operator};
@@ -21,22 +22,6 @@ use crate::group::bin_start;
 
 /// Longest text an expression makes.
 pub(crate) const TEXT_BYTES_MAX: usize = 1 << 20;
-/// Largest compiled form of a regular expression of `eval` and `parse`.
-pub(crate) const REGEX_BYTES_MAX: usize = 4 << 20;
-
-/// Compiles a regular expression within its bound. The error is a line for people.
-pub(crate) fn compile_regex(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => {
-            format!("the regular expression takes more than {} MiB", REGEX_BYTES_MAX >> 20)
-        }
-        other => {
-            let text = other.to_string();
-            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("the regular expression is not valid: {reason}")
-        }
-    })
-}
 
 /// What expressions need at hand: their regular expressions, each compiled once.
 #[derive(Debug, Default)]

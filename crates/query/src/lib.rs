@@ -9,7 +9,7 @@
 //! - [`answer`]: what comes back
 //! - `early`: rows handed out while the query still runs; `pages`: lists that go on where one ended
 //! - [`cache`]: answers given again while they are right; `chart`: those over time, of which only the new part is computed
-//! - `expression`, `evaluate`: what `eval` computes; `extract`: what `parse` finds; `stage`: both for each record on its way;
+//! - `expression`, `evaluate`: what `eval` computes; what `parse` finds is in `heimdall-extract`; `stage`: both for each record on its way;
 //!   `records`: lists of records that go that way; `context`, `join`: what those pipes read beside them
 //! - `group`, `aggregate`: `stats`; `parts`: one whose groups do not fit into memory at once; `top`: the first rows by a sort; `table`: pipes in memory
 //! - `cell`: one value of one row, whatever holds it
@@ -29,7 +29,6 @@ mod early;
 pub mod engine;
 mod evaluate;
 mod expression;
-mod extract;
 mod group;
 mod join;
 mod pages;

@@ -7,11 +7,11 @@
 //!
 //! Not here: text forms (see [`crate::search`]), execution (see [`crate::engine`]).
 
+pub use heimdall_extract::Form;
 use heimdall_model::{Dataset, FieldType, Filter, Target, Tenant, schema};
 use serde::{Deserialize, Serialize};
 
 pub use crate::expression::{Constant, Expr, Function, Operator};
-pub use crate::extract::Form;
 use crate::pages::PagePlace;
 pub use heimdall_store::TimeRange;
 

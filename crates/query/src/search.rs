@@ -11,18 +11,17 @@ mod cursor;
 mod error;
 mod expression;
 mod filter;
-mod nearest;
 mod pipes;
 mod print;
 mod suggest;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use heimdall_extract::nearest as nearest_name;
 use heimdall_model::filter::{Compare, Filter, Target, Test};
 use heimdall_model::{Dataset, Tenant, Timestamp, schema};
 
 pub use self::error::ParseError;
-pub(crate) use self::nearest::nearest as nearest_name;
 pub use self::print::filter_line;
 pub use self::suggest::{SUGGESTIONS_MAX, Suggestion, SuggestionKind, suggest};
 use crate::pushdown;

@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 
+use heimdall_extract::{Extractor, Group, group_values};
 use heimdall_model::attributes;
 use heimdall_model::filter::{Filter, Target};
 use heimdall_model::matcher::Node;
@@ -19,7 +20,6 @@ use crate::cell::{Cell, Rows, passes};
 use crate::engine::QueryError;
 use crate::evaluate::{Evaluator, text, truth};
 use crate::expression::Expr;
-use crate::extract::{Extractor, Group, group_values};
 use crate::join::Right;
 use crate::plan::filter_targets;
 use crate::query::{JoinKind, Pipe};

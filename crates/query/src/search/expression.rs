@@ -1,5 +1,6 @@
 //! Expressions of a search line: `if(status >= 500, "bad", lower(service))`.
 
+use heimdall_extract::{compile_regex, nearest};
 use heimdall_model::Timestamp;
 use heimdall_model::time::{NS_PER_SECOND, parse_duration};
 
@@ -7,8 +8,6 @@ use super::EXPRESSION_TERMS_MAX;
 use super::cursor::is_expression_name_char;
 use super::error::ParseError;
 use super::filter::Parser;
-use super::nearest::nearest;
-use crate::evaluate::compile_regex;
 use crate::expression::{ARGUMENTS_MAX, COMPARISON, Constant, Expr, Function, NOT, Operator, Signature};
 use crate::query::Scope;
 

@@ -1,5 +1,6 @@
 //! The filter part of a search line: words, field conditions, AND OR NOT, parentheses.
 
+use heimdall_extract::nearest;
 use heimdall_model::filter::{Compare, Filter, Literal, Target, Test};
 use heimdall_model::schema::FieldType;
 use heimdall_model::time::{NS_PER_DAY, TimeForm};
@@ -7,7 +8,6 @@ use heimdall_model::{Dataset, Matcher, Timestamp, schema};
 
 use super::cursor::{Bare, Cursor, is_name_char, is_name_start};
 use super::error::ParseError;
-use super::nearest::nearest;
 use super::{DEPTH_MAX, LINE_BYTES_MAX, PATTERNS_MAX, TERMS_MAX, any_of, default_target, holds_words};
 use crate::expression::{COMPARISON, Expr, Operator as Sign};
 use crate::query::{Pipe, Scope};

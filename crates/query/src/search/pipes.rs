@@ -1,5 +1,6 @@
 //! The pipes of a search line. Some are short for others: `top`, `rare`, `rate`, `timechart` and `patterns` for a `stats`.
 
+use heimdall_extract::{Extractor, nearest};
 use heimdall_model::filter::{Filter, Target};
 use heimdall_model::time::{
     NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND, NS_PER_WEEK, parse_duration,
@@ -9,9 +10,7 @@ use heimdall_model::{Dataset, schema};
 use super::error::ParseError;
 use super::expression::EXPRESSION_WORDS;
 use super::filter::{KEYWORDS, Parser, RESERVED_NAMES};
-use super::nearest::nearest;
 use super::{AGGREGATES_MAX, CONTEXT_ROWS_MAX, GROUP_KEYS_MAX, PIPES_MAX};
-use crate::extract::Extractor;
 use crate::query::{
     Aggregate, Assignment, ColumnType, Form, Func, GroupKey, Join, JoinKind, Named, Parse, Pipe, Scope,
     SortKey, SubQuery, Takes, TimeRange,

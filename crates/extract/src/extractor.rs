@@ -1,4 +1,4 @@
-//! What `parse` finds in a text: the groups of a pattern, or the pairs of a document.
+//! What is found in a text: the groups of a pattern, or the pairs of a document.
 //!
 //! Invariants:
 //! - a pattern has at most [`COLUMNS_MAX`] named groups, a grok pattern grows to at most [`GROK_BYTES_MAX`];
@@ -10,19 +10,36 @@ use std::sync::LazyLock;
 
 use foldhash::HashMap;
 use heimdall_model::Value;
-use regex::{Captures, Regex};
+use regex::{Captures, Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::compile_regex;
-
 /// Most columns of one `parse`.
-pub(crate) const COLUMNS_MAX: usize = 50;
+pub const COLUMNS_MAX: usize = 50;
 /// Longest regular expression a grok pattern becomes.
-pub(crate) const GROK_BYTES_MAX: usize = 64 << 10;
+pub const GROK_BYTES_MAX: usize = 64 << 10;
+/// Largest compiled form of a regular expression.
+pub const REGEX_BYTES_MAX: usize = 4 << 20;
 /// Deepest nesting of named patterns.
 const GROK_DEPTH_MAX: usize = 16;
 /// Most pairs looked at in one text.
 const PAIRS_MAX: usize = 1_000;
+
+/// Compiles a regular expression within its bound.
+///
+/// # Errors
+/// A line for people.
+pub fn compile_regex(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build().map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => {
+            format!("the regular expression takes more than {} MiB", REGEX_BYTES_MAX >> 20)
+        }
+        other => {
+            let text = other.to_string();
+            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("the regular expression is not valid: {reason}")
+        }
+    })
+}
 
 /// How a text is taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +61,7 @@ pub enum Form {
 
 impl Form {
     /// Names as written.
-    pub(crate) const NAMES: [(&'static str, &'static str); 6] = [
+    pub const NAMES: [(&'static str, &'static str); 6] = [
         ("json", "a JSON object in the text"),
         ("logfmt", "key=value pairs and flags"),
         ("kv", "key=value pairs anywhere in the text"),
@@ -53,7 +70,9 @@ impl Form {
         ("pattern", "text with variables: pattern \"user <user> from <ip>\""),
     ];
 
-    pub(crate) fn name(&self) -> &'static str {
+    /// The name as written.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
         match self {
             Form::Json => "json",
             Form::Logfmt => "logfmt",
@@ -65,7 +84,8 @@ impl Form {
     }
 
     /// The pattern, where there is one.
-    pub(crate) fn pattern(&self) -> Option<&str> {
+    #[must_use]
+    pub fn pattern(&self) -> Option<&str> {
         match self {
             Form::Json | Form::Logfmt | Form::Pairs => None,
             Form::Regex(pattern) | Form::Grok(pattern) | Form::Pattern(pattern) => Some(pattern),
@@ -75,15 +95,23 @@ impl Form {
 
 /// A form made ready.
 #[derive(Debug)]
-pub(crate) enum Extractor {
+pub enum Extractor {
+    /// Makes a JSON object of the text.
     Document(fn(&str) -> Option<Cow<'_, str>>),
-    Groups { regex: Regex, groups: Vec<Group> },
+    /// The named groups of a regular expression.
+    Groups {
+        /// The expression.
+        regex: Regex,
+        /// Its groups, in order.
+        groups: Vec<Group>,
+    },
 }
 
 /// A named group of a pattern.
 #[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) name: String,
+pub struct Group {
+    /// Its name.
+    pub name: String,
     index: usize,
     kind: Kind,
 }
@@ -99,8 +127,11 @@ enum Kind {
 }
 
 impl Extractor {
-    /// Makes a form ready. The error is a line for people.
-    pub(crate) fn new(form: &Form) -> Result<Extractor, String> {
+    /// Makes a form ready.
+    ///
+    /// # Errors
+    /// A line for people.
+    pub fn new(form: &Form) -> Result<Extractor, String> {
         let mut kinds = HashMap::default();
         let pattern = match form {
             Form::Json => return Ok(Extractor::Document(json)),
@@ -131,7 +162,7 @@ impl Extractor {
     }
 
     /// Columns it makes; none for a document, whose keys are not known beforehand.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
         let groups = match self {
             Extractor::Document(_) => [].as_slice(),
             Extractor::Groups { groups, .. } => groups,
@@ -141,7 +172,8 @@ impl Extractor {
 }
 
 /// The values of the groups in a text, in order; absent where the text does not fit.
-pub(crate) fn group_values(regex: &Regex, groups: &[Group], text: Option<&str>) -> Vec<Value> {
+#[must_use]
+pub fn group_values(regex: &Regex, groups: &[Group], text: Option<&str>) -> Vec<Value> {
     let captures = text.and_then(|text| regex.captures(text));
     groups.iter().map(|group| captures.as_ref().map_or(Value::Null, |found| group.value(found))).collect()
 }
@@ -322,7 +354,7 @@ static GROK: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
 });
 
 /// Names of the library, in no order.
-pub(crate) fn grok_names() -> impl Iterator<Item = &'static str> {
+pub fn grok_names() -> impl Iterator<Item = &'static str> {
     GROK.keys().copied()
 }
 
@@ -344,7 +376,7 @@ fn expand(
         let mut parts = inside[..end].splitn(3, ':');
         let (name, column, kind) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
         let body = *GROK.get(name).ok_or_else(|| {
-            let near = crate::search::nearest_name(name, grok_names());
+            let near = crate::nearest::nearest(name, grok_names());
             let hint = near.map_or(String::new(), |near| format!("; did you mean `%{{{near}}}`?"));
             format!("there is no pattern `%{{{name}}}`{hint}")
         })?;

@@ -4,7 +4,8 @@
 const NAME_CHARS_MAX: usize = 64;
 
 /// The candidate fewest edits away from `name`, if few enough for its length. An equal name is not a misspelling.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name: Vec<char> = name.to_lowercase().chars().collect();
     let allowed = match name.len() {
         0..=2 => return None,
