@@ -8,7 +8,11 @@ use futures::Stream;
 use heimdall_guard::Guard;
 use heimdall_ingest::arrive::{Announced, ArriveError, Arrived, BodyLimits, arrive};
 use heimdall_ingest::compression::CompressionLimits;
-use heimdall_ingest::{Caller, DecodeLimits, Decoded, Intake, Permit, Reading, Receipt, Refused, Submission};
+use heimdall_ingest::pipeline::PipelineSet;
+use heimdall_ingest::{
+    Caller, DecodeLimits, Decoded, Intake, Origin, Permit, Pipes, Reading, Receipt, Refused, Submission,
+};
+use heimdall_model::{Tenant, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 /// Limits of all doors.
@@ -70,7 +74,7 @@ impl Shared {
         arrive(&self.intake, caller, announced, pieces, &self.limits.body, &self.limits.compression).await
     }
 
-    /// Runs a decoder: small bodies here, large ones off the async threads.
+    /// Runs a decoder: small bodies here, large ones off the async threads. No pipelines: see [`Shared::decode_from`].
     pub async fn decode<T, F>(&self, body: Bytes, decode: F) -> T
     where
         T: Send + 'static,
@@ -78,12 +82,36 @@ impl Shared {
     {
         let now = self.intake.now();
         if body.len() <= self.limits.inline_decode_bytes_max {
-            return decode(&body, Reading { now, limits: &self.limits.decode });
+            return decode(&body, Reading::new(now, &self.limits.decode));
         }
         let limits = self.limits.decode.clone();
-        tokio::task::spawn_blocking(move || decode(&body, Reading { now, limits: &limits }))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        blocking(move || decode(&body, Reading::new(now, &limits))).await
+    }
+
+    /// The same, with the pipelines for what `caller` sends through `door`.
+    pub async fn decode_from<T, F>(&self, caller: &Caller, door: &'static str, body: Bytes, decode: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce(&[u8], Reading<'_>) -> T + Send + 'static,
+    {
+        let sift = self.sift(caller, door);
+        if body.len() <= self.limits.inline_decode_bytes_max {
+            return decode(&body, sift.reading(&self.limits.decode));
+        }
+        let limits = self.limits.decode.clone();
+        blocking(move || decode(&body, sift.reading(&limits))).await
+    }
+
+    /// What decoders of what `caller` sends through `door` are told, for doors that decode frame after frame: take a new one for
+    /// each batch, since pipelines change.
+    #[must_use]
+    pub fn sift(&self, caller: &Caller, door: &'static str) -> Sift {
+        Sift {
+            set: self.intake.pipelines().current(),
+            tenant: caller.tenant.clone(),
+            door,
+            now: self.intake.now(),
+        }
     }
 
     /// Makes everything durable, batch after batch, and says what became of each.
@@ -115,6 +143,30 @@ impl Shared {
         drop(permit);
         Ok(receipts)
     }
+}
+
+/// The pipelines for one sender, and the time of arrival.
+#[derive(Debug, Clone)]
+pub struct Sift {
+    set: Arc<PipelineSet>,
+    tenant: Tenant,
+    door: &'static str,
+    now: Timestamp,
+}
+
+impl Sift {
+    /// As decoders want it.
+    #[must_use]
+    pub fn reading<'a>(&'a self, limits: &'a DecodeLimits) -> Reading<'a> {
+        let origin = Origin { door: self.door, tenant: &self.tenant, service: None };
+        Reading { now: self.now, limits, pipelines: Some(Pipes { set: &self.set, origin }) }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// The batches of a handover; those after the first have keys of their own.

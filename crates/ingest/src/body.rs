@@ -4,6 +4,7 @@ use heimdall_model::{Dataset, Timestamp};
 
 use crate::decoded::Decoded;
 use crate::format::{self, Format};
+use crate::records::Reading;
 use crate::{json, text};
 
 /// Lines looked at to tell the format of a body.
@@ -147,10 +148,23 @@ pub fn decode(
     now: Timestamp,
     limits: &DecodeLimits,
 ) -> Result<Decoded, BodyError> {
+    read(dataset, body_format, body, Reading::new(now, limits))
+}
+
+/// The same, as a door is told to read.
+///
+/// # Errors
+/// As [`decode`].
+pub fn read(
+    dataset: Dataset,
+    body_format: BodyFormat,
+    body: &[u8],
+    reading: Reading<'_>,
+) -> Result<Decoded, BodyError> {
     match body_format.settled(body) {
         BodyFormat::Text(_) if dataset != Dataset::Logs => Err(BodyError::TextFormat { dataset }),
-        BodyFormat::Text(format) => text::decode(format, body, now, limits),
-        BodyFormat::Json | BodyFormat::Auto => json::decode(dataset, body, now, limits),
+        BodyFormat::Text(format) => text::read(format, body, reading),
+        BodyFormat::Json | BodyFormat::Auto => json::read(dataset, body, reading),
     }
 }
 

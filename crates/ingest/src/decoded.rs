@@ -1,6 +1,8 @@
 //! What came of a body: the batch, and notes on what was rejected or kept in another form.
 //!
-//! Invariant: the lists hold at most [`NOTES_MAX`] entries; the totals count all.
+//! Invariants:
+//! - the lists hold at most [`NOTES_MAX`] entries; the totals count all;
+//! - [`Decoded::dead`] holds at most [`DEAD_RECORDS_MAX`] records and [`DEAD_BYTES_MAX`] bytes of one body.
 
 use std::borrow::Cow;
 
@@ -9,6 +11,13 @@ use serde::Serialize;
 
 /// Entries kept in each list of a [`Decoded`]; totals go on.
 pub const NOTES_MAX: usize = 100;
+
+/// Records of one body that are kept as they came.
+pub const DEAD_RECORDS_MAX: usize = 10_000;
+/// Bytes of such records of one body.
+pub const DEAD_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one such record; more are cut off.
+pub const DEAD_RECORD_BYTES_MAX: usize = 64 << 10;
 
 /// Field names and reasons in notes are cut to this many characters.
 const NOTE_CHARS_MAX: usize = 120;
@@ -28,17 +37,20 @@ pub enum RejectKind {
     Invalid,
     /// The record, its keys or their number exceed a limit.
     TooLarge,
+    /// It breaks the schema a pipeline holds it to.
+    Schema,
 }
 
 impl RejectKind {
     /// Every kind, by index.
-    pub const ALL: [RejectKind; 6] = [
+    pub const ALL: [RejectKind; 7] = [
         RejectKind::Syntax,
         RejectKind::Utf8,
         RejectKind::NotObject,
         RejectKind::Missing,
         RejectKind::Invalid,
         RejectKind::TooLarge,
+        RejectKind::Schema,
     ];
 
     /// The label of `ingest_rejected_total`.
@@ -51,6 +63,7 @@ impl RejectKind {
             RejectKind::Missing => "missing_field",
             RejectKind::Invalid => "invalid_field",
             RejectKind::TooLarge => "too_large",
+            RejectKind::Schema => "schema",
         }
     }
 }
@@ -67,6 +80,23 @@ pub struct Rejected {
     /// The same in one word.
     #[serde(skip)]
     pub kind: RejectKind,
+}
+
+/// A record that is not in the batch, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dead {
+    /// Its index within the body, from 0.
+    pub index: u64,
+    /// Kept aside rather than rejected: the sender was not told to look after it.
+    pub is_quarantined: bool,
+    /// The field at fault; empty when it is the record as a whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The first [`DEAD_RECORD_BYTES_MAX`] bytes of it.
+    pub raw: String,
+    /// Whether there were more.
+    pub is_cut: bool,
 }
 
 /// A value that was kept, but not as it was written.
@@ -95,6 +125,18 @@ pub struct Decoded {
     pub coerced_total: u64,
     /// Accepted records that state no time, or none that can be read, and were given the arrival time.
     pub timestamps_assigned: u64,
+    /// Records that pipelines dropped or sampled away.
+    pub dropped: u64,
+    /// Records kept aside among the dead letters.
+    pub quarantined: u64,
+    /// Accepted records in which a pipeline replaced personal data.
+    pub redacted: u64,
+    /// Steps of pipelines that failed; their records were kept.
+    pub pipeline_errors: u64,
+    /// The rejected and quarantined records as they came.
+    pub dead: Vec<Dead>,
+    /// Rejected records beyond those.
+    pub dead_over: u64,
 }
 
 impl Decoded {
@@ -118,6 +160,13 @@ pub(crate) struct Notes {
     coerced: Vec<Coerced>,
     coerced_total: u64,
     pub(crate) timestamps_assigned: u64,
+    pub(crate) dropped: u64,
+    quarantined: u64,
+    pub(crate) redacted: u64,
+    pub(crate) pipeline_errors: u64,
+    dead: Vec<Dead>,
+    dead_bytes: usize,
+    dead_over: u64,
 }
 
 /// How far the notes had come; see [`Notes::rewind`].
@@ -129,6 +178,45 @@ pub(crate) struct Mark {
 }
 
 impl Notes {
+    /// Keeps a record that is not taken as it came.
+    pub(crate) fn bury(&mut self, rejected: &Rejected, raw: &[u8]) {
+        if raw.is_empty() {
+            return;
+        }
+        let kept = &raw[..raw.len().min(DEAD_RECORD_BYTES_MAX)];
+        if !self.has_room(kept.len()) {
+            self.dead_over += 1;
+            return;
+        }
+        self.push_dead(rejected, kept, raw.len() > kept.len(), false);
+    }
+
+    /// Keeps a record aside; `false` where there is no room for the whole of it.
+    pub(crate) fn quarantine(&mut self, why: &Rejected, raw: &[u8]) -> bool {
+        if raw.len() > DEAD_RECORD_BYTES_MAX || !self.has_room(raw.len()) {
+            return false;
+        }
+        self.quarantined += 1;
+        self.push_dead(why, raw, false, true);
+        true
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.dead.len() < DEAD_RECORDS_MAX && self.dead_bytes + bytes <= DEAD_BYTES_MAX
+    }
+
+    fn push_dead(&mut self, why: &Rejected, raw: &[u8], is_cut: bool, is_quarantined: bool) {
+        self.dead_bytes += raw.len();
+        self.dead.push(Dead {
+            index: why.index,
+            is_quarantined,
+            field: shortened(why.field.clone()).into_owned(),
+            reason: shortened(why.reason.clone()).into_owned(),
+            raw: String::from_utf8_lossy(raw).into_owned(),
+            is_cut,
+        });
+    }
+
     pub(crate) fn reject(&mut self, rejected: Rejected) {
         self.rejected_totals[rejected.kind as usize] += 1;
         if self.rejected.len() < NOTES_MAX {
@@ -172,6 +260,12 @@ impl Notes {
             coerced: self.coerced,
             coerced_total: self.coerced_total,
             timestamps_assigned: self.timestamps_assigned,
+            dropped: self.dropped,
+            quarantined: self.quarantined,
+            redacted: self.redacted,
+            pipeline_errors: self.pipeline_errors,
+            dead: self.dead,
+            dead_over: self.dead_over,
         }
     }
 }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::decoded::{Decoded, RejectKind};
 use crate::frames::FrameKind;
+use crate::pipeline::Pipelines;
 use crate::rate::{Buckets, RateLimit};
 use crate::receipt::{Receipt, ReceiptPage, Receipts};
 
@@ -212,6 +213,7 @@ pub struct Intake {
     per_tenant: Option<Buckets<Tenant>>,
     per_source: Option<Buckets<IpAddr>>,
     receipts: Receipts,
+    pipelines: Arc<Pipelines>,
 }
 
 impl Intake {
@@ -227,7 +229,20 @@ impl Intake {
             per_tenant: limits.per_tenant.map(Buckets::new),
             per_source: limits.per_source.map(Buckets::new),
             receipts: Receipts::default(),
+            pipelines: Arc::default(),
         }
+    }
+
+    /// The same, with pipelines for what decoders read.
+    #[must_use]
+    pub fn with_pipelines(self, pipelines: Arc<Pipelines>) -> Intake {
+        Intake { pipelines, ..self }
+    }
+
+    /// The pipelines of decoders; see [`crate::Reading`].
+    #[must_use]
+    pub fn pipelines(&self) -> &Arc<Pipelines> {
+        &self.pipelines
     }
 
     /// The time by which arrivals are stamped: the `now` of the decoders.

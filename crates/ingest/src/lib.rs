@@ -5,6 +5,8 @@
 //! - [`format`]: text formats, line by line; [`text`]: bodies of such lines
 //! - [`compression`]: gzip, deflate and zstd bodies, bounded
 //! - [`intake`]: the one admission path of every door; [`rate`]: its token buckets; [`receipt`]: what was taken, kept for a while
+//! - [`pipeline`]: what is done with records between decoder and batch; [`schema`]: what they are checked against
+//! - [`dead`]: what was not taken, kept for a while to be looked at and tried again
 //! - [`arrive`]: how whole bodies arrive; [`records`]: how decoders of other crates make records
 //! - [`frames`]: what the journal's frames hold
 //!
@@ -13,19 +15,26 @@
 pub mod arrive;
 pub mod body;
 pub mod compression;
+pub mod dead;
 mod decoded;
 pub mod format;
 pub mod frames;
 pub mod intake;
 pub mod json;
+pub mod pipeline;
 pub mod rate;
 pub mod receipt;
 pub mod records;
+pub mod schema;
 pub mod text;
 pub mod typed;
 
 pub use body::{BodyError, BodyFormat, DecodeLimits};
-pub use decoded::{Coerced, Decoded, NOTES_MAX, RejectKind, Rejected};
+pub use decoded::{
+    Coerced, DEAD_BYTES_MAX, DEAD_RECORD_BYTES_MAX, DEAD_RECORDS_MAX, Dead, Decoded, NOTES_MAX, RejectKind,
+    Rejected,
+};
 pub use intake::{Caller, Intake, IntakeLimits, Permit, Refused, Submission};
+pub use pipeline::{Origin, Pipelines, Pipes};
 pub use receipt::{Receipt, ReceiptPage};
 pub use records::{Object, Reading, Records};

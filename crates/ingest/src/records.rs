@@ -15,6 +15,7 @@ use crate::body::{BodyError, DecodeLimits};
 use crate::decoded::{Decoded, RejectKind, Rejected};
 use crate::json::text::escape;
 use crate::json::{RecordReader, profile_of};
+use crate::pipeline::Pipes;
 
 /// What decoders are told besides the bytes.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,16 @@ pub struct Reading<'a> {
     pub now: Timestamp,
     /// What one body may hold.
     pub limits: &'a DecodeLimits,
+    /// What is done with records before they are taken.
+    pub pipelines: Option<Pipes<'a>>,
+}
+
+impl<'a> Reading<'a> {
+    /// Without pipelines.
+    #[must_use]
+    pub fn new(now: Timestamp, limits: &'a DecodeLimits) -> Reading<'a> {
+        Reading { now, limits, pipelines: None }
+    }
 }
 
 /// See the module.
@@ -36,7 +47,7 @@ impl<'a> Records<'a> {
     /// No records yet.
     #[must_use]
     pub fn new(dataset: Dataset, reading: Reading<'a>) -> Records<'a> {
-        let reader = RecordReader::new(profile_of(dataset), reading.now, reading.limits);
+        let reader = RecordReader::new(profile_of(dataset), reading);
         Records { reader, limits: reading.limits }
     }
 
@@ -78,7 +89,7 @@ impl<'a> Records<'a> {
             Ok(text) => self.json(text),
             Err(error) => {
                 let reason = format!("record is not UTF-8 at byte {}", error.valid_up_to());
-                Err(self.reject(RejectKind::Utf8, "", reason))
+                Err(self.reject_raw(RejectKind::Utf8, "", reason, bytes))
             }
         }
     }
@@ -95,7 +106,18 @@ impl<'a> Records<'a> {
 
     /// Counts a record that could not be read.
     pub fn reject(&mut self, kind: RejectKind, field: &str, reason: impl Into<String>) -> Rejected {
-        self.reader.reject_unread_field(kind, field, reason.into())
+        self.reject_raw(kind, field, reason, &[])
+    }
+
+    /// The same, with the record as it came, to be kept among the dead letters.
+    pub fn reject_raw(
+        &mut self,
+        kind: RejectKind,
+        field: &str,
+        reason: impl Into<String>,
+        raw: &[u8],
+    ) -> Rejected {
+        self.reader.reject_unread_field(kind, field, reason.into(), raw)
     }
 
     /// Notes that something of the next record is kept in another form, or not at all.
@@ -314,7 +336,7 @@ mod tests {
     use super::*;
 
     fn records<'a>(dataset: Dataset, limits: &'a DecodeLimits) -> Records<'a> {
-        Records::new(dataset, Reading { now: Timestamp(5), limits })
+        Records::new(dataset, Reading::new(Timestamp(5), limits))
     }
 
     #[test]

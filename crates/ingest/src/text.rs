@@ -19,6 +19,7 @@ use crate::decoded::Decoded;
 use crate::format::{Format, ParsedLine, Value, join_multiline, parse_line};
 use crate::json::text::escape;
 use crate::json::{Profile, RecordReader};
+use crate::records::Reading;
 
 const NOT_UTF8: &str = "has bytes that are not UTF-8: replaced by U+FFFD";
 const KEPT_WHOLE: &str = "line breaks a limit on fields: kept whole as the message";
@@ -33,12 +34,20 @@ pub fn decode(
     now: Timestamp,
     limits: &DecodeLimits,
 ) -> Result<Decoded, BodyError> {
+    read(format, body, Reading::new(now, limits))
+}
+
+/// The same, as a door is told to read.
+///
+/// # Errors
+/// As [`decode`].
+pub fn read(format: Format, body: &[u8], reading: Reading<'_>) -> Result<Decoded, BodyError> {
     let text = String::from_utf8_lossy(body);
     let mut lines = Lines {
         format,
-        now,
-        limits,
-        reader: RecordReader::new(Profile::Logs, now, limits),
+        now: reading.now,
+        limits: reading.limits,
+        reader: RecordReader::new(Profile::Logs, reading),
         json: String::new(),
     };
     if matches!(text, Cow::Owned(_)) {
@@ -85,7 +94,22 @@ impl Lines<'_> {
     }
 }
 
-fn write_object(parsed: &ParsedLine<'_>, json: &mut String) {
+/// The records of a body of lines, as JSON text each.
+pub(crate) fn objects(format: Format, body: &[u8], now: Timestamp) -> impl Iterator<Item = String> {
+    let text = String::from_utf8_lossy(body);
+    let lines: Vec<String> = if format.is_multiline() {
+        join_multiline(text.lines()).map(|line| line.text).collect()
+    } else {
+        text.lines().filter(|line| !line.trim_ascii().is_empty()).map(str::to_owned).collect()
+    };
+    lines.into_iter().map(move |line| {
+        let mut json = String::new();
+        write_object(&parse_line(format, &line, now), &mut json);
+        json
+    })
+}
+
+pub(crate) fn write_object(parsed: &ParsedLine<'_>, json: &mut String) {
     json.clear();
     json.push_str("{\"message\":\"");
     escape(&parsed.message, json);

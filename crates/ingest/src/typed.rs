@@ -9,13 +9,22 @@ use heimdall_model::Timestamp;
 use crate::body::{BodyError, DecodeLimits};
 use crate::decoded::Decoded;
 use crate::json::{Profile, decode_as};
+use crate::records::Reading;
 
 /// Decodes an event, an array of events, or events one after the other. Framing as in [`crate::json`].
 ///
 /// # Errors
 /// As [`crate::json::decode`].
 pub fn decode(body: &[u8], now: Timestamp, limits: &DecodeLimits) -> Result<Decoded, BodyError> {
-    decode_as(Profile::Event, body, now, limits)
+    read(body, Reading::new(now, limits))
+}
+
+/// The same, as a door is told to read.
+///
+/// # Errors
+/// As [`decode`].
+pub fn read(body: &[u8], reading: Reading<'_>) -> Result<Decoded, BodyError> {
+    decode_as(Profile::Event, body, reading)
 }
 
 #[cfg(test)]

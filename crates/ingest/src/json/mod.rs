@@ -22,7 +22,7 @@
 mod members;
 mod names;
 mod record;
-mod scan;
+pub(crate) mod scan;
 pub(crate) mod text;
 
 #[cfg(test)]
@@ -36,6 +36,7 @@ pub use self::scan::DEPTH_MAX;
 use self::scan::{Scanner, Syntax};
 use crate::body::{BodyError, DecodeLimits};
 use crate::decoded::{Decoded, RejectKind};
+use crate::records::Reading;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -49,7 +50,15 @@ pub fn decode(
     now: Timestamp,
     limits: &DecodeLimits,
 ) -> Result<Decoded, BodyError> {
-    decode_as(profile_of(dataset), body, now, limits)
+    read(dataset, body, Reading::new(now, limits))
+}
+
+/// The same, as a door is told to read.
+///
+/// # Errors
+/// As [`decode`].
+pub fn read(dataset: Dataset, body: &[u8], reading: Reading<'_>) -> Result<Decoded, BodyError> {
+    decode_as(profile_of(dataset), body, reading)
 }
 
 pub(crate) fn profile_of(dataset: Dataset) -> Profile {
@@ -60,16 +69,11 @@ pub(crate) fn profile_of(dataset: Dataset) -> Profile {
     }
 }
 
-pub(crate) fn decode_as(
-    profile: Profile,
-    body: &[u8],
-    now: Timestamp,
-    limits: &DecodeLimits,
-) -> Result<Decoded, BodyError> {
+pub(crate) fn decode_as(profile: Profile, body: &[u8], reading: Reading<'_>) -> Result<Decoded, BodyError> {
     let marked = body.len() - body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).len();
     let start = body[marked..].iter().position(|byte| !is_space(*byte)).ok_or(BodyError::Empty)? + marked;
-    let body = Body { bytes: body, start, limits };
-    let reader = RecordReader::new(profile, now, limits);
+    let body = Body { bytes: body, start, limits: reading.limits };
+    let reader = RecordReader::new(profile, reading);
     match framing(&body.bytes[start..]) {
         Framing::Array => body.array(reader),
         Framing::Documents => body.documents(reader),
@@ -142,8 +146,7 @@ impl<'b> Body<'b> {
         let mut is_open = !scan.take(b']');
         while is_open {
             self.has_room(&reader)?;
-            reader.read(&mut scan).map_err(|syntax| self.syntax(syntax))?;
-            reader.commit();
+            reader.record(&mut scan).map_err(|syntax| self.syntax(syntax))?;
             scan.skip_space();
             is_open = scan.take(b',');
             if !is_open && !scan.take(b']') {
@@ -165,8 +168,7 @@ impl<'b> Body<'b> {
                 return Err(self.syntax(Syntax { at: scan.at, detail: "text after the end of the object" }));
             }
             self.has_room(&reader)?;
-            reader.read(&mut scan).map_err(|syntax| self.syntax(syntax))?;
-            reader.commit();
+            reader.record(&mut scan).map_err(|syntax| self.syntax(syntax))?;
             scan.skip_space();
         }
         Ok(reader.finish())
@@ -196,13 +198,13 @@ impl<'b> Body<'b> {
         match std::str::from_utf8(line) {
             Err(error) => {
                 let byte = error.valid_up_to();
-                reader.reject_unread(RejectKind::Utf8, format!("line is not UTF-8 at byte {byte}"));
+                reader.reject_unread(RejectKind::Utf8, format!("line is not UTF-8 at byte {byte}"), line);
                 (reader.index() == 1).then_some(BodyError::Utf8 { byte: start + byte })
             }
             Ok(text) => {
                 let Syntax { at, detail } = self.line_text(reader, text).err()?;
                 let reason = format!("line is not JSON at byte {at}: {detail}");
-                reader.reject_unread(RejectKind::Syntax, reason);
+                reader.reject_unread(RejectKind::Syntax, reason, line);
                 // Counts lines from the body's start: not for every bad line of a long body.
                 (reader.index() == 1).then(|| self.syntax(Syntax { at: start + at, detail }))
             }
@@ -212,20 +214,67 @@ impl<'b> Body<'b> {
     /// The records of one line: all of them or, with an error, none.
     fn line_text(&self, reader: &mut RecordReader<'_>, text: &str) -> Result<(), Syntax> {
         let mut scan = Scanner::new(text);
-        reader.read(&mut scan)?;
+        if reader.is_piped() {
+            scan.value()?;
+        } else {
+            reader.read(&mut scan)?;
+        }
         scan.skip_space();
-        if scan.peek().is_none() {
-            reader.commit();
+        let is_one = scan.peek().is_none();
+        if is_one && reader.is_piped() {
+            return reader.record(&mut Scanner::new(text));
+        } else if is_one {
+            reader.commit(text);
             return Ok(());
         }
-        reader.abandon();
+        if !reader.is_piped() {
+            reader.abandon();
+        }
         objects(text, |_| Ok(()))?;
-        objects(text, |object| {
-            reader.read(&mut Scanner::new(object))?;
-            reader.commit();
-            Ok(())
-        })
+        objects(text, |object| reader.record(&mut Scanner::new(object)))
     }
+}
+
+/// The texts of at most `max` values of a body, in its framing; a line that is none is there as it is.
+pub(crate) fn values(body: &[u8], max: usize) -> Result<Vec<String>, BodyError> {
+    let text = std::str::from_utf8(body).map_err(|error| BodyError::Utf8 { byte: error.valid_up_to() })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_ascii();
+    let error = |syntax: Syntax| {
+        let line = 1 + memchr::memchr_iter(b'\n', &text.as_bytes()[..syntax.at]).count();
+        BodyError::Syntax { byte: syntax.at, line, detail: syntax.detail }
+    };
+    let mut found = Vec::new();
+    match framing(text.as_bytes()) {
+        Framing::Array => {
+            let mut scan = Scanner::at(text, 1);
+            scan.skip_space();
+            while found.len() < max && scan.peek().is_some_and(|byte| byte != b']') {
+                found.push(scan.value().map_err(error)?.span.of(text).to_owned());
+                scan.skip_space();
+                if !scan.take(b',') {
+                    break;
+                }
+                scan.skip_space();
+            }
+        }
+        Framing::Documents => {
+            let mut scan = Scanner::new(text);
+            while found.len() < max && scan.peek().is_some() {
+                found.push(scan.value().map_err(error)?.span.of(text).to_owned());
+                scan.skip_space();
+            }
+        }
+        Framing::Lines => {
+            found.extend(
+                text.lines()
+                    .map(str::trim_ascii)
+                    .filter(|line| !line.is_empty())
+                    .take(max)
+                    .map(str::to_owned),
+            );
+        }
+    }
+    if found.is_empty() { Err(BodyError::Empty) } else { Ok(found) }
 }
 
 /// Calls `take` with each of the objects that `text` consists of.

@@ -18,6 +18,8 @@ use super::scan::{Flags, Kind, Scanner, Span, Syntax, Token};
 use super::text::{copy_value, escape, unescape};
 use crate::body::DecodeLimits;
 use crate::decoded::{Decoded, Mark, Notes, RejectKind, Rejected};
+use crate::pipeline::{Chosen, Doc, End, Ran};
+use crate::records::Reading;
 
 /// Keys remembered from the record before, in order.
 const PREDICTED_KEYS_MAX: usize = 128;
@@ -48,6 +50,14 @@ pub(crate) struct RecordReader<'l> {
     /// Dotted path of the nested object being read.
     path: String,
     scratch: String,
+    pipes: Option<Box<Piped<'l>>>,
+}
+
+/// The pipelines records go through first.
+#[derive(Debug)]
+struct Piped<'l> {
+    chosen: Chosen<'l>,
+    out: String,
 }
 
 /// A key of the record before: the next record most likely has the same keys in the same order.
@@ -101,8 +111,10 @@ enum Fit {
 }
 
 impl<'l> RecordReader<'l> {
-    pub(crate) fn new(profile: Profile, now: Timestamp, limits: &'l DecodeLimits) -> Self {
+    pub(crate) fn new(profile: Profile, reading: Reading<'l>) -> Self {
+        let Reading { now, limits, pipelines } = reading;
         let dataset = profile.dataset();
+        let chosen = pipelines.and_then(|pipes| pipes.set.choose(pipes.origin, dataset));
         let notes = Notes::default();
         let nothing = Token { kind: Kind::Null, span: Span::default(), flags: Flags::default() };
         let nowhere =
@@ -130,7 +142,13 @@ impl<'l> RecordReader<'l> {
             leftover: String::new(),
             path: String::new(),
             scratch: String::new(),
+            pipes: chosen.map(|chosen| Box::new(Piped { chosen, out: String::new() })),
         }
+    }
+
+    /// Whether records go through pipelines.
+    pub(crate) fn is_piped(&self) -> bool {
+        self.pipes.is_some()
     }
 
     /// Index of the record that comes next: how many were read, rejected ones included.
@@ -162,11 +180,29 @@ impl<'l> RecordReader<'l> {
         Ok(())
     }
 
+    /// Reads the value that starts at `scan` and takes it, or rejects it for what is found in it.
+    pub(crate) fn record(&mut self, scan: &mut Scanner<'_>) -> Result<(), Syntax> {
+        let start = scan.at;
+        if self.pipes.is_some() {
+            let text = scan.value()?.span.of(scan.text);
+            let _ = self.piped(text); // what was rejected is noted
+            return Ok(());
+        }
+        self.read(scan)?;
+        self.commit(&scan.text[start..scan.at]);
+        Ok(())
+    }
+
     /// Reads and takes the one value that `text` is.
     ///
     /// # Errors
     /// Why it was rejected; it is noted already.
     pub(crate) fn take_text(&mut self, text: &str) -> Result<(), Rejected> {
+        if self.pipes.is_some() { self.piped(text) } else { self.take_plain(text, text) }
+    }
+
+    /// Takes `text`, which was made of `raw`.
+    fn take_plain(&mut self, text: &str, raw: &str) -> Result<(), Rejected> {
         let mut scan = Scanner::new(text);
         scan.skip_space();
         let read = self.read(&mut scan).and_then(|()| {
@@ -174,29 +210,129 @@ impl<'l> RecordReader<'l> {
             if scan.peek().is_none() { Ok(()) } else { scan.fail("text after the end of the value") }
         });
         match read {
-            Ok(()) => self.settle(),
+            Ok(()) => self.settle(raw),
             Err(syntax) => {
                 self.abandon();
                 let reason = format!("record is not JSON at byte {}: {}", syntax.at, syntax.detail);
-                Err(self.reject_unread_field(RejectKind::Syntax, "", reason))
+                Err(self.reject_unread_field(RejectKind::Syntax, "", reason, raw.as_bytes()))
             }
         }
     }
 
-    /// Takes the record that was read, or rejects it for what was found in it; whether it was taken.
-    pub(crate) fn commit(&mut self) -> bool {
-        self.settle().is_ok()
+    /// Sends `text` through the pipelines, and takes what comes out.
+    fn piped(&mut self, text: &str) -> Result<(), Rejected> {
+        let Some(mut piped) = self.pipes.take() else { return self.take_plain(text, text) };
+        let taken = self.piped_by(&mut piped, text);
+        self.pipes = Some(piped);
+        taken
     }
 
-    fn settle(&mut self) -> Result<(), Rejected> {
+    fn piped_by(&mut self, piped: &mut Piped<'l>, text: &str) -> Result<(), Rejected> {
+        let raw = text.as_bytes();
+        if text.len() > self.limits.record_bytes_max {
+            let reason = format!("record is larger than {} bytes", self.limits.record_bytes_max);
+            return Err(self.reject_unread_field(RejectKind::TooLarge, "", reason, raw));
+        }
+        let event = if self.profile == Profile::Event { Some(self.checked_event(text)?) } else { None };
+        let record = event.as_deref().unwrap_or(text);
+        match piped.chosen.run(record, self.profile.dataset(), self.now, &mut piped.out) {
+            Err(syntax) => {
+                let reason = format!("record is not JSON at byte {}: {}", syntax.at, syntax.detail);
+                Err(self.reject_unread_field(RejectKind::Syntax, "", reason, raw))
+            }
+            Ok(Ran::Untouched) => self.take_plain(text, text),
+            Ok(Ran::Changed { redacted, errors }) => {
+                let taken = if event.is_some() {
+                    self.as_log(|this| this.take_plain(&piped.out, text))
+                } else {
+                    self.take_plain(&piped.out, text)
+                };
+                if taken.is_ok() {
+                    self.notes.redacted += u64::from(redacted);
+                    self.notes.pipeline_errors += errors;
+                }
+                taken
+            }
+            Ok(Ran::End(End::Dropped | End::Sampled)) => {
+                self.notes.dropped += 1;
+                self.index += 1;
+                Ok(())
+            }
+            Ok(Ran::End(End::Quarantined { field, reason })) => self.quarantine(field, reason, raw),
+            Ok(Ran::End(End::Rejected { field, reason })) => {
+                Err(self.reject_unread_field(RejectKind::Schema, &field, reason, raw))
+            }
+        }
+    }
+
+    /// Keeps the record aside. Where there is no room for it, its sender has to look after it.
+    fn quarantine(&mut self, field: String, reason: String, raw: &[u8]) -> Result<(), Rejected> {
+        let kind = RejectKind::Schema;
+        let why = Rejected { index: self.index, field: field.into(), reason: reason.into(), kind };
+        if self.notes.quarantine(&why, raw) {
+            self.index += 1;
+            return Ok(());
+        }
+        let reason = format!("{}; there is no room to keep it aside", why.reason);
+        Err(self.reject_unread_field(kind, &why.field, reason, raw))
+    }
+
+    /// Checks a typed event, and gives its fields the names log records have.
+    fn checked_event(&mut self, text: &str) -> Result<String, Rejected> {
+        let mut scan = Scanner::new(text);
+        scan.skip_space();
+        if let Err(syntax) = self.read(&mut scan) {
+            let reason = format!("record is not JSON at byte {}: {}", syntax.at, syntax.detail);
+            return Err(self.reject_unread_field(RejectKind::Syntax, "", reason, text.as_bytes()));
+        }
+        self.check_required();
+        if self.row.reject.is_some() {
+            return self.settle(text).map(|()| String::new());
+        }
+        self.abandon();
+        let mut doc = Doc::parse(text).unwrap_or_default();
+        for (name, of_log) in [("source", "service"), ("ip", "source_ip")] {
+            // What has the name already was an attribute.
+            doc.rename_key(of_log, &format!("event.{of_log}"));
+            doc.rename_key(name, of_log);
+        }
+        Ok(doc.to_json())
+    }
+
+    /// Reads what `take` takes as log records.
+    fn as_log<T>(&mut self, take: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.profile;
+        self.read_as(Profile::Logs);
+        let taken = take(self);
+        self.read_as(before);
+        taken
+    }
+
+    fn read_as(&mut self, profile: Profile) {
+        self.profile = profile;
+        self.names = profile.names();
+        self.predicted.clear(); // they are of the other names
+    }
+
+    /// Takes the record that was read, or rejects it for what was found in it; whether it was taken.
+    pub(crate) fn commit(&mut self, raw: &str) -> bool {
+        self.settle(raw).is_ok()
+    }
+
+    fn check_required(&mut self) {
         for (id, name) in self.profile.required() {
             if !self.is_set(*id) {
                 self.reject(RejectKind::Missing, name, "is missing".to_owned());
             }
         }
+    }
+
+    fn settle(&mut self, raw: &str) -> Result<(), Rejected> {
+        self.check_required();
         if let Some(rejected) = self.row.reject.take() {
             self.abandon();
             self.index += 1;
+            self.notes.bury(&rejected, raw.as_bytes());
             self.notes.reject(rejected.clone());
             return Err(rejected);
         }
@@ -217,14 +353,21 @@ impl<'l> RecordReader<'l> {
     }
 
     /// Counts a piece of the body that is no record at all.
-    pub(crate) fn reject_unread(&mut self, kind: RejectKind, reason: String) {
-        self.reject_unread_field(kind, "", reason);
+    pub(crate) fn reject_unread(&mut self, kind: RejectKind, reason: String, raw: &[u8]) {
+        self.reject_unread_field(kind, "", reason, raw);
     }
 
     /// The same, naming the field at fault.
-    pub(crate) fn reject_unread_field(&mut self, kind: RejectKind, field: &str, reason: String) -> Rejected {
+    pub(crate) fn reject_unread_field(
+        &mut self,
+        kind: RejectKind,
+        field: &str,
+        reason: String,
+        raw: &[u8],
+    ) -> Rejected {
         let rejected =
             Rejected { index: self.index, field: field.to_owned().into(), reason: reason.into(), kind };
+        self.notes.bury(&rejected, raw);
         self.notes.reject(rejected.clone());
         self.index += 1;
         rejected

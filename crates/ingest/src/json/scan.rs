@@ -10,39 +10,39 @@ pub const DEPTH_MAX: u32 = 64;
 
 /// Byte range within the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
 impl Span {
-    pub(super) fn of(self, text: &str) -> &str {
+    pub(crate) fn of(self, text: &str) -> &str {
         &text[self.start..self.end]
     }
 }
 
 /// What is wrong, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Syntax {
-    pub(super) at: usize,
-    pub(super) detail: &'static str,
+pub(crate) struct Syntax {
+    pub(crate) at: usize,
+    pub(crate) detail: &'static str,
 }
 
 /// What to look out for when a value's text is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Flags(u8);
+pub(crate) struct Flags(u8);
 
 impl Flags {
     /// There are escapes in a string.
-    pub(super) const ESCAPED: Flags = Flags(1);
+    pub(crate) const ESCAPED: Flags = Flags(1);
     /// A string holds an escaped NUL or a lone surrogate: no text other systems could take.
-    pub(super) const ODD_TEXT: Flags = Flags(2);
+    pub(crate) const ODD_TEXT: Flags = Flags(2);
     /// A number is beyond the range of a double.
-    pub(super) const ODD_NUMBER: Flags = Flags(4);
+    pub(crate) const ODD_NUMBER: Flags = Flags(4);
     /// There is white space between the tokens.
-    pub(super) const SPACED: Flags = Flags(8);
+    pub(crate) const SPACED: Flags = Flags(8);
 
-    pub(super) fn has(self, other: Flags) -> bool {
+    pub(crate) fn has(self, other: Flags) -> bool {
         self.0 & other.0 != 0
     }
 
@@ -51,14 +51,14 @@ impl Flags {
     }
 
     /// Whether the value can be copied as it is written.
-    pub(super) fn is_verbatim(self) -> bool {
+    pub(crate) fn is_verbatim(self) -> bool {
         !(self.has(Flags::ODD_TEXT) || self.has(Flags::ODD_NUMBER) || self.has(Flags::SPACED))
     }
 }
 
 /// Kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     String,
     Number,
     Bool,
@@ -69,15 +69,15 @@ pub(super) enum Kind {
 
 /// One value: its kind, its text (quotes included) and what is special about it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Token {
-    pub(super) kind: Kind,
-    pub(super) span: Span,
-    pub(super) flags: Flags,
+pub(crate) struct Token {
+    pub(crate) kind: Kind,
+    pub(crate) span: Span,
+    pub(crate) flags: Flags,
 }
 
 impl Token {
     /// The text between the quotes of a string, escapes unresolved.
-    pub(super) fn inner(self, text: &str) -> &str {
+    pub(crate) fn inner(self, text: &str) -> &str {
         debug_assert_eq!(self.kind, Kind::String);
         &text[self.span.start + 1..self.span.end - 1]
     }
@@ -85,39 +85,39 @@ impl Token {
 
 /// A place in a JSON text.
 #[derive(Debug, Clone)]
-pub(super) struct Scanner<'a> {
-    pub(super) text: &'a str,
+pub(crate) struct Scanner<'a> {
+    pub(crate) text: &'a str,
     bytes: &'a [u8],
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// Containers open around the value to be read next.
-    pub(super) depth: u32,
+    pub(crate) depth: u32,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self::at(text, 0)
     }
 
-    pub(super) fn at(text: &'a str, at: usize) -> Self {
+    pub(crate) fn at(text: &'a str, at: usize) -> Self {
         Scanner { text, bytes: text.as_bytes(), at, depth: 0 }
     }
 
-    pub(super) fn fail<T>(&self, detail: &'static str) -> Result<T, Syntax> {
+    pub(crate) fn fail<T>(&self, detail: &'static str) -> Result<T, Syntax> {
         Err(Syntax { at: self.at, detail })
     }
 
-    pub(super) fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     /// The bytes from here on.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         &self.bytes[self.at..]
     }
 
     /// Skips white space; whether there was any.
     #[inline]
-    pub(super) fn skip_space(&mut self) -> bool {
+    pub(crate) fn skip_space(&mut self) -> bool {
         let start = self.at;
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
@@ -127,14 +127,14 @@ impl<'a> Scanner<'a> {
 
     /// Takes `byte` if it is next.
     #[inline]
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
         let is_next = self.peek() == Some(byte);
         self.at += usize::from(is_next);
         is_next
     }
 
     /// Steps into an object or array.
-    pub(super) fn enter(&mut self) -> Result<(), Syntax> {
+    pub(crate) fn enter(&mut self) -> Result<(), Syntax> {
         if self.depth == DEPTH_MAX {
             return self.fail("nested deeper than 64");
         }
@@ -144,14 +144,14 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps out of it.
-    pub(super) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.depth -= 1;
         self.at += 1;
     }
 
     /// Reads one value of any kind that starts here. Always inlined, so that the token stays in registers: 60 ns a line of 13 fields.
     #[inline(always)]
-    pub(super) fn value(&mut self) -> Result<Token, Syntax> {
+    pub(crate) fn value(&mut self) -> Result<Token, Syntax> {
         let start = self.at;
         let mut flags = Flags::default();
         let kind = match self.peek() {
@@ -191,7 +191,7 @@ impl<'a> Scanner<'a> {
 
     /// Reads a string that starts here; the span is what is between the quotes.
     #[inline]
-    pub(super) fn string(&mut self, flags: &mut Flags) -> Result<Span, Syntax> {
+    pub(crate) fn string(&mut self, flags: &mut Flags) -> Result<Span, Syntax> {
         let start = self.at + 1;
         self.at = start;
         loop {
@@ -370,15 +370,15 @@ fn is_finite(number: &str) -> bool {
 }
 
 /// What `\uXXXX` (or a pair of them) stands for.
-pub(super) struct UnicodeEscape {
+pub(crate) struct UnicodeEscape {
     /// The character; `None` for NUL and for half a surrogate pair.
-    pub(super) char: Option<char>,
+    pub(crate) char: Option<char>,
     /// Bytes of the escape.
-    pub(super) len: usize,
+    pub(crate) len: usize,
 }
 
 /// Reads the escape at the start of `bytes`; `None` when four hex digits do not follow its `\u`.
-pub(super) fn unicode_escape(bytes: &[u8]) -> Option<UnicodeEscape> {
+pub(crate) fn unicode_escape(bytes: &[u8]) -> Option<UnicodeEscape> {
     let code = |at: usize| {
         let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
         digits.iter().try_fold(0_u32, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))

@@ -7,7 +7,7 @@ use super::scan::{Flags, Kind, Scanner, Token, unicode_escape};
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
 /// Appends the text of a string (given without its quotes); NUL and lone surrogates become U+FFFD.
-pub(super) fn unescape(inner: &str, out: &mut String) {
+pub(crate) fn unescape(inner: &str, out: &mut String) {
     let mut rest = inner;
     while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
         out.push_str(&rest[..at]);
