@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::elasticsearch::ElasticsearchConfig;
+
 /// The doors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DoorsConfig {
+    /// Elasticsearch's ingestion.
+    pub elasticsearch: ElasticsearchConfig,
     /// OpenTelemetry's protocol.
     pub otlp: OtlpConfig,
     /// Splunk's HTTP event collector.

@@ -1,5 +1,6 @@
 //! Requests of doors that speak HTTP: who asks, what arrived, and what went wrong, for each protocol to answer in its own words.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use heimdall_ingest::compression::CompressionError;
 use heimdall_ingest::{BodyError, Caller, Refused};
 use heimdall_model::Tenant;
 
-use crate::Shared;
+use crate::{Shared, cloud, datadog};
 
 /// The header that names a tenant, as Loki, Mimir and Tempo have it.
 const TENANT_HEADER: &str = "x-scope-orgid";
@@ -22,8 +23,8 @@ const TENANT_HEADER: &str = "x-scope-orgid";
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The paths of every door that speaks HTTP.
-pub(crate) fn routes(_shared: Arc<Shared>) -> Router {
-    Router::new()
+pub(crate) fn routes(shared: Arc<Shared>) -> Router {
+    Router::new().merge(cloud::routes()).merge(datadog::routes()).with_state(shared)
 }
 
 /// Whoever sends a request. The gate in front of the routes found out who; without it nobody is let in.
@@ -53,6 +54,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 }
 
 impl Visitor {
+    /// That it is known who asks, whatever they may: enough for what a protocol's clients ask before they send.
+    ///
+    /// # Errors
+    /// [`Failure::Denied`].
+    pub fn known(&self) -> Result<(), Failure> {
+        self.admitted.as_ref().map(|_| ()).map_err(|denied| Failure::Denied(denied.clone()))
+    }
+
+    /// The address of ours that was asked.
+    #[must_use]
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.ends.map(|ends| ends.local)
+    }
+
     /// Who sends, when they may.
     ///
     /// # Errors

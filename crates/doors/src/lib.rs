@@ -11,8 +11,12 @@
 //!
 //! Not here: admission, limits of records and receipts (`heimdall-ingest`); who listens for HTTP (`heimdall-api`).
 
+mod cloud;
 pub mod config;
+mod datadog;
+pub mod elasticsearch;
 pub mod http;
+mod members;
 pub mod net;
 pub mod shared;
 #[cfg(test)]
@@ -27,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 pub use self::config::DoorsConfig;
+use self::elasticsearch::ElasticsearchConfig;
 pub use self::shared::{Limits, Shared};
 
 /// Why the doors did not open.
@@ -84,6 +89,7 @@ pub struct Doors {
     opened: Vec<Opened>,
     /// To be served by whoever serves HTTP.
     pub http: Vec<HttpDoor>,
+    elasticsearch: ElasticsearchConfig,
     shared: Arc<Shared>,
 }
 
@@ -93,7 +99,9 @@ impl Doors {
     /// # Errors
     /// [`DoorError`], naming the door. A door that is on by default only and whose usual port is taken stays closed, with a warning.
     pub fn open(config: &DoorsConfig, shared: Arc<Shared>, ephemeral: bool) -> Result<Doors, DoorError> {
-        let mut doors = Doors { opened: Vec::new(), http: Vec::new(), shared };
+        config.elasticsearch.check()?;
+        let elasticsearch = config.elasticsearch.clone();
+        let mut doors = Doors { opened: Vec::new(), http: Vec::new(), elasticsearch, shared };
         let binder = net::Binder { auth_enabled: doors.shared.guard.asks_everybody(), ephemeral };
         for (name, listen, port) in
             [("otlp_http", config.otlp.http_listen, 4318), ("hec", config.hec.listen, 8088)]
@@ -112,7 +120,8 @@ impl Doors {
 
     /// The paths of the doors that speak HTTP, for the router behind the gate.
     pub fn routes(&self) -> Router {
-        http::routes(Arc::clone(&self.shared))
+        let elasticsearch = elasticsearch::routes(Arc::clone(&self.shared), &self.elasticsearch);
+        http::routes(Arc::clone(&self.shared)).merge(elasticsearch)
     }
 
     /// Runs every door until the shutdown of [`Shared`]; ends when all that was taken is durable.
