@@ -81,7 +81,7 @@ fn key_header(headers: &HeaderMap) -> Option<&str> {
 /// Whether a browser says that a page of another site caused the request. Following a link to a page of ours is no matter.
 fn is_cross_site(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
     let says = |name, value: &str| headers.get(name).is_some_and(|said| said == value);
-    let opens_a_page = (page::is_opened(method, uri, headers) || uri.path() == "/" && method == Method::GET)
+    let opens_a_page = page::is_opened(method, uri, headers)
         && says("sec-fetch-mode", "navigate")
         && says("sec-fetch-dest", "document");
     (says("sec-fetch-site", "cross-site") || says("sec-fetch-site", "same-site")) && !opens_a_page

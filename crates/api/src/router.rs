@@ -57,7 +57,6 @@ pub fn router(state: AppState, doors: Router) -> Router {
 
 fn registered() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(page::home))
         .routes(routes!(description::openapi))
         .routes(routes!(status::health))
         .routes(routes!(status::livez))

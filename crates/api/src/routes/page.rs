@@ -39,22 +39,19 @@ fn wants_html(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Answers with the page where one is opened; a file of the app has a path of its own.
+/// Answers with the page where one is opened, and with a file where there is one; before any route, since doors take whole
+/// families of paths (`/` and `/{index}` among them).
 pub(crate) async fn pages(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let is_file = state.web.has(request.uri().path());
-    if !is_file && is_opened(request.method(), request.uri(), request.headers()) {
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let is_read = method == Method::GET || method == Method::HEAD;
+    if is_read && state.web.has(uri.path()) {
+        let (method, uri, headers) = (method.clone(), uri.clone(), headers.clone());
+        return file(State(state), method, uri, headers).await;
+    }
+    if is_opened(method, uri, headers) {
         return page(&state);
     }
     next.run(request).await
-}
-
-/// The web app.
-#[utoipa::path(
-    get, path = "/", tag = "status",
-    responses((status = 200, description = "a page", content_type = "text/html", body = String))
-)]
-pub(crate) async fn home(State(state): State<AppState>) -> Response {
-    page(&state)
 }
 
 fn page(state: &AppState) -> Response {

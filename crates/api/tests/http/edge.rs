@@ -56,7 +56,7 @@ async fn metrics_are_prometheus_text_with_matched_paths() {
 #[tokio::test]
 async fn the_page_loads_nothing_from_elsewhere() {
     let server = Server::open().await;
-    let response = server.get("/").send().await.unwrap();
+    let response = server.get("/").header("accept", "text/html").send().await.unwrap();
     let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
     let page = response.text().await.unwrap();
     assert!(
