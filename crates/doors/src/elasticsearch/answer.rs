@@ -107,6 +107,41 @@ pub(super) fn bulk(items: &[Item], receipt: &Receipt, took_ms: u64, detail: Deta
     text(StatusCode::OK, object.to_json())
 }
 
+/// The answer to a bulk of which nothing was taken, for clients that look at nothing but items: each is to be sent again, but
+/// those that would never be taken.
+pub(super) fn refused_items(items: &[Item], failure: &Failure) -> Response {
+    let status = failure.status();
+    let reason = failure.to_string();
+    let mut object = Object::new();
+    object.uint("took", 0);
+    object.bool("errors", true);
+    object.value("items", |out| {
+        write::array(out, items, |out, item| {
+            write::object(out, [(item.action.as_str(), ())], |out, ()| {
+                let own = item.error.as_deref();
+                let (status, kind, reason) = own.map_or((status, REJECTED, reason.as_str()), |own| {
+                    (StatusCode::BAD_REQUEST, own.kind, own.reason.as_str())
+                });
+                out.push_str(&refused(item, status, kind, reason).to_json());
+            });
+        });
+    });
+    let mut response = text(StatusCode::OK, object.to_json());
+    failure.hint(response.headers_mut());
+    response
+}
+
+fn refused(item: &Item, status: StatusCode, kind: &str, reason: &str) -> Object {
+    let mut object = Object::new();
+    object.text("_index", item.index.as_deref().unwrap_or(NO_INDEX));
+    object.text_if("_id", item.id.as_deref().unwrap_or_default());
+    object.uint("status", status.as_u16().into());
+    object.value("error", |out| {
+        write::object(out, [("type", kind), ("reason", reason)], |out, text| write::text(out, text));
+    });
+    object
+}
+
 /// The answer to one document.
 pub(super) fn document(item: &Item, receipt: &Receipt) -> Response {
     match &item.error {

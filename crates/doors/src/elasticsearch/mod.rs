@@ -5,7 +5,7 @@
 //! Invariants:
 //! - every answer has `X-Elastic-Product: Elasticsearch`: clients refuse whoever lacks it;
 //! - an item is answered with 201 only when its record is durable; a request refused by the intake is refused whole, and may be
-//!   sent again;
+//!   sent again (item by item to clients that know nothing else: see [`is_held`]);
 //! - the same paths are served at the root and below [`PREFIXES`], with and without a slash at the end.
 //!
 //! Not here: searching in Elasticsearch's language.
@@ -15,29 +15,33 @@ mod bulk;
 mod handshake;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, head, post};
-use heimdall_ingest::{BodyError, Reading, Receipt};
+use heimdall_ingest::{BodyError, Caller, Reading, Receipt, Refused, Submission};
 use serde::{Deserialize, Serialize};
 
 use self::answer::Detail;
 use self::bulk::{Action, Bulk, Item};
 use crate::http::{Failure, Visitor, arrive};
-use crate::shared::Handover;
 use crate::{DoorError, Shared};
 
 /// Name of the door.
 const DOOR: &str = "elasticsearch";
 /// What the paths may begin with besides `/`: for clients that are given a prefix, and where another path is in the way.
 const PREFIXES: [&str; 3] = ["", "/elasticsearch", "/insert/elasticsearch"];
+
+/// Longest time that a client which cannot be sent away waits for its answer.
+const HELD_MAX: Duration = Duration::from_secs(120);
+/// Longest pause between two looks whether there is room for it.
+const HELD_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Elasticsearch's ingestion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,10 +188,14 @@ async fn take_bulk(
     let Query(parameters) = parameters.unwrap_or_default();
     let decode = move |body: &[u8], reading: Reading<'_>| bulk::decode(body, reading, index.as_deref());
     match take(&door.shared, visitor, headers, body, decode).await {
-        Ok((items, receipt)) => {
+        Ok((items, Ok(receipt))) => {
             let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             answer::bulk(&items, &receipt, took_ms, Detail::of(parameters.filter_path.as_deref()))
         }
+        Ok((items, Err(refused))) if is_held(headers) => {
+            answer::refused_items(&items, &Failure::Refused(refused))
+        }
+        Ok((_, Err(refused))) => answer::failure(&Failure::Refused(refused)),
         Err(failure) => answer::failure(&failure),
     }
 }
@@ -235,30 +243,74 @@ async fn take_document(
 ) -> Response {
     let decode = move |body: &[u8], reading: Reading<'_>| bulk::decode_one(body, reading, action, &index, id);
     match take(&door.shared, visitor, headers, body, decode).await {
-        Ok((items, receipt)) => match items.first() {
+        Ok((items, Ok(receipt))) => match items.first() {
             Some(item) => answer::document(item, &receipt),
             None => answer::failure(&Failure::Body(BodyError::Empty)),
         },
+        Ok((_, Err(refused))) => answer::failure(&Failure::Refused(refused)),
         Err(failure) => answer::failure(&failure),
     }
 }
 
-/// Takes a body: what it asks for, and the receipt of what was made durable.
+/// Items, and the receipt of what was made durable, or why nothing was.
+type Taken = (Vec<Item>, Result<Receipt, Refused>);
+
+/// Takes a body.
 async fn take(
     shared: &Shared,
     visitor: &Visitor,
     headers: &HeaderMap,
     body: Body,
     decode: impl FnOnce(&[u8], Reading<'_>) -> Result<Bulk, BodyError> + Send + 'static,
-) -> Result<(Vec<Item>, Receipt), Failure> {
+) -> Result<Taken, Failure> {
     let caller = visitor.caller()?;
+    let held_until = is_held(headers).then(|| Instant::now() + HELD_MAX);
+    if let Some(until) = held_until {
+        wait_for_room(shared, &caller, headers, until).await;
+    }
     let arrived = arrive(shared, &caller, headers, body).await?;
-    let bytes = arrived.body.len() as u64;
+    let body_bytes = arrived.body.len() as u64;
     let Bulk { decoded, items, key } = shared.decode(arrived.body, decode).await?;
-    let handover = Handover { caller, door: DOOR, key, decoded: vec![decoded], bytes };
-    let receipts = shared.admit(handover, Some(arrived.permit)).await?;
-    let receipt = receipts.into_iter().next().ok_or(BodyError::Empty)?;
-    Ok((items, receipt))
+    let submission = Submission { caller, door: DOOR, idempotency_key: key, decoded, body_bytes };
+    let admitted = match held_until {
+        Some(until) => shared.intake.admit_patiently(submission, given_up(shared, until)).await,
+        None => shared.intake.admit(submission).await,
+    };
+    drop(arrived.permit); // held until now: what was decoded takes room
+    Ok((items, admitted))
+}
+
+// ---- clients that cannot be sent away ---------------------------------------------------------------------------------
+
+/// Whether the client is one that loses what is refused: rsyslog up to 8.2302 (at least) drops a bulk that is answered with
+/// 429 or 503. It is told by its naming no `User-Agent`; every other shipper names one. It is held instead, until there is room.
+fn is_held(headers: &HeaderMap) -> bool {
+    !headers.contains_key(header::USER_AGENT)
+}
+
+/// Ends when a held client is to be answered, whatever the answer.
+async fn given_up(shared: &Shared, until: Instant) {
+    tokio::select! {
+        () = tokio::time::sleep_until(until.into()) => {}
+        () = shared.shutdown.cancelled() => {}
+    }
+}
+
+/// Waits, before a body is read, until there is room for it. Somebody else may take the room first; then the client is refused.
+async fn wait_for_room(shared: &Shared, caller: &Caller, headers: &HeaderMap, until: Instant) {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let length: usize = length.unwrap_or(0);
+    if length as u64 > shared.limits.body.bytes_max {
+        return;
+    }
+    let mut given_up = std::pin::pin!(given_up(shared, until));
+    while let Err(refused) = shared.intake.reserve(caller, length) {
+        let Some(pause) = refused.retry_after() else { return };
+        tokio::select! {
+            () = tokio::time::sleep(pause.min(HELD_PAUSE_MAX)) => {}
+            () = &mut given_up => return,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 use axum::body::to_bytes;
 use axum::http::{HeaderMap, Request};
 use heimdall_guard::{Admitted, Denied, Ends, Principal};
-use heimdall_ingest::DecodeLimits;
+use heimdall_ingest::rate::RateLimit;
+use heimdall_ingest::{DecodeLimits, IntakeLimits};
 use heimdall_model::Timestamp;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::testing::{TestShared, shared, shared_that_takes};
+use crate::testing::{TestShared, shared, shared_that_takes, shared_with};
 
 /// Asks as somebody on this machine, or as nobody; the answer with its headers.
 async fn ask_as(it: &TestShared, is_known: bool, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
@@ -25,8 +26,12 @@ async fn ask_as(it: &TestShared, is_known: bool, request: Request<Body>) -> (Sta
 }
 
 async fn ask(it: &TestShared, method: &str, path: &str, body: &str) -> (u16, Value) {
-    let request =
-        Request::builder().method(method).uri(path).body(Body::from(body.to_owned())).expect("plain");
+    let request = Request::builder()
+        .header("user-agent", "elastic-test")
+        .method(method)
+        .uri(path)
+        .body(Body::from(body.to_owned()))
+        .expect("plain");
     let (status, _, body) = ask_as(it, true, request).await;
     let body = if body.is_empty() { Value::Null } else { serde_json::from_str(&body).expect("JSON") };
     (status.as_u16(), body)
@@ -201,7 +206,7 @@ async fn what_is_refused_is_refused_in_the_words_of_elasticsearch() {
 
     let body = "{\"create\":{}}\n{}\n";
     assert_eq!(ask(&it, "POST", "/_bulk", body).await.0, 200);
-    let request = || Request::post("/_bulk").body(Body::from(body)).expect("plain");
+    let request = || Request::post("/_bulk").header("user-agent", "x").body(Body::from(body)).expect("plain");
     let (status, headers, answer) = ask_as(&it, true, request()).await;
     let answer: Value = serde_json::from_str(&answer).expect("JSON");
     assert_eq!((status.as_u16(), kind(&answer).as_str()), (429, "es_rejected_execution_exception"));
@@ -243,6 +248,40 @@ fn a_version_has_three_numbers() {
         let config = ElasticsearchConfig { version: version.to_owned() };
         assert!(config.check().is_err(), "{version}");
     }
+}
+
+#[tokio::test]
+async fn a_client_without_a_name_is_held_until_there_is_room() {
+    let limit = RateLimit { records_per_second: 4.0, burst_records: 1.0 };
+    let it = shared_with(&IntakeLimits { per_tenant: Some(limit), ..IntakeLimits::default() });
+    for n in 0..4 {
+        let body = format!("{{\"create\":{{}}}}\n{{\"message\":\"m{n}\"}}\n");
+        let request = Request::post("/_bulk").body(Body::from(body)).expect("plain");
+        let (status, _, answer) = ask_as(&it, true, request).await;
+        assert!(status == 200 && answer.contains("\"errors\":false"), "{answer}");
+    }
+    assert_eq!(it.records(4)[3]["message"], "m3");
+
+    let body = "{\"create\":{\"_id\":\"1\"}}\n{\"message\":\"m\"}\n{\"delete\":{}}\n";
+    let items = {
+        let reading_limits = DecodeLimits::default();
+        let reading = Reading { now: Timestamp(5), limits: &reading_limits };
+        bulk::decode(body.as_bytes(), reading, Some("i")).expect("a bulk").items
+    };
+    let failure = Failure::Refused(Refused::Busy { retry_after: Duration::from_secs(1) });
+    let (parts, answer) = answer::refused_items(&items, &failure).into_parts();
+    let answer: Value =
+        serde_json::from_slice(&to_bytes(answer, 1 << 20).await.expect("a body")).expect("JSON");
+    assert_eq!(
+        (parts.status, &parts.headers["retry-after"]),
+        (StatusCode::OK, &HeaderValue::from_static("1"))
+    );
+    let first = &answer["items"][0]["create"];
+    assert_eq!(
+        (&first["status"], &first["error"]["type"]),
+        (&json!(503), &json!("es_rejected_execution_exception"))
+    );
+    assert_eq!(answer["items"][1]["delete"]["status"], 400);
 }
 
 /// Documents that are no good JSON, from a public collection, when it is there.
