@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 pub use crate::elasticsearch::ElasticsearchConfig;
+use crate::net::TlsConfig;
+use crate::rpc::RpcLimits;
 
 /// The doors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -12,18 +14,38 @@ pub use crate::elasticsearch::ElasticsearchConfig;
 pub struct DoorsConfig {
     /// Elasticsearch's ingestion.
     pub elasticsearch: ElasticsearchConfig,
+    /// Heimdall's own protocol over gRPC.
+    pub grpc: GrpcConfig,
     /// OpenTelemetry's protocol.
     pub otlp: OtlpConfig,
     /// Splunk's HTTP event collector.
     pub hec: HecConfig,
 }
 
+/// Heimdall's own protocol over gRPC.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrpcConfig {
+    /// Address for Heimdall's gRPC. Default `127.0.0.1:50051`, unless that port is taken.
+    pub listen: Option<SocketAddr>,
+    /// TLS. Default none.
+    pub tls: TlsConfig,
+    /// What the listener may hold.
+    pub limits: RpcLimits,
+}
+
 /// OpenTelemetry's protocol.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OtlpConfig {
+    /// Address for OTLP over gRPC. Default `127.0.0.1:4317`, unless that port is taken.
+    pub grpc_listen: Option<SocketAddr>,
     /// Address for OTLP over HTTP. Default `127.0.0.1:4318`, unless that port is taken.
     pub http_listen: Option<SocketAddr>,
+    /// TLS of the gRPC listener. Default none.
+    pub tls: TlsConfig,
+    /// What the gRPC listener may hold.
+    pub limits: RpcLimits,
 }
 
 /// Splunk's HTTP event collector.

@@ -24,7 +24,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The paths of every door that speaks HTTP.
 pub(crate) fn routes(shared: Arc<Shared>) -> Router {
-    Router::new().merge(cloud::routes()).merge(datadog::routes()).with_state(shared)
+    Router::new()
+        .merge(cloud::routes())
+        .merge(crate::otlp::http::routes())
+        .merge(datadog::routes())
+        .with_state(shared)
 }
 
 /// Whoever sends a request. The gate in front of the routes found out who; without it nobody is let in.

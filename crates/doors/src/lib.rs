@@ -15,12 +15,16 @@ mod cloud;
 pub mod config;
 mod datadog;
 pub mod elasticsearch;
+pub mod grpc;
 pub mod http;
 mod members;
 pub mod net;
+pub mod otlp;
+pub mod rpc;
 pub mod shared;
 #[cfg(test)]
 mod testing;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -109,7 +113,19 @@ impl Doors {
             let listener = binder.tcp_or_default(name, listen, port)?;
             doors.http.extend(listener.map(|listener| HttpDoor { name, listener }));
         }
+        doors.open_rpc(config, &binder)?;
         Ok(doors)
+    }
+
+    /// The doors that speak gRPC.
+    fn open_rpc(&mut self, config: &DoorsConfig, binder: &net::Binder) -> Result<(), DoorError> {
+        let config::OtlpConfig { grpc_listen, tls, limits, .. } = &config.otlp;
+        let door = rpc::RpcDoor { name: "otlp_grpc", listen: *grpc_listen, port: 4317, tls, limits };
+        self.opened.extend(door.open(binder, &self.shared, otlp::grpc::service(&self.shared))?);
+        let config::GrpcConfig { listen, tls, limits } = &config.grpc;
+        let door = rpc::RpcDoor { name: "grpc", listen: *listen, port: 50051, tls, limits };
+        self.opened.extend(door.open(binder, &self.shared, grpc::service(&self.shared)?)?);
+        Ok(())
     }
 
     /// Name and address of every listener.

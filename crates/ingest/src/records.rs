@@ -163,6 +163,12 @@ impl Object {
         self.json.len() == 1
     }
 
+    /// Bytes of its text so far.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.json.len()
+    }
+
     /// A text.
     pub fn text(&mut self, key: &str, value: &str) {
         self.value(key, |out| write::text(out, value));
