@@ -1,1 +1,290 @@
+//! The calls of Heimdall's protocol, by its own client over a real connection.
 
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use heimdall_ingest::{DecodeLimits, Reading};
+use heimdall_model::Timestamp;
+use proptest::prelude::*;
+use prost::Message;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tonic::Code;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Channel;
+
+use super::proto::ingest_client::IngestClient;
+use super::proto::value::Kind;
+use super::proto::{
+    KeyValue, RecordBatch, SampleBatch, SpanBatch, SpanEvent, SpanLink, Value as ProtoValue, ValueList,
+    ValueMap,
+};
+use super::*;
+use crate::config::{DoorsConfig, GrpcConfig};
+use crate::otlp::tests::open;
+use crate::testing::{TestShared, shared, shared_that_takes};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn client(it: &TestShared) -> IngestClient<Channel> {
+    let listen = Some(([127, 0, 0, 1], 0).into());
+    let config =
+        DoorsConfig { grpc: GrpcConfig { listen, ..GrpcConfig::default() }, ..DoorsConfig::default() };
+    let (addr, _running) = open(it, "grpc", &config);
+    IngestClient::connect(format!("http://{addr}")).await.expect("a connection")
+}
+
+fn value(kind: Kind) -> Option<ProtoValue> {
+    Some(ProtoValue { kind: Some(kind) })
+}
+
+fn attribute(key: &str, kind: Kind) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: value(kind) }
+}
+
+fn record(message: &str) -> LogRecord {
+    LogRecord {
+        time_unix_nano: 5,
+        message: message.to_owned(),
+        service: "s".to_owned(),
+        ..LogRecord::default()
+    }
+}
+
+fn batch(id: &str, messages: &[&str]) -> RecordBatch {
+    RecordBatch { batch_id: id.to_owned(), records: messages.iter().map(|message| record(message)).collect() }
+}
+
+fn rows<T: Item>(body: &[u8]) -> Vec<Value> {
+    let batch = records::decode::<T>(body, Reading { now: Timestamp(9), limits: &DecodeLimits::default() })
+        .expect("a batch");
+    let rows = batch.decoded.batch.iter().map(|row| {
+        let mut row = row.to_json();
+        row.retain(|name, _| name != "id" && name != "observed");
+        Value::Object(row)
+    });
+    rows.collect()
+}
+
+#[test]
+fn a_log_record_with_everything() {
+    let nested = ValueMap { entries: vec![attribute("k", Kind::Bytes(vec![0, 255]))] };
+    let full = LogRecord {
+        level: "WARNING".to_owned(),
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        trace_flags: 1,
+        source_ip: "10.0.0.1".to_owned(),
+        duration_ms: Some(0.0),
+        attributes: vec![
+            attribute("http.request.id", Kind::Text("r1".to_owned())),
+            attribute("message", Kind::Text("not the message".to_owned())),
+            attribute("big", Kind::Int(i64::MIN)),
+            attribute(
+                "list",
+                Kind::List(ValueList {
+                    values: vec![ProtoValue { kind: None }, ProtoValue { kind: Some(Kind::Flag(true)) }],
+                }),
+            ),
+            attribute("map", Kind::Map(nested)),
+        ],
+        ..record("hello")
+    };
+    let body = RecordBatch { batch_id: "b".to_owned(), records: vec![full] }.encode_to_vec();
+    assert_eq!(
+        rows::<LogRecord>(&body),
+        [json!({
+            "timestamp": "1970-01-01T00:00:00.000000005Z", "level": "warn", "message": "hello", "service": "s",
+            "trace_id": "01".repeat(16), "span_id": "02".repeat(8), "trace_flags": 1, "source_ip": "10.0.0.1", "duration_ms": 0.0,
+            "request_id": "r1",
+            "attributes": {"message": "not the message", "big": i64::MIN, "list": [null, true], "map": {"k": "AP8="}},
+        })]
+    );
+}
+
+#[test]
+fn samples_and_spans() {
+    let labels = [("name".to_owned(), "a label".to_owned())].into();
+    let sample = Sample { time_unix_nano: 5, name: "m".to_owned(), value: 1.5, labels, ..Sample::default() };
+    let body = SampleBatch { samples: vec![sample], ..SampleBatch::default() }.encode_to_vec();
+    let time = "1970-01-01T00:00:00.000000005Z";
+    assert_eq!(
+        rows::<Sample>(&body),
+        [json!({"timestamp": time, "name": "m", "value": 1.5, "labels": {"name": "a label"}})]
+    );
+    let span = Span {
+        start_unix_nano: 5,
+        end_unix_nano: 1_500_005,
+        name: "n".to_owned(),
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        kind: "client".to_owned(),
+        events: vec![SpanEvent { time_unix_nano: 5, name: "e".to_owned(), attributes: vec![] }],
+        links: vec![SpanLink {
+            trace_id: vec![3; 16],
+            span_id: vec![4; 8],
+            attributes: vec![attribute("a", Kind::Float(0.5))],
+        }],
+        attributes: vec![attribute("status", Kind::Int(200))],
+        ..Span::default()
+    };
+    let body = SpanBatch { spans: vec![span], ..SpanBatch::default() }.encode_to_vec();
+    assert_eq!(
+        rows::<Span>(&body),
+        [json!({
+            "timestamp": time, "duration_ms": 1.5, "name": "n", "trace_id": "01".repeat(16), "span_id": "02".repeat(8), "kind": "client",
+            "events": [{"time": time, "name": "e"}],
+            "links": [{"trace_id": "03".repeat(16), "span_id": "04".repeat(8), "attributes": {"a": 0.5}}],
+            "attributes": {"status": 200},
+        })]
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let reading = Reading { now: Timestamp(9), limits: &DecodeLimits::default() };
+        let _ = records::decode::<LogRecord>(&bytes, reading);
+        let _ = records::decode::<Sample>(&bytes, reading);
+        let _ = records::decode::<Span>(&bytes, reading);
+        let mut body = batch("id", &["a", "b"]).encode_to_vec();
+        let at = at.index(body.len());
+        body[at] = byte;
+        let _ = records::decode::<LogRecord>(&body, reading);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_durable_once_and_its_receipt_says_what_was_rejected() {
+    let it = shared();
+    let mut client = client(&it).await.send_compressed(CompressionEncoding::Gzip);
+    let sample =
+        |name: &str, value| Sample { time_unix_nano: 5, name: name.to_owned(), value, ..Sample::default() };
+    let samples = SampleBatch {
+        batch_id: "b1".to_owned(),
+        samples: vec![sample("a", 1.0), sample("", 1.0), sample("b", f64::NAN)],
+    };
+    let receipt = client.push_samples(samples.clone()).await.expect("taken").into_inner();
+    assert_eq!((receipt.batch_id.as_str(), receipt.accepted, receipt.rejected), ("b1", 1, 2));
+    let reasons: Vec<_> =
+        receipt.rejections.iter().map(|r| (r.index, r.field.as_str(), r.reason.as_str())).collect();
+    assert_eq!(reasons, [(1, "name", "is empty"), (2, "value", "is not a finite number")]);
+    let again = client.push_samples(samples).await.expect("taken").into_inner();
+    assert_eq!((again.accepted, again.deduplicated), (0, 1));
+    assert_eq!(it.records(1)[0]["name"], "a");
+    assert!(it.is_quiet());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_of_a_stream_are_acknowledged_in_order_while_it_is_open() {
+    let it = shared();
+    let mut client = client(&it).await;
+    let (sender, receiver) = tokio::sync::mpsc::channel(64);
+    let requests = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|batch| (batch, receiver))
+    });
+    let mut acknowledged = client.stream_records(requests).await.expect("a stream").into_inner();
+    let mut next = async || timeout(PATIENCE, acknowledged.next()).await.expect("in time");
+    sender.send(batch("a", &["1", "2"])).await.expect("an open stream");
+    let first = next().await.expect("one").expect("an acknowledgement");
+    assert!(
+        matches!(&first.outcome, Some(acknowledgement::Outcome::Receipt(receipt)) if receipt.accepted == 2),
+        "{first:?}"
+    );
+    let long = "x".repeat(300);
+    for batch in [batch("b", &["3"]), batch(&long, &["refused"]), batch("a", &["1", "2"]), batch("", &["4"])]
+    {
+        sender.send(batch).await.expect("an open stream");
+    }
+    drop(sender);
+    let mut outcomes = Vec::new();
+    while let Some(acknowledgement) = next().await {
+        let acknowledgement = acknowledgement.expect("an acknowledgement");
+        outcomes.push((
+            acknowledgement.sequence,
+            match acknowledgement.outcome.expect("an outcome") {
+                acknowledgement::Outcome::Receipt(receipt) => {
+                    format!("{} accepted, {} before", receipt.accepted, receipt.deduplicated)
+                }
+                acknowledgement::Outcome::Refusal(refusal) => {
+                    format!("{}: {}", refusal.code, refusal.message)
+                }
+            },
+        ));
+    }
+    assert_eq!(
+        outcomes,
+        [
+            (1, "1 accepted, 0 before".to_owned()),
+            (2, "3: body is not a batch: batch_id is longer than 256 bytes".to_owned()),
+            (3, "0 accepted, 2 before".to_owned()),
+            (4, "1 accepted, 0 before".to_owned()),
+        ]
+    );
+    let messages: Vec<_> = it
+        .records(4)
+        .iter()
+        .map(|record| record["message"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(messages, ["1", "2", "3", "4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_waits_where_a_call_is_told_to_come_back_and_ends_with_the_server() {
+    let it = shared_that_takes(1.0);
+    let mut client = client(&it).await;
+    client.push_records(batch("", &["1"])).await.expect("room for one");
+    let refused = client.push_records(batch("", &["2"])).await.expect_err("no room");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let mut acknowledged =
+        client.stream_records(stream::iter([batch("", &["3"])])).await.expect("a stream").into_inner();
+    let waiting = timeout(Duration::from_millis(300), acknowledged.next()).await;
+    assert!(waiting.is_err(), "{waiting:?}");
+    it.shared.shutdown.cancel();
+    let ended = timeout(PATIENCE, acknowledged.next()).await.expect("in time").expect("a status");
+    assert_eq!(ended.expect_err("not durable").code(), Code::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_and_health_tell_what_is_served() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let it = shared();
+    let listen = Some(([127, 0, 0, 1], 0).into());
+    let config =
+        DoorsConfig { grpc: GrpcConfig { listen, ..GrpcConfig::default() }, ..DoorsConfig::default() };
+    let (addr, running) = open(&it, "grpc", &config);
+    let channel = tonic::transport::Endpoint::new(format!("http://{addr}"))
+        .expect("a url")
+        .connect()
+        .await
+        .expect("a connection");
+    let ask = |message| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+    let requests = [
+        ask(MessageRequest::ListServices(String::new())),
+        ask(MessageRequest::FileContainingSymbol("heimdall.v1.Ingest".to_owned())),
+    ];
+    let mut reflection = ServerReflectionClient::new(channel.clone());
+    let mut answers =
+        reflection.server_reflection_info(stream::iter(requests)).await.expect("reflection").into_inner();
+    let first = answers.next().await.expect("an answer").expect("services").message_response;
+    let Some(MessageResponse::ListServicesResponse(services)) = first else { panic!("{first:?}") };
+    let names: Vec<_> = services.service.iter().map(|service| service.name.as_str()).collect();
+    assert!(names.contains(&"heimdall.v1.Ingest") && names.contains(&"grpc.health.v1.Health"), "{names:?}");
+    let second = answers.next().await.expect("an answer").expect("a file").message_response;
+    assert!(matches!(second, Some(MessageResponse::FileDescriptorResponse(_))), "{second:?}");
+
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let request = tonic_health::pb::HealthCheckRequest { service: "heimdall.v1.Ingest".to_owned() };
+    let mut watched = health.watch(request).await.expect("health").into_inner();
+    let mut status = async || {
+        timeout(PATIENCE, watched.next()).await.expect("in time").map(|it| it.expect("a status").status)
+    };
+    while status().await != Some(1) {}
+    it.shared.shutdown.cancel();
+    assert_eq!(status().await, Some(2));
+    running.await.expect("the doors close");
+}

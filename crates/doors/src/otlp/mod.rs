@@ -23,7 +23,7 @@ mod scope;
 mod sink;
 mod spans;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod value;
 
 use heimdall_ingest::{BodyError, Reading};
