@@ -13,9 +13,11 @@ use heimdall_model::{Dataset, Timestamp};
 
 use crate::body::{BodyError, DecodeLimits};
 use crate::decoded::{Decoded, RejectKind, Rejected};
+use crate::format::ParsedLine;
 use crate::json::text::escape;
 use crate::json::{RecordReader, profile_of};
 use crate::pipeline::Pipes;
+use crate::text::{KEPT_WHOLE, write_line};
 
 /// What decoders are told besides the bytes.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,8 @@ impl<'a> Reading<'a> {
 pub struct Records<'a> {
     reader: RecordReader<'a>,
     limits: &'a DecodeLimits,
+    /// A line as the object it stands for.
+    line: String,
 }
 
 impl<'a> Records<'a> {
@@ -48,7 +52,7 @@ impl<'a> Records<'a> {
     #[must_use]
     pub fn new(dataset: Dataset, reading: Reading<'a>) -> Records<'a> {
         let reader = RecordReader::new(profile_of(dataset), reading);
-        Records { reader, limits: reading.limits }
+        Records { reader, limits: reading.limits, line: String::new() }
     }
 
     /// Index of the next record: how many were handed over, rejected ones included.
@@ -102,6 +106,27 @@ impl<'a> Records<'a> {
         let taken = self.reader.take_text(object.close());
         object.clear();
         taken
+    }
+
+    /// Takes what a line of text says, and what the door knows besides (a few members, which win over the line's). A line
+    /// whose fields break a limit is kept whole as the message.
+    ///
+    /// # Errors
+    /// As [`Records::json`].
+    pub fn line(&mut self, line: &str, parsed: &ParsedLine<'_>, more: &Object) -> Result<(), Rejected> {
+        for diagnostic in &parsed.diagnostics {
+            self.note("message", diagnostic);
+        }
+        if !write_line(parsed, line, self.limits, &mut self.line) {
+            self.note("message", KEPT_WHOLE);
+        }
+        if !more.is_empty() {
+            self.line.pop();
+            self.line.push(',');
+            self.line.push_str(&more.json[1..]);
+            self.line.push('}');
+        }
+        self.reader.take_text(&self.line)
     }
 
     /// Counts a record that could not be read.
@@ -368,6 +393,24 @@ mod tests {
             Some(r#"{"big":18446744073709551615,"nan":"NaN","list":[1,2],"nothing":null}"#)
         );
         assert_eq!(decoded.timestamps_assigned, 0);
+    }
+
+    #[test]
+    fn a_line_is_a_record_with_what_the_door_adds() {
+        let limits = DecodeLimits { fields_max: 20, ..DecodeLimits::default() };
+        let mut records = records(Dataset::Logs, &limits);
+        let mut more = Object::new();
+        more.text("peer_ip", "192.0.2.1");
+        let line = "level=warn msg=\"a \\\"b\\\"\" shard=3 peer_ip=forged";
+        let parsed = crate::format::parse_line(crate::format::Format::Logfmt, line, Timestamp(5));
+        records.line(line, &parsed, &more).expect("a record");
+        let many = "k=v ".repeat(9) + &(0..9).map(|n| format!("k{n}=v ")).collect::<String>();
+        let parsed = crate::format::parse_line(crate::format::Format::Logfmt, &many, Timestamp(5));
+        records.line(&many, &parsed, &more).expect("a record");
+        let decoded = records.finish();
+        assert_eq!(decoded.batch.row(0).attributes(), Some(r#"{"shard":3,"peer_ip":"192.0.2.1"}"#));
+        assert_eq!(decoded.batch.row(1).text(logs::MESSAGE), Some(&*many));
+        assert_eq!(decoded.batch.row(1).attributes(), Some(r#"{"peer_ip":"192.0.2.1"}"#));
     }
 
     #[test]

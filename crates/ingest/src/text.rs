@@ -21,8 +21,10 @@ use crate::json::text::escape;
 use crate::json::{Profile, RecordReader};
 use crate::records::Reading;
 
+/// Members of a line's object that are not its fields: message, time, level, and what a door adds.
+const FIELDS_BESIDES: usize = 8;
 const NOT_UTF8: &str = "has bytes that are not UTF-8: replaced by U+FFFD";
-const KEPT_WHOLE: &str = "line breaks a limit on fields: kept whole as the message";
+pub(crate) const KEPT_WHOLE: &str = "line breaks a limit on fields: kept whole as the message";
 
 /// Decodes lines of text that arrived at `now`. Continuation lines of multi-line formats belong to the record before them.
 ///
@@ -80,14 +82,8 @@ impl Lines<'_> {
         for diagnostic in &parsed.diagnostics {
             self.reader.notes.coerce(self.reader.index(), "message", diagnostic);
         }
-        write_object(&parsed, &mut self.json);
-        let fits = parsed.fields.len() + 3 <= self.limits.fields_max
-            && parsed.fields.iter().all(|(name, _)| name.len() <= self.limits.key_bytes_max)
-            && self.json.len() <= self.limits.record_bytes_max;
-        if !fits {
+        if !write_line(&parsed, line, self.limits, &mut self.json) {
             self.reader.notes.coerce(self.reader.index(), "message", KEPT_WHOLE);
-            let whole = ParsedLine { fields: Vec::new(), message: Cow::Borrowed(line), ..parsed };
-            write_object(&whole, &mut self.json);
         }
         let _ = self.reader.take_text(&self.json); // what was rejected is noted
         Ok(())
@@ -107,6 +103,26 @@ pub(crate) fn objects(format: Format, body: &[u8], now: Timestamp) -> impl Itera
         write_object(&parse_line(format, &line, now), &mut json);
         json
     })
+}
+
+/// Writes the object that a line stands for; without its fields, and `false`, when they break a limit.
+pub(crate) fn write_line(
+    parsed: &ParsedLine<'_>,
+    line: &str,
+    limits: &DecodeLimits,
+    json: &mut String,
+) -> bool {
+    write_object(parsed, json);
+    let fits = parsed.fields.len() + FIELDS_BESIDES <= limits.fields_max
+        && parsed.fields.iter().all(|(name, _)| name.len() <= limits.key_bytes_max)
+        && json.len() <= limits.record_bytes_max;
+    if !fits {
+        let ParsedLine { timestamp, level, .. } = *parsed;
+        let message = Cow::Borrowed(line);
+        let whole = ParsedLine { timestamp, level, fields: Vec::new(), message, diagnostics: Vec::new() };
+        write_object(&whole, json);
+    }
+    fits
 }
 
 pub(crate) fn write_object(parsed: &ParsedLine<'_>, json: &mut String) {

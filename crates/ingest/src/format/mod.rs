@@ -13,16 +13,23 @@ use std::borrow::Cow;
 use heimdall_model::{Level, Timestamp};
 
 mod access;
+mod cef;
+mod cisco;
 mod detect;
+mod event;
+mod leef;
 mod logfmt;
 mod multiline;
 mod plain;
 mod syslog;
+mod zone;
 
 pub use detect::{Detection, SAMPLE_LINES_MAX, detect, explain};
 pub use multiline::{
     JoinMultiline, JoinedLine, RECORD_BYTES_MAX, RECORD_LINES_MAX, is_continuation, join_multiline,
 };
+
+pub use zone::Zone;
 
 /// Fields taken from one line at most; a line with more keeps the rest in its message, and says so.
 pub const FIELDS_MAX: usize = 1_024;
@@ -103,6 +110,11 @@ impl<'a> Value<'a> {
         Value::Text(Cow::Borrowed(text))
     }
 
+    /// A number without its leading zeros, when it is one that fits.
+    fn sequence(digits: &'a str) -> Self {
+        digits.parse().map_or_else(|_| Value::text(digits), Value::Int)
+    }
+
     /// A whole number when `text` is one in its shortest form, else the text.
     fn int_or_text(text: &'a str) -> Self {
         let is_canonical = !text.starts_with(['+', '-']) && (text == "0" || !text.starts_with('0'));
@@ -156,11 +168,17 @@ impl<'a> ParsedLine<'a> {
 pub fn parse_line<'a>(format: Format, line: &'a str, now: Timestamp) -> ParsedLine<'a> {
     let line = line.trim_end_matches(['\r', '\n']);
     match format {
-        Format::Syslog => syslog::parse(line, now),
+        Format::Syslog => syslog::parse(line, zone::When { now, zone: &Zone::UTC }),
         Format::Access => access::parse(line),
         Format::Logfmt => logfmt::parse(line, now),
         Format::Plain | Format::Ndjson => plain::parse(line, now),
     }
+}
+
+/// As [`parse_line`] of [`Format::Syslog`], from a sender whose times without a zone are of `zone`.
+#[must_use]
+pub fn parse_syslog<'a>(line: &'a str, now: Timestamp, zone: &Zone) -> ParsedLine<'a> {
+    syslog::parse(line.trim_end_matches(['\r', '\n']), zone::When { now, zone })
 }
 
 #[cfg(test)]
@@ -223,6 +241,17 @@ mod tests {
             "Jun",
             "Jun  9 06:06:20",
             "Mon,",
+            "CEF:",
+            "CEF:0|||||||=",
+            "CEF:0|a|b|c|d|e\\|5|=\\",
+            "CEF:0|a|b|c|d|e|5|k=\\",
+            "<1>CEF:0|a|b|c|d|e|5|cs1Label= cs1=x",
+            "LEEF:2.0|||||",
+            "LEEF:2.0|a|b|c|d|x110000|a=b",
+            "<189>: %",
+            "<189>: %A-5-B:",
+            "<189>2026 Feb  %A-5-B:",
+            "<189>*:*:. %A-5-B:",
         ];
         for line in lines {
             for format in Format::ALL {

@@ -1,4 +1,6 @@
-//! Syslog lines: RFC 5424, RFC 3164, and what daemons write to disk (no priority; BSD or RFC 3339 time).
+//! Syslog lines: RFC 5424, RFC 3164, what Cisco's devices send (see [`super::cisco`]), and what daemons write to disk (no
+//! priority; BSD or RFC 3339 time). A message that is an event of CEF or LEEF is taken apart too (see [`super::event`]), also
+//! without any header.
 //!
 //! Fields: `facility`, `severity_code`, `host`, `service` (the app name), `module` (`pam_unix` of `sshd(pam_unix)`), `pid`,
 //! `msgid`, and `SD-ID.param` for structured data.
@@ -10,7 +12,9 @@ use std::borrow::Cow;
 use heimdall_model::time::TimeForm;
 use heimdall_model::{Level, Timestamp};
 
-use super::{FIELDS_MAX, ParsedLine, Value, plain};
+use super::event::{is_event, read_body};
+use super::zone::{When, Zone};
+use super::{FIELDS_MAX, ParsedLine, Value, cisco, plain};
 
 /// Highest priority value: facility 23, severity 7.
 const PRIORITY_MAX: u16 = 191;
@@ -26,13 +30,13 @@ const BAD_TIME: &str = "not RFC 5424: the timestamp is not valid";
 const BAD_DATA: &str = "not RFC 5424: the structured data is not valid";
 const NO_TIME: &str = "not syslog: no time and host at the start";
 
-pub(super) fn parse(line: &str, now: Timestamp) -> ParsedLine<'_> {
-    match read(line, now) {
+pub(super) fn parse<'a>(line: &'a str, when: When<'_>) -> ParsedLine<'a> {
+    match read(line, when) {
         Ok(parsed) => parsed,
         Err(reason) => {
             // A claim to be syslog that does not hold is trusted in nothing; an odd line of a file may still have a time.
             let is_claim = line.starts_with('<');
-            let mut kept = if is_claim { ParsedLine::whole(line) } else { plain::parse(line, now) };
+            let mut kept = if is_claim { ParsedLine::whole(line) } else { plain::parse(line, when.now) };
             kept.diagnostics.push(reason);
             kept
         }
@@ -41,17 +45,27 @@ pub(super) fn parse(line: &str, now: Timestamp) -> ParsedLine<'_> {
 
 /// Whether the line is syslog without reservations.
 pub(super) fn recognises(line: &str, now: Timestamp) -> bool {
-    read(line, now).is_ok_and(|parsed| parsed.diagnostics.is_empty())
+    read(line, When { now, zone: &Zone::UTC }).is_ok_and(|parsed| parsed.diagnostics.is_empty())
 }
 
-fn read(line: &str, now: Timestamp) -> Result<ParsedLine<'_>, &'static str> {
+fn read<'a>(line: &'a str, when: When<'_>) -> Result<ParsedLine<'a>, &'static str> {
+    let mut parsed = read_envelope(line, when)?;
+    read_body(&mut parsed, when);
+    Ok(parsed)
+}
+
+/// Everything but what the message itself may be.
+fn read_envelope<'a>(line: &'a str, when: When<'_>) -> Result<ParsedLine<'a>, &'static str> {
     let text = line.trim_end_matches('\0');
     if text.trim_ascii().is_empty() {
         return Err(EMPTY);
     }
     if !text.starts_with('<') {
         let mut parsed = ParsedLine::whole(text);
-        return read_header(text, now, &mut parsed).map(|()| parsed).ok_or(NO_TIME);
+        let is_read = is_event(text)
+            || cisco::read(text, when, &mut parsed).is_some()
+            || read_header(text, when, &mut parsed).is_some();
+        return if is_read { Ok(parsed) } else { Err(NO_TIME) };
     }
     let (priority, rest) = split_priority(text).ok_or(BAD_PRIORITY)?;
     if rest.trim_ascii().is_empty() {
@@ -64,10 +78,23 @@ fn read(line: &str, now: Timestamp) -> Result<ParsedLine<'_>, &'static str> {
     if let Some(header) = rest.strip_prefix("1 ") {
         return read_rfc5424(header, parsed);
     }
-    if read_header(rest, now, &mut parsed).is_none() {
-        parsed.diagnostics.push(NO_HEADER);
+    if cisco::read(rest, when, &mut parsed).is_none() && read_header(rest, when, &mut parsed).is_none() {
+        read_content(rest, &mut parsed);
     }
     Ok(parsed)
+}
+
+/// What follows a priority without time and host: perhaps a tag, and the message.
+fn read_content<'a>(content: &'a str, parsed: &mut ParsedLine<'a>) {
+    if is_event(content) {
+        return;
+    }
+    parsed.diagnostics.push(NO_HEADER);
+    let tag = split_tag(content).filter(|(tag, _)| tag.pid.is_some() || Level::parse(tag.app).is_none());
+    if let Some((tag, message)) = tag {
+        tag.push_to(parsed);
+        parsed.message = Cow::Borrowed(message);
+    }
 }
 
 struct Priority {
@@ -197,8 +224,8 @@ fn split_quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
 // ---- RFC 3164 and files ---------------------------------------------------------------------------------------
 
 /// `TIME [HOST] [TAG] message`; `None`, and nothing taken, when the line does not start so.
-fn read_header<'a>(text: &'a str, now: Timestamp, parsed: &mut ParsedLine<'a>) -> Option<()> {
-    let time = Timestamp::parse_prefix(text, now)?;
+fn read_header<'a>(text: &'a str, when: When<'_>, parsed: &mut ParsedLine<'a>) -> Option<()> {
+    let time = when.prefix(text)?;
     let is_bsd = text.as_bytes()[0].is_ascii_alphabetic();
     let has_priority = parsed.level.is_some();
     if matches!(time.form, TimeForm::Epoch | TimeForm::DateOnly) || (time.form == TimeForm::NoYear && !is_bsd)
@@ -207,15 +234,15 @@ fn read_header<'a>(text: &'a str, now: Timestamp, parsed: &mut ParsedLine<'a>) -
     }
     let rest = text[time.len..].trim_start_matches(':').trim_start_matches(' ');
     let (host, content) = split_host(rest);
-    let (tag, message) = match split_tag(content) {
+    let (tag, message) = match split_tag(content).filter(|_| !is_event(content)) {
         Some((tag, message)) => (Some(tag), message),
         None => (None, content),
     };
     // `2026-02-09T20:25:01Z INFO started` is no syslog: without priority or BSD time a host and a tag must vouch for it.
-    if !is_bsd && !has_priority && (host.is_none_or(|host| Level::parse(host).is_some()) || tag.is_none()) {
+    if !is_bsd && !has_priority && (host.is_none_or(|host| Level::parse(host).is_some()) || tag.is_none()) && !is_event(content) {
         return None;
     }
-    if host.is_none() && tag.is_none() {
+    if host.is_none() && tag.is_none() && !is_event(content) {
         return None;
     }
     parsed.timestamp = Some(time.timestamp);
@@ -234,7 +261,7 @@ fn read_header<'a>(text: &'a str, now: Timestamp, parsed: &mut ParsedLine<'a>) -
 fn split_host(text: &str) -> (Option<&str>, &str) {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     let is_tag = word.ends_with(':') || (word.contains('[') && split_tag(text).is_some());
-    let is_host = !word.is_empty() && !is_tag && !word.starts_with(['[', '(', '{', '"']);
+    let is_host = !word.is_empty() && !is_tag && !is_event(text) && !word.starts_with(['[', '(', '{', '"']);
     if is_host { (Some(word), rest) } else { (None, text) }
 }
 
@@ -332,6 +359,30 @@ mod tests {
         check(
             "<28>something short",
             "- warn | facility=3 severity_code=4 | something short ! syslog priority without a header",
+        );
+    }
+
+    #[test]
+    fn a_priority_and_nothing_else() {
+        check(
+            "<14>app[7]: from a program without a clock\0",
+            "- info | facility=1 severity_code=6 service=\"app\" pid=7 | from a program without a clock ! syslog priority without a header",
+        );
+        check(
+            "<14>error: no tag",
+            "- info | facility=1 severity_code=6 | error: no tag ! syslog priority without a header",
+        );
+    }
+
+    #[test]
+    fn several_lines_in_one_message() {
+        check(
+            "<11>1 2026-02-09T12:00:00Z h app - - - Traceback:\n  File x#012\nboom\n",
+            "2026-02-09T12:00:00.000000000Z error | facility=1 severity_code=3 host=\"h\" service=\"app\" | Traceback:\n  File x#012\nboom",
+        );
+        check(
+            "<11>Feb  9 12:00:00 h app: one\n\ttwo",
+            "2026-02-09T12:00:00.000000000Z error | facility=1 severity_code=3 host=\"h\" service=\"app\" | one\n\ttwo",
         );
     }
 
