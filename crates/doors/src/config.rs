@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::elasticsearch::ElasticsearchConfig;
 use crate::net::TlsConfig;
 use crate::rpc::RpcLimits;
+pub use crate::gelf::GelfConfig;
+pub use crate::syslog::{SyslogConfig, SyslogListener, SyslogTransport};
 
 /// The doors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -16,10 +18,14 @@ pub struct DoorsConfig {
     pub elasticsearch: ElasticsearchConfig,
     /// Heimdall's own protocol over gRPC.
     pub grpc: GrpcConfig,
+    /// Graylog's extended log format.
+    pub gelf: GelfConfig,
     /// OpenTelemetry's protocol.
     pub otlp: OtlpConfig,
     /// Splunk's HTTP event collector.
     pub hec: HecConfig,
+    /// Syslog and RELP.
+    pub syslog: SyslogConfig,
 }
 
 /// Heimdall's own protocol over gRPC.

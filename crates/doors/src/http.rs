@@ -26,6 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub(crate) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .merge(cloud::routes())
+        .merge(crate::gelf::routes())
         .merge(crate::otlp::http::routes())
         .merge(datadog::routes())
         .with_state(shared)

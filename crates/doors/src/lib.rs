@@ -3,6 +3,8 @@
 //!
 //! - [`config`]: what is switched on, where, and within which limits
 //! - [`shared`]: what every door works with; [`net`]: sockets; [`http`]: requests
+//! - `framing`, `streams`, `datagrams`: doors whose protocol is messages one after the other, and no answer
+//! - [`gelf`], [`syslog`]: the doors
 //!
 //! Invariants:
 //! - a sender is told that its records are safe only after [`heimdall_ingest::Intake::admit`] returned a receipt;
@@ -16,12 +18,17 @@ pub mod config;
 mod datadog;
 pub mod elasticsearch;
 pub mod grpc;
+mod datagrams;
+mod framing;
+pub mod gelf;
 pub mod http;
 mod members;
 pub mod net;
 pub mod otlp;
 pub mod rpc;
 pub mod shared;
+mod streams;
+pub mod syslog;
 #[cfg(test)]
 mod testing;
 mod wire;
@@ -114,6 +121,8 @@ impl Doors {
             doors.http.extend(listener.map(|listener| HttpDoor { name, listener }));
         }
         doors.open_rpc(config, &binder)?;
+        doors.opened.extend(gelf::open(&config.gelf, binder, &doors.shared)?);
+        doors.opened.extend(syslog::open(&config.syslog, binder, &doors.shared)?);
         Ok(doors)
     }
 
