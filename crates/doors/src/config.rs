@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use heimdall_detect::config::Period;
 use serde::{Deserialize, Serialize};
 
 pub use crate::elasticsearch::ElasticsearchConfig;
@@ -38,6 +39,8 @@ pub struct GrpcConfig {
     pub tls: TlsConfig,
     /// What the listener may hold.
     pub limits: RpcLimits,
+    /// Uploads of systemd's journal.
+    pub journald: JournaldConfig,
 }
 
 /// OpenTelemetry's protocol.
@@ -55,9 +58,66 @@ pub struct OtlpConfig {
 }
 
 /// Splunk's HTTP event collector.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HecConfig {
     /// Address besides the HTTP listener's. Default `127.0.0.1:8088`, unless that port is taken.
     pub listen: Option<SocketAddr>,
+    /// Indexer acknowledgement. Default `offered`: a request that names a channel is given an id; `required`: every request has
+    /// to name a channel; `off`: no ids.
+    pub acks: AckMode,
+    /// Channels remembered. Default 10,000; beyond, the one used longest ago is forgotten, and its ids answer false.
+    pub channels_max: usize,
+    /// A channel that is not used for this long may be forgotten when there is no room. Default `10m`.
+    pub channel_idle: Period,
+}
+
+impl Default for HecConfig {
+    fn default() -> Self {
+        HecConfig {
+            listen: None,
+            acks: AckMode::Offered,
+            channels_max: 10_000,
+            channel_idle: Period::minutes(10),
+        }
+    }
+}
+
+/// Splunk's indexer acknowledgement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AckMode {
+    /// No ids.
+    Off,
+    /// An id for requests that name a channel.
+    #[default]
+    Offered,
+    /// Every request names a channel.
+    Required,
+}
+
+/// Uploads of systemd's journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JournaldConfig {
+    /// Address besides the HTTP listener's, such as `127.0.0.1:19532`. Default none.
+    pub listen: Option<SocketAddr>,
+    /// Uploads at once. Default 1,000; beyond: 503.
+    pub uploads_max: usize,
+    /// Journals whose place is remembered, so that entries sent again are not written again. Default 10,000; beyond, the one that
+    /// was used longest ago is forgotten.
+    pub journals_max: usize,
+    /// An entry that is not complete after this long without a byte ends the upload. Default `5m`. Between entries there is no limit.
+    pub entry_timeout: Period,
+}
+
+impl Default for JournaldConfig {
+    fn default() -> Self {
+        JournaldConfig {
+            listen: None,
+            uploads_max: 1_000,
+            journals_max: 10_000,
+            entry_timeout: Period::minutes(5),
+        }
+    }
 }

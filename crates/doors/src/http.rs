@@ -16,6 +16,7 @@ use heimdall_ingest::{BodyError, Caller, Refused};
 use heimdall_model::Tenant;
 
 use crate::{Shared, cloud, datadog};
+use crate::{DoorsConfig, Shared, hec, loki};
 
 /// The header that names a tenant, as Loki, Mimir and Tempo have it.
 const TENANT_HEADER: &str = "x-scope-orgid";
@@ -23,7 +24,6 @@ const TENANT_HEADER: &str = "x-scope-orgid";
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The paths of every door that speaks HTTP.
-pub(crate) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .merge(cloud::routes())
         .merge(crate::gelf::routes())

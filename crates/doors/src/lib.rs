@@ -26,6 +26,11 @@ mod members;
 pub mod net;
 pub mod otlp;
 pub mod rpc;
+mod hec;
+mod key;
+mod loki;
+mod raw_json;
+mod sample;
 pub mod shared;
 mod streams;
 pub mod syslog;
@@ -102,6 +107,8 @@ pub struct Doors {
     pub http: Vec<HttpDoor>,
     elasticsearch: ElasticsearchConfig,
     shared: Arc<Shared>,
+    /// Built once: what the doors of HTTP remember is the same on every listener.
+    routes: Router,
 }
 
 impl Doors {
@@ -114,6 +121,9 @@ impl Doors {
         let elasticsearch = config.elasticsearch.clone();
         let mut doors = Doors { opened: Vec::new(), http: Vec::new(), elasticsearch, shared };
         let binder = net::Binder { auth_enabled: doors.shared.guard.asks_everybody(), ephemeral };
+        let binder = net::Binder { auth_enabled: shared.guard.asks_everybody(), ephemeral };
+        let routes = http::routes(&shared, config);
+        let mut doors = Doors { opened: Vec::new(), http: Vec::new(), routes };
         for (name, listen, port) in
             [("otlp_http", config.otlp.http_listen, 4318), ("hec", config.hec.listen, 8088)]
         {
@@ -147,6 +157,7 @@ impl Doors {
     pub fn routes(&self) -> Router {
         let elasticsearch = elasticsearch::routes(Arc::clone(&self.shared), &self.elasticsearch);
         http::routes(Arc::clone(&self.shared)).merge(elasticsearch)
+        self.routes.clone()
     }
 
     /// Runs every door until the shutdown of [`Shared`]; ends when all that was taken is durable.

@@ -1,8 +1,41 @@
-//! Protobuf opened one level at a time: fields are found without decoding what they hold.
+//! Messages of Protocol Buffers, opened one level at a time: a hostile body costs no more memory than its own bytes.
 //!
-//! Invariants: nothing is copied or held; after an error there is nothing more.
+//! Invariants: nothing is copied or held; every step consumes at least one byte; after an error there is nothing more.
+//!
+//! Not here: what the fields mean. Source: protobuf.dev, "Encoding".
 
-/// The fields of a message, in the order they were written: the number of each, and its bytes when it has a length.
+/// The value of a field, as far as the wire says what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire<'b> {
+    /// `int32` to `uint64`, `sint`, `bool`, `enum`.
+    Varint(u64),
+    /// `fixed64`, `sfixed64`, `double`, as bits.
+    Fixed64(u64),
+    /// `fixed32`, `sfixed32`, `float`, as bits.
+    Fixed32(u32),
+    /// `string`, `bytes`, a message, packed numbers.
+    Bytes(&'b [u8]),
+}
+
+impl<'b> Wire<'b> {
+    /// A whole number with a sign.
+    pub(crate) fn int64(self) -> Option<i64> {
+        match self {
+            Wire::Varint(number) => Some(number.cast_signed()),
+            _ => None,
+        }
+    }
+
+    /// What has a length.
+    pub(crate) fn bytes(self) -> Option<&'b [u8]> {
+        match self {
+            Wire::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+/// The fields of a message, in the order they were written.
 #[derive(Debug, Clone)]
 pub(crate) struct Fields<'b> {
     rest: &'b [u8],
@@ -28,17 +61,17 @@ impl<'b> Fields<'b> {
         Fields { rest: message }
     }
 
-    fn field(&mut self) -> Result<(u32, Option<&'b [u8]>), WireError> {
+    fn field(&mut self) -> Result<(u32, Wire<'b>), WireError> {
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0).ok_or(WireError::Number)?;
         let value = match key & 7 {
-            0 => self.varint().map(|_| None)?,
-            1 => self.take(8).map(|_| None)?,
+            0 => Wire::Varint(self.varint()?),
+            1 => Wire::Fixed64(u64::from_le_bytes(self.array()?)),
             2 => {
                 let len = self.varint()?;
-                Some(self.take(usize::try_from(len).unwrap_or(usize::MAX))?)
+                Wire::Bytes(self.take(usize::try_from(len).unwrap_or(usize::MAX))?)
             }
-            5 => self.take(4).map(|_| None)?,
+            5 => Wire::Fixed32(u32::from_le_bytes(self.array()?)),
             kind => return Err(WireError::Kind { number, kind }),
         };
         Ok((number, value))
@@ -48,6 +81,10 @@ impl<'b> Fields<'b> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(WireError::Short)?;
         self.rest = rest;
         Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        Ok(self.take(N)?.try_into().expect("exactly N bytes were taken"))
     }
 
     fn varint(&mut self) -> Result<u64, WireError> {
@@ -65,7 +102,7 @@ impl<'b> Fields<'b> {
 }
 
 impl<'b> Iterator for Fields<'b> {
-    type Item = Result<(u32, Option<&'b [u8]>), WireError>;
+    type Item = Result<(u32, Wire<'b>), WireError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -91,8 +128,15 @@ mod tests {
         let found: Result<Vec<_>, _> = Fields::new(&message).collect();
         assert_eq!(
             found.expect("a message"),
-            [(1, None), (2, Some(&[7, 8][..])), (3, None), (4, None), (2, Some(&[][..]))]
+            [
+                (1, Wire::Varint(150)),
+                (2, Wire::Bytes(&[7, 8])),
+                (3, Wire::Fixed32(0x0403_0201)),
+                (4, Wire::Fixed64(0x0807_0605_0403_0201)),
+                (2, Wire::Bytes(&[]))
+            ]
         );
+        assert_eq!(Wire::Varint(u64::MAX).int64(), Some(-1));
     }
 
     #[test]

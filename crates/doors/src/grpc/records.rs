@@ -12,7 +12,7 @@ use prost::Message;
 
 use super::proto::value::Kind;
 use super::proto::{KeyValue, LogRecord, Sample, Span, SpanEvent, SpanLink, Value};
-use crate::wire::Fields;
+use crate::wire::{Fields, Wire};
 
 /// Fields of a batch.
 const BATCH_ID: u32 = 1;
@@ -44,10 +44,10 @@ pub(super) fn decode<T: Item>(body: &[u8], reading: Reading<'_>) -> Result<Batch
     let mut id = "";
     for field in Fields::new(body) {
         match field.map_err(|error| malformed(error.to_string()))? {
-            (BATCH_ID, Some(bytes)) => {
+            (BATCH_ID, Wire::Bytes(bytes)) => {
                 id = std::str::from_utf8(bytes).map_err(|_| malformed("batch_id is not UTF-8".to_owned()))?;
             }
-            (ITEMS, Some(bytes)) => {
+            (ITEMS, Wire::Bytes(bytes)) => {
                 records.has_room()?;
                 item::<T>(bytes, reading, &mut records, &mut object);
             }

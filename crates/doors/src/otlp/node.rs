@@ -15,7 +15,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::{self, FromJson};
-use crate::wire::{Fields, WireError};
+use crate::wire::{Fields, Wire, WireError};
 
 /// How a request is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl<'b> Iterator for List<'b> {
         match self {
             List::Json(items) => items.next().map(|raw| Ok(Node::Json(raw.get()))),
             List::Protobuf { fields, tag } => fields.find_map(|field| match field {
-                Ok((found, Some(bytes))) if found == *tag => Some(Ok(Node::Protobuf(bytes))),
+                Ok((found, Wire::Bytes(bytes))) if found == *tag => Some(Ok(Node::Protobuf(bytes))),
                 Ok(_) => None,
                 Err(error) => Some(Err(error.into())),
             }),
@@ -151,7 +151,7 @@ fn open_protobuf<const N: usize>(
     for field in Fields::new(bytes) {
         let (tag, value) = field?;
         let place = singles.iter().position(|field| field.tag == tag);
-        if let (Some(place), Some(value)) = (place, value) {
+        if let (Some(place), Some(value)) = (place, value.bytes()) {
             found[place] = Some(Node::Protobuf(value));
         }
     }
