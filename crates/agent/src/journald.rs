@@ -8,8 +8,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use heimdall_model::schema::logs;
-use heimdall_model::{Batch, BatchBuilder, Dataset, Level, Timestamp};
+use heimdall_ingest::journald::write_entry;
+use heimdall_ingest::{DecodeLimits, Object, Reading, Records};
+use heimdall_model::{Batch, Dataset, Timestamp};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
@@ -22,7 +23,7 @@ pub(crate) const SOURCE: &str = "journald";
 /// Longest line taken.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// Records in one batch.
-const ROWS_MAX: usize = 500;
+const ROWS_MAX: u64 = 500;
 /// Records that come so close together are one batch.
 const GATHER: Duration = Duration::from_millis(200);
 
@@ -65,17 +66,18 @@ impl Follower {
             let _ended = self.child.wait().await;
             return Ok(None);
         };
-        let mut builder = BatchBuilder::new(Dataset::Logs, now());
-        let mut cursor = self.take(&first, &mut builder);
+        let limits = DecodeLimits::default();
+        let mut records = Records::new(Dataset::Logs, Reading { now: now(), limits: &limits });
+        let mut cursor = self.take(&first, &mut records);
         let deadline = tokio::time::Instant::now() + GATHER;
-        while builder.rows() < ROWS_MAX {
+        while records.index() < ROWS_MAX {
             match tokio::time::timeout_at(deadline, self.next_record()).await {
-                Ok(Ok(Some(record))) => cursor = self.take(&record, &mut builder).or(cursor),
+                Ok(Ok(Some(record))) => cursor = self.take(&record, &mut records).or(cursor),
                 Ok(Ok(None) | Err(_)) | Err(_) => break,
             }
         }
         let marks = cursor.map(|cursor| (SOURCE.to_owned(), Mark::Cursor(cursor)));
-        Ok(Some((builder.finish(), marks.into_iter().collect())))
+        Ok(Some((records.finish().batch, marks.into_iter().collect())))
     }
 
     async fn next_record(&mut self) -> std::io::Result<Option<Map<String, Value>>> {
@@ -102,70 +104,39 @@ impl Follower {
         }
     }
 
-    fn take(&mut self, record: &Map<String, Value>, builder: &mut BatchBuilder) -> Option<String> {
-        let (message, lossy) = message_of(record.get("MESSAGE"));
-        self.cut += u64::from(lossy);
-        let text = |name: &str| record.get(name).and_then(Value::as_str);
-        let time_us = text("__REALTIME_TIMESTAMP").and_then(|us| us.parse::<i64>().ok());
-        if let Some(us) = time_us {
-            builder.set_int(logs::TIMESTAMP, us.saturating_mul(1_000));
-        }
-        builder.set_text(logs::MESSAGE, &message);
-        if let Some(level) = text("PRIORITY").and_then(level_of) {
-            builder.set_level(level);
-        }
-        let unit = text("_SYSTEMD_UNIT").map(|unit| unit.strip_suffix(".service").unwrap_or(unit));
-        if let Some(service) = unit.or(text("SYSLOG_IDENTIFIER")).or(text("_COMM")) {
-            builder.set_text(logs::SERVICE, service);
-        }
-        if let Some(host) = text("_HOSTNAME") {
-            builder.set_text(logs::HOST, host);
-        }
-        let known = [
-            ("_PID", "process.pid"),
-            ("_COMM", "process.executable.name"),
-            ("_UID", "process.user.id"),
-            ("SYSLOG_IDENTIFIER", "syslog.identifier"),
-            ("_TRANSPORT", "journald.transport"),
-            ("_SYSTEMD_UNIT", "systemd.unit"),
-            ("CODE_FILE", "code.file.path"),
-            ("MESSAGE_ID", "journald.message_id"),
-        ];
-        let attributes: Map<String, Value> =
-            known.iter().filter_map(|(from, to)| Some(((*to).to_owned(), text(from)?.into()))).collect();
-        builder.set_text(logs::ATTRIBUTES, &Value::Object(attributes).to_string());
-        builder.end_row();
-        text("__CURSOR").map(str::to_owned)
+    fn take(&mut self, record: &Map<String, Value>, records: &mut Records<'_>) -> Option<String> {
+        let fields: Vec<(&str, Vec<u8>)> = record
+            .iter()
+            .flat_map(|(name, value)| values_of(value).map(move |value| (name.as_str(), value)))
+            .collect();
+        let mut fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        let mut object = Object::new();
+        self.cut += u64::from(write_entry(&mut fields, &mut object));
+        self.cut += u64::from(records.object(&mut object).is_err());
+        record.get("__CURSOR").and_then(Value::as_str).map(str::to_owned)
     }
 }
 
-/// The message, and whether something of it was lost: journald writes bytes that are no text as a list of numbers.
-fn message_of(value: Option<&Value>) -> (String, bool) {
-    match value {
-        Some(Value::String(text)) => (text.clone(), false),
-        Some(Value::Array(bytes)) => {
-            let bytes: Vec<u8> = bytes.iter().filter_map(|n| u8::try_from(n.as_u64()?).ok()).collect();
-            let is_text = std::str::from_utf8(&bytes).is_ok();
-            (String::from_utf8_lossy(&bytes).into_owned(), !is_text)
-        }
-        _ => (String::new(), true),
-    }
-}
-
-fn level_of(priority: &str) -> Option<Level> {
-    Some(match priority {
-        "0" | "1" | "2" => Level::Fatal,
-        "3" => Level::Error,
-        "4" => Level::Warn,
-        "5" | "6" => Level::Info,
-        "7" => Level::Debug,
-        _ => return None,
+/// The values of a field: journald writes bytes that are no text as a list of numbers, a field that occurs more than once as a
+/// list of values, and one that is too long as null.
+fn values_of(value: &Value) -> impl Iterator<Item = Vec<u8>> {
+    let values = match value {
+        Value::Array(values) if !values.iter().all(Value::is_number) => values.as_slice(),
+        value => std::slice::from_ref(value),
+    };
+    values.iter().filter_map(|value| match value {
+        Value::String(text) => Some(text.clone().into_bytes()),
+        Value::Array(bytes) => Some(bytes.iter().filter_map(|n| u8::try_from(n.as_u64()?).ok()).collect()),
+        _ => None,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use heimdall_model::Level;
+    use heimdall_model::schema::logs;
 
     use super::*;
 

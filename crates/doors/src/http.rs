@@ -17,6 +17,7 @@ use heimdall_model::Tenant;
 
 use crate::{Shared, cloud, datadog};
 use crate::{DoorsConfig, Shared, hec, loki};
+use crate::{DoorsConfig, Shared, hec, influx, journald, loki};
 
 /// The header that names a tenant, as Loki, Mimir and Tempo have it.
 const TENANT_HEADER: &str = "x-scope-orgid";
@@ -30,6 +31,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
         .merge(crate::otlp::http::routes())
         .merge(datadog::routes())
         .with_state(shared)
+        .merge(hec::routes(Arc::clone(shared), &config.hec))
+        .merge(influx::routes(Arc::clone(shared)))
+        .merge(journald::routes(Arc::clone(shared), &config.journald))
+        .merge(loki::routes(Arc::clone(shared)))
 }
 
 /// Whoever sends a request. The gate in front of the routes found out who; without it nobody is let in.

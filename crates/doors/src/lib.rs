@@ -29,6 +29,9 @@ pub mod rpc;
 mod hec;
 mod key;
 mod loki;
+mod influx;
+mod journald;
+mod names;
 mod raw_json;
 mod sample;
 pub mod shared;
@@ -133,6 +136,9 @@ impl Doors {
         doors.open_rpc(config, &binder)?;
         doors.opened.extend(gelf::open(&config.gelf, binder, &doors.shared)?);
         doors.opened.extend(syslog::open(&config.syslog, binder, &doors.shared)?);
+        if let Some(addr) = config.journald.listen {
+            doors.http.push(HttpDoor { name: "journald", listener: binder.tcp("journald", addr)? });
+        }
         Ok(doors)
     }
 

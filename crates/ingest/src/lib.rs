@@ -9,6 +9,7 @@
 //! - [`dead`]: what was not taken, kept for a while to be looked at and tried again
 //! - [`arrive`]: how whole bodies arrive; [`records`]: how decoders of other crates make records
 //! - [`frames`]: what the journal's frames hold
+//! - [`journald`]: entries of systemd's journal
 //!
 //! Not here: HTTP and other protocols (they call [`Intake`]), what becomes of records after the journal.
 
@@ -20,6 +21,7 @@ mod decoded;
 pub mod format;
 pub mod frames;
 pub mod intake;
+pub mod journald;
 pub mod json;
 pub mod pipeline;
 pub mod rate;

@@ -11,16 +11,14 @@
 //! Source: Splunk, "Format events for HTTP Event Collector", "Get metrics in from other sources".
 
 use std::borrow::Cow;
-use std::collections::HashSet;
-use std::sync::OnceLock;
 
 use heimdall_ingest::{BodyError, Decoded, Object, Reading, Records, RejectKind, Rejected};
-use heimdall_model::schema::logs;
 use heimdall_model::{Dataset, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::Code;
+use crate::names::means_message;
 use crate::raw_json::{self, Kind, Stopped};
 use crate::sample;
 
@@ -347,16 +345,6 @@ impl<'a> Message<'a> {
             _ => object.text("message", event.get()),
         }
     }
-}
-
-/// Whether the schema takes a member of this name for the message.
-fn means_message(name: &str) -> bool {
-    static NAMES: OnceLock<HashSet<String>> = OnceLock::new();
-    let names = NAMES.get_or_init(|| {
-        let names = Dataset::Logs.names().filter(|(id, _)| *id == logs::MESSAGE);
-        names.map(|(_, name)| name.to_ascii_lowercase()).collect()
-    });
-    names.contains(name) || names.contains(&name.to_ascii_lowercase())
 }
 
 fn is_metric_member(name: &str) -> bool {
