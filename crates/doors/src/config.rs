@@ -10,6 +10,9 @@ use crate::net::TlsConfig;
 use crate::rpc::RpcLimits;
 pub use crate::gelf::GelfConfig;
 pub use crate::syslog::{SyslogConfig, SyslogListener, SyslogTransport};
+pub use crate::fluent::FluentConfig;
+pub use crate::lumberjack::LumberjackConfig;
+pub use crate::statsd::StatsdConfig;
 
 /// The doors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,12 @@ pub struct GrpcConfig {
     pub limits: RpcLimits,
     /// Uploads of systemd's journal.
     pub journald: JournaldConfig,
+    /// Fluent forward.
+    pub fluent: FluentConfig,
+    /// Lumberjack v2: Beats and Logstash.
+    pub lumberjack: LumberjackConfig,
+    /// StatsD and DogStatsD.
+    pub statsd: StatsdConfig,
 }
 
 /// OpenTelemetry's protocol.

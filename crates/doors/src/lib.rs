@@ -37,6 +37,10 @@ mod sample;
 pub mod shared;
 mod streams;
 pub mod syslog;
+mod fluent;
+mod lumberjack;
+mod patience;
+mod statsd;
 #[cfg(test)]
 mod testing;
 mod wire;
@@ -139,6 +143,9 @@ impl Doors {
         if let Some(addr) = config.journald.listen {
             doors.http.push(HttpDoor { name: "journald", listener: binder.tcp("journald", addr)? });
         }
+        doors.opened.extend(fluent::open(&config.fluent, &doors.shared, binder)?);
+        doors.opened.extend(lumberjack::open(&config.lumberjack, &doors.shared, binder)?);
+        doors.opened.extend(statsd::open(&config.statsd, &doors.shared, binder)?);
         Ok(doors)
     }
 

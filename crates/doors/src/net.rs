@@ -183,6 +183,14 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Lets the kernel ask silent peers of a listener's connections, after `silence`, whether they are still there.
+pub(crate) fn keep_alive(listener: &TcpListener, silence: Duration) {
+    let keepalive = socket2::TcpKeepalive::new().with_time(silence).with_interval(silence / 4);
+    if let Err(error) = socket2::SockRef::from(listener).set_tcp_keepalive(&keepalive) {
+        tracing::warn!(%error, "connections whose peer has gone will not be noticed");
+    }
+}
+
 fn datagrams(addr: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::DGRAM, None)?;
     socket.set_recv_buffer_size(buffer_bytes)?;
