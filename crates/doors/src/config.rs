@@ -13,6 +13,7 @@ pub use crate::syslog::{SyslogConfig, SyslogListener, SyslogTransport};
 pub use crate::fluent::FluentConfig;
 pub use crate::lumberjack::LumberjackConfig;
 pub use crate::statsd::StatsdConfig;
+pub use crate::prometheus::scrape::{BasicAuth, ScrapeConfig, Scheme};
 
 /// The doors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ pub struct GrpcConfig {
     pub lumberjack: LumberjackConfig,
     /// StatsD and DogStatsD.
     pub statsd: StatsdConfig,
+    /// Targets that are asked for their metrics.
+    pub scrape: Vec<ScrapeConfig>,
 }
 
 /// OpenTelemetry's protocol.

@@ -29,12 +29,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
         .merge(cloud::routes())
         .merge(crate::gelf::routes())
         .merge(crate::otlp::http::routes())
+        .merge(crate::prometheus::remote_write::routes())
         .merge(datadog::routes())
         .with_state(shared)
-        .merge(hec::routes(Arc::clone(shared), &config.hec))
-        .merge(influx::routes(Arc::clone(shared)))
-        .merge(journald::routes(Arc::clone(shared), &config.journald))
-        .merge(loki::routes(Arc::clone(shared)))
 }
 
 /// Whoever sends a request. The gate in front of the routes found out who; without it nobody is let in.

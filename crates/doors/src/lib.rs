@@ -34,6 +34,7 @@ mod journald;
 mod names;
 mod raw_json;
 mod sample;
+pub mod prometheus;
 pub mod shared;
 mod streams;
 pub mod syslog;
@@ -146,6 +147,7 @@ impl Doors {
         doors.opened.extend(fluent::open(&config.fluent, &doors.shared, binder)?);
         doors.opened.extend(lumberjack::open(&config.lumberjack, &doors.shared, binder)?);
         doors.opened.extend(statsd::open(&config.statsd, &doors.shared, binder)?);
+        doors.opened.extend(prometheus::scrape::open(&config.scrape, &doors.shared)?);
         Ok(doors)
     }
 
