@@ -17,7 +17,6 @@ mod target;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +33,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::config::{BasicAuth, Scheme, ScrapeConfig};
 use self::config::{TARGETS_MAX, bad, check};
-use self::target::{Answer, ScrapeError, Target, ask, report};
+use self::target::{Answer, ScrapeError, Stated, Target, ask, hash, report};
 use crate::shared::Handover;
 use crate::{DoorError, Opened, Shared};
 
@@ -145,6 +144,7 @@ impl Job {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut due = Instant::now();
         let mut is_up = None;
+        let mut stated = Arc::new(Stated::new());
         loop {
             let Some(tick) = end.run_until_cancelled(ticks.tick()).await else { return };
             if is_up.is_some() && tick > due {
@@ -153,17 +153,17 @@ impl Job {
             due = tick + interval + interval / 2;
             // A scrape that has begun ends within its timeout; what it brought is handed over.
             let Some(seat) = end.run_until_cancelled(self.seats.acquire()).await else { return };
-            let failure = self.scrape(&target).await;
+            let failure = self.scrape(&target, &mut stated).await;
             drop(seat);
             self.tell(&target, &mut is_up, failure);
         }
     }
 
     /// Scrapes a target once; why that failed.
-    async fn scrape(&self, target: &Target) -> Option<ScrapeError> {
+    async fn scrape(&self, target: &Target, stated: &mut Arc<Stated>) -> Option<ScrapeError> {
         let (time, began) = (self.shared.intake.now(), Instant::now());
         let timeout = duration(self.config.timeout);
-        let asked = ask(&self.shared, &self.caller, &self.client, &self.config, target, time);
+        let asked = ask(&self.shared, &self.caller, &self.client, &self.config, target, stated, time);
         let answer = tokio::time::timeout(timeout, asked).await.unwrap_or(Err(ScrapeError::Timeout(timeout)));
         let took = began.elapsed();
         let reading = Reading { now: time, limits: &self.shared.limits.decode };
@@ -171,13 +171,19 @@ impl Job {
         let samples = answer.as_ref().ok().map(|answer| answer.samples);
         report(&mut records, target, time, took, samples);
         let reported = records.finish();
-        let (decoded, bytes, permit, failure) = match answer {
-            Ok(Answer { decoded, bytes, permit, .. }) => (vec![decoded, reported], bytes, Some(permit), None),
-            Err(error) => (vec![reported], 0, None, Some(error)),
+        let (decoded, bytes, permit, now_stated, failure) = match answer {
+            Ok(Answer { decoded, bytes, permit, stated, .. }) => {
+                (vec![decoded, reported], bytes, Some(permit), Some(stated), None)
+            }
+            Err(error) => (vec![reported], 0, None, None, Some(error)),
         };
         let handover = Handover { caller: self.caller.clone(), door: DOOR, key: None, decoded, bytes };
-        if let Err(refused) = self.shared.admit_patiently(handover, permit).await {
-            tracing::warn!(job = %self.config.job, %refused, "a scrape could not be kept");
+        match self.shared.admit_patiently(handover, permit).await {
+            Ok(_) => *stated = now_stated.map_or_else(|| Arc::clone(stated), Arc::new),
+            Err(refused) => {
+                counter!("scrape_failures_total", "reason" => "refused").increment(1);
+                tracing::warn!(job = %self.config.job, %refused, "a scrape could not be kept");
+            }
         }
         failure
     }
@@ -203,9 +209,7 @@ impl Job {
 
 /// Where in the interval a target is asked: the same every time, spread over all targets.
 fn offset(target: &Target, interval: Duration) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    target.hash(&mut hasher);
-    let share = hasher.finish() % 1_000;
+    let share = hash(target) % 1_000;
     interval.mul_f64(share as f64 / 1_000.0).min(interval)
 }
 

@@ -1,6 +1,9 @@
 //! One target: asking it once, and its answer as records.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use heimdall_ingest::arrive::{Announced, ArriveError, BodyLimits, arrive};
@@ -108,10 +111,15 @@ impl Target {
     }
 }
 
+/// The last time that each series of a target stated itself, by hash. Some targets, such as collectd, show a sample until they
+/// have the next one: shown again it is not taken again.
+pub(super) type Stated = HashMap<u64, Timestamp>;
+
 /// An answer as records, with the room it takes.
 pub(super) struct Answer {
     pub(super) decoded: Decoded,
     pub(super) samples: u64,
+    pub(super) stated: Stated,
     pub(super) bytes: u64,
     pub(super) permit: Permit,
 }
@@ -123,6 +131,7 @@ pub(super) async fn ask(
     client: &reqwest::Client,
     job: &ScrapeConfig,
     target: &Target,
+    stated: &Arc<Stated>,
     time: Timestamp,
 ) -> Result<Answer, ScrapeError> {
     let timeout = Duration::from_nanos(job.timeout.ns().unsigned_abs());
@@ -147,11 +156,12 @@ pub(super) async fn ask(
     let pieces = response.bytes_stream();
     let arrived = arrive(&shared.intake, caller, announced, pieces, &limits, &unpacked).await?;
     let bytes = arrived.body.len() as u64;
-    let (job, target) = (job.clone(), target.clone());
-    let (decoded, samples) = shared
-        .decode(arrived.body, move |body, reading| decode(body, format, &job, &target, time, reading))
-        .await?;
-    Ok(Answer { decoded, samples, bytes, permit: arrived.permit })
+    let (job, target, stated) = (job.clone(), target.clone(), Arc::clone(stated));
+    let decoded = shared.decode(arrived.body, move |body, reading| {
+        decode(body, format, &Scrape { job: &job, target: &target, stated: &stated, time }, reading)
+    });
+    let (decoded, samples, stated) = decoded.await?;
+    Ok(Answer { decoded, samples, stated, bytes, permit: arrived.permit })
 }
 
 async fn with_secret(
@@ -199,15 +209,23 @@ fn format(headers: &HeaderMap) -> Result<Format, ScrapeError> {
     }
 }
 
-/// Reads an answer; records and the number of samples it has.
+/// What an answer is read with.
+struct Scrape<'a> {
+    job: &'a ScrapeConfig,
+    target: &'a Target,
+    stated: &'a Stated,
+    time: Timestamp,
+}
+
+/// Reads an answer; records, the number of samples it has, and the times they state.
 fn decode(
     body: &[u8],
     format: Format,
-    job: &ScrapeConfig,
-    target: &Target,
-    time: Timestamp,
+    scrape: &Scrape<'_>,
     reading: Reading<'_>,
-) -> Result<(Decoded, u64), ScrapeError> {
+) -> Result<(Decoded, u64, Stated), ScrapeError> {
+    let Scrape { job, target, stated, time } = *scrape;
+    let mut now_stated = Stated::new();
     let mut records = Records::new(Dataset::Metrics, reading);
     let mut writer = SeriesWriter::default();
     let mut count = 0_u64;
@@ -240,6 +258,14 @@ fn decode(
             records.reject(RejectKind::Invalid, twice[0].0, "is a label twice");
             continue;
         }
+        if let Some(time) = sample.time {
+            let series = hash(&(&sample.name, &labels));
+            let last = stated.get(&series).copied();
+            now_stated.insert(series, last.map_or(time, |last| last.max(time)));
+            if last.is_some_and(|last| time <= last) {
+                continue; // taken before
+            }
+        }
         writer.begin(&sample.name, "", &labels, None);
         let _ = writer.sample(&mut records, sample.time.unwrap_or(time), sample.value); // noted if it was not taken
     }
@@ -248,8 +274,15 @@ fn decode(
     }
     match first_bad {
         Some(reason) if count == 0 => Err(ScrapeError::Unreadable(reason.to_owned())),
-        _ => Ok((records.finish(), count)),
+        _ => Ok((records.finish(), count, now_stated)),
     }
+}
+
+/// The same for equal values, in this process.
+pub(super) fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The labels of a sample and those of its target, in order.
@@ -318,7 +351,28 @@ mod tests {
         let limits = DecodeLimits::default();
         let target = Target::new(job, "a:1", std::iter::empty()).expect("a target");
         let reading = Reading { now: Timestamp(5), limits: &limits };
-        decode(text.as_bytes(), Format::Prometheus, job, &target, Timestamp(7), reading)
+        let scrape = Scrape { job, target: &target, stated: &Stated::new(), time: Timestamp(7) };
+        let (decoded, samples, _) = decode(text.as_bytes(), Format::Prometheus, &scrape, reading)?;
+        Ok((decoded, samples))
+    }
+
+    #[test]
+    fn a_sample_that_is_shown_again_is_not_taken_again() {
+        let (job, limits) = (job(), DecodeLimits::default());
+        let target = Target::new(&job, "a:1", std::iter::empty()).expect("a target");
+        let mut stated = Stated::new();
+        let mut rows = |text: &str| {
+            let scrape = Scrape { job: &job, target: &target, stated: &stated, time: Timestamp(7) };
+            let reading = Reading { now: Timestamp(5), limits: &limits };
+            let read = decode(text.as_bytes(), Format::Prometheus, &scrape, reading);
+            let (decoded, samples, now_stated) = read.expect("an answer");
+            stated = now_stated;
+            (samples, decoded.batch.rows())
+        };
+        assert_eq!(rows("a 1 10\na{x=\"1\"} 1 10\nb 1\n"), (3, 3));
+        assert_eq!(rows("a 1 10\na{x=\"1\"} 1 11\nb 1\n"), (3, 2));
+        assert_eq!(rows("a 1 9\na{x=\"1\"} 1 11\n"), (2, 0));
+        assert_eq!(rows("a 1 11\n"), (1, 1));
     }
 
     #[test]
@@ -379,7 +433,8 @@ mod tests {
         let limits = DecodeLimits::default();
         let target = Target::new(&job(), "a:1", std::iter::empty()).expect("a target");
         let reading = Reading { now: Timestamp(5), limits: &limits };
-        let cut = decode(b"a 1\n", Format::OpenMetrics, &job(), &target, Timestamp(7), reading);
-        assert!(matches!(cut, Err(ScrapeError::NoEnd)));
+        let job = job();
+        let scrape = Scrape { job: &job, target: &target, stated: &Stated::new(), time: Timestamp(7) };
+        assert!(matches!(decode(b"a 1\n", Format::OpenMetrics, &scrape, reading), Err(ScrapeError::NoEnd)));
     }
 }

@@ -33,7 +33,7 @@ async fn scrape_once(test: &TestShared, config: &ScrapeConfig, count: usize) -> 
     let _ = rustls::crypto::ring::default_provider().install_default();
     let seats = Arc::new(Semaphore::new(1));
     let job = Job::new(config, &test.shared, &seats).expect("a job");
-    let failure = job.scrape(&job.targets[0]).await;
+    let failure = job.scrape(&job.targets[0], &mut Arc::default()).await;
     (test.records(count), failure.map(|error| error.reason().to_owned()))
 }
 
