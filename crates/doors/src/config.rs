@@ -6,14 +6,14 @@ use heimdall_detect::config::Period;
 use serde::{Deserialize, Serialize};
 
 pub use crate::elasticsearch::ElasticsearchConfig;
-use crate::net::TlsConfig;
-use crate::rpc::RpcLimits;
-pub use crate::gelf::GelfConfig;
-pub use crate::syslog::{SyslogConfig, SyslogListener, SyslogTransport};
 pub use crate::fluent::FluentConfig;
+pub use crate::gelf::GelfConfig;
 pub use crate::lumberjack::LumberjackConfig;
+use crate::net::TlsConfig;
+pub use crate::prometheus::scrape::{BasicAuth, Scheme, ScrapeConfig};
+use crate::rpc::RpcLimits;
 pub use crate::statsd::StatsdConfig;
-pub use crate::prometheus::scrape::{BasicAuth, ScrapeConfig, Scheme};
+pub use crate::syslog::{SyslogConfig, SyslogListener, SyslogTransport};
 
 /// The doors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,14 +21,24 @@ pub use crate::prometheus::scrape::{BasicAuth, ScrapeConfig, Scheme};
 pub struct DoorsConfig {
     /// Elasticsearch's ingestion.
     pub elasticsearch: ElasticsearchConfig,
-    /// Heimdall's own protocol over gRPC.
-    pub grpc: GrpcConfig,
+    /// Fluent forward.
+    pub fluent: FluentConfig,
     /// Graylog's extended log format.
     pub gelf: GelfConfig,
-    /// OpenTelemetry's protocol.
-    pub otlp: OtlpConfig,
+    /// Heimdall's own protocol over gRPC.
+    pub grpc: GrpcConfig,
     /// Splunk's HTTP event collector.
     pub hec: HecConfig,
+    /// Uploads of systemd's journal.
+    pub journald: JournaldConfig,
+    /// Lumberjack v2: Beats and Logstash.
+    pub lumberjack: LumberjackConfig,
+    /// OpenTelemetry's protocol.
+    pub otlp: OtlpConfig,
+    /// Targets that are asked for their metrics.
+    pub scrape: Vec<ScrapeConfig>,
+    /// StatsD and DogStatsD.
+    pub statsd: StatsdConfig,
     /// Syslog and RELP.
     pub syslog: SyslogConfig,
 }
@@ -43,16 +53,6 @@ pub struct GrpcConfig {
     pub tls: TlsConfig,
     /// What the listener may hold.
     pub limits: RpcLimits,
-    /// Uploads of systemd's journal.
-    pub journald: JournaldConfig,
-    /// Fluent forward.
-    pub fluent: FluentConfig,
-    /// Lumberjack v2: Beats and Logstash.
-    pub lumberjack: LumberjackConfig,
-    /// StatsD and DogStatsD.
-    pub statsd: StatsdConfig,
-    /// Targets that are asked for their metrics.
-    pub scrape: Vec<ScrapeConfig>,
 }
 
 /// OpenTelemetry's protocol.

@@ -15,9 +15,9 @@ use heimdall_ingest::compression::CompressionError;
 use heimdall_ingest::{BodyError, Caller, Refused};
 use heimdall_model::Tenant;
 
-use crate::{Shared, cloud, datadog};
-use crate::{DoorsConfig, Shared, hec, loki};
-use crate::{DoorsConfig, Shared, hec, influx, journald, loki};
+use crate::{
+    DoorsConfig, Shared, cloud, datadog, elasticsearch, gelf, hec, influx, journald, loki, otlp, prometheus,
+};
 
 /// The header that names a tenant, as Loki, Mimir and Tempo have it.
 const TENANT_HEADER: &str = "x-scope-orgid";
@@ -25,13 +25,19 @@ const TENANT_HEADER: &str = "x-scope-orgid";
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The paths of every door that speaks HTTP.
+pub(crate) fn routes(shared: &Arc<Shared>, config: &DoorsConfig) -> Router {
     Router::new()
         .merge(cloud::routes())
-        .merge(crate::gelf::routes())
-        .merge(crate::otlp::http::routes())
-        .merge(crate::prometheus::remote_write::routes())
         .merge(datadog::routes())
-        .with_state(shared)
+        .merge(gelf::routes())
+        .merge(otlp::http::routes())
+        .merge(prometheus::remote_write::routes())
+        .with_state(Arc::clone(shared))
+        .merge(elasticsearch::routes(Arc::clone(shared), &config.elasticsearch))
+        .merge(hec::routes(Arc::clone(shared), &config.hec))
+        .merge(influx::routes(Arc::clone(shared)))
+        .merge(journald::routes(Arc::clone(shared), &config.journald))
+        .merge(loki::routes(Arc::clone(shared)))
 }
 
 /// Whoever sends a request. The gate in front of the routes found out who; without it nobody is let in.

@@ -16,32 +16,32 @@
 mod cloud;
 pub mod config;
 mod datadog;
-pub mod elasticsearch;
-pub mod grpc;
 mod datagrams;
+pub mod elasticsearch;
+mod fluent;
 mod framing;
 pub mod gelf;
-pub mod http;
-mod members;
-pub mod net;
-pub mod otlp;
-pub mod rpc;
+pub mod grpc;
 mod hec;
-mod key;
-mod loki;
+pub mod http;
 mod influx;
 mod journald;
+mod key;
+mod loki;
+mod lumberjack;
+mod members;
 mod names;
-mod raw_json;
-mod sample;
+pub mod net;
+pub mod otlp;
+mod patience;
 pub mod prometheus;
+mod raw_json;
+pub mod rpc;
+mod sample;
 pub mod shared;
+mod statsd;
 mod streams;
 pub mod syslog;
-mod fluent;
-mod lumberjack;
-mod patience;
-mod statsd;
 #[cfg(test)]
 mod testing;
 mod wire;
@@ -55,7 +55,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 pub use self::config::DoorsConfig;
-use self::elasticsearch::ElasticsearchConfig;
+use self::config::{GrpcConfig, OtlpConfig};
 pub use self::shared::{Limits, Shared};
 
 /// Why the doors did not open.
@@ -113,8 +113,6 @@ pub struct Doors {
     opened: Vec<Opened>,
     /// To be served by whoever serves HTTP.
     pub http: Vec<HttpDoor>,
-    elasticsearch: ElasticsearchConfig,
-    shared: Arc<Shared>,
     /// Built once: what the doors of HTTP remember is the same on every listener.
     routes: Router,
 }
@@ -126,9 +124,6 @@ impl Doors {
     /// [`DoorError`], naming the door. A door that is on by default only and whose usual port is taken stays closed, with a warning.
     pub fn open(config: &DoorsConfig, shared: Arc<Shared>, ephemeral: bool) -> Result<Doors, DoorError> {
         config.elasticsearch.check()?;
-        let elasticsearch = config.elasticsearch.clone();
-        let mut doors = Doors { opened: Vec::new(), http: Vec::new(), elasticsearch, shared };
-        let binder = net::Binder { auth_enabled: doors.shared.guard.asks_everybody(), ephemeral };
         let binder = net::Binder { auth_enabled: shared.guard.asks_everybody(), ephemeral };
         let routes = http::routes(&shared, config);
         let mut doors = Doors { opened: Vec::new(), http: Vec::new(), routes };
@@ -138,27 +133,32 @@ impl Doors {
             let listener = binder.tcp_or_default(name, listen, port)?;
             doors.http.extend(listener.map(|listener| HttpDoor { name, listener }));
         }
-        doors.open_rpc(config, &binder)?;
-        doors.opened.extend(gelf::open(&config.gelf, binder, &doors.shared)?);
-        doors.opened.extend(syslog::open(&config.syslog, binder, &doors.shared)?);
         if let Some(addr) = config.journald.listen {
             doors.http.push(HttpDoor { name: "journald", listener: binder.tcp("journald", addr)? });
         }
-        doors.opened.extend(fluent::open(&config.fluent, &doors.shared, binder)?);
-        doors.opened.extend(lumberjack::open(&config.lumberjack, &doors.shared, binder)?);
-        doors.opened.extend(statsd::open(&config.statsd, &doors.shared, binder)?);
-        doors.opened.extend(prometheus::scrape::open(&config.scrape, &doors.shared)?);
+        doors.open_rpc(config, &binder, &shared)?;
+        doors.opened.extend(fluent::open(&config.fluent, &shared, binder)?);
+        doors.opened.extend(gelf::open(&config.gelf, binder, &shared)?);
+        doors.opened.extend(lumberjack::open(&config.lumberjack, &shared, binder)?);
+        doors.opened.extend(prometheus::scrape::open(&config.scrape, &shared)?);
+        doors.opened.extend(statsd::open(&config.statsd, &shared, binder)?);
+        doors.opened.extend(syslog::open(&config.syslog, binder, &shared)?);
         Ok(doors)
     }
 
     /// The doors that speak gRPC.
-    fn open_rpc(&mut self, config: &DoorsConfig, binder: &net::Binder) -> Result<(), DoorError> {
-        let config::OtlpConfig { grpc_listen, tls, limits, .. } = &config.otlp;
+    fn open_rpc(
+        &mut self,
+        config: &DoorsConfig,
+        binder: &net::Binder,
+        shared: &Arc<Shared>,
+    ) -> Result<(), DoorError> {
+        let OtlpConfig { grpc_listen, tls, limits, .. } = &config.otlp;
         let door = rpc::RpcDoor { name: "otlp_grpc", listen: *grpc_listen, port: 4317, tls, limits };
-        self.opened.extend(door.open(binder, &self.shared, otlp::grpc::service(&self.shared))?);
-        let config::GrpcConfig { listen, tls, limits } = &config.grpc;
+        self.opened.extend(door.open(binder, shared, otlp::grpc::service(shared))?);
+        let GrpcConfig { listen, tls, limits } = &config.grpc;
         let door = rpc::RpcDoor { name: "grpc", listen: *listen, port: 50051, tls, limits };
-        self.opened.extend(door.open(binder, &self.shared, grpc::service(&self.shared)?)?);
+        self.opened.extend(door.open(binder, shared, grpc::service(shared)?)?);
         Ok(())
     }
 
@@ -170,8 +170,6 @@ impl Doors {
 
     /// The paths of the doors that speak HTTP, for the router behind the gate.
     pub fn routes(&self) -> Router {
-        let elasticsearch = elasticsearch::routes(Arc::clone(&self.shared), &self.elasticsearch);
-        http::routes(Arc::clone(&self.shared)).merge(elasticsearch)
         self.routes.clone()
     }
 

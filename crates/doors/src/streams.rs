@@ -148,7 +148,7 @@ pub(crate) async fn off_the_async_threads<T: Send + 'static>(
     decode: impl FnOnce(Reading<'_>) -> T + Send + 'static,
 ) -> T {
     let (now, limits) = (shared.intake.now(), shared.limits.decode.clone());
-    tokio::task::spawn_blocking(move || decode(Reading { now, limits: &limits }))
+    tokio::task::spawn_blocking(move || decode(Reading::new(now, &limits)))
         .await
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

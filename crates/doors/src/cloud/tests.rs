@@ -274,7 +274,7 @@ proptest! {
         let _inside = runtime.enter();
         let it = shared();
         let (decode_limits, limits) = (DecodeLimits::default(), CompressionLimits::default());
-        let reading = Reading { now: Timestamp(5), limits: &decode_limits };
+        let reading = Reading::new(Timestamp(5), &decode_limits);
         let mut packed = gzip(text.as_bytes());
         for (at, byte) in damage {
             let at = at.index(packed.len());

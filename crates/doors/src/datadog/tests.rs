@@ -119,7 +119,7 @@ fn statuses_are_levels() {
 
 fn decoded(body: &[u8]) -> Result<Decoded, BodyError> {
     let limits = DecodeLimits::default();
-    decode_json(body, Reading { now: Timestamp(5), limits: &limits }, &Given::default())
+    decode_json(body, Reading::new(Timestamp(5), &limits), &Given::default())
 }
 
 /// Bodies that are no good JSON, from a public collection, when it is there.
@@ -152,7 +152,7 @@ proptest! {
         status in "[a-z0-9]{0,6}",
     ) {
         let limits = DecodeLimits::default();
-        let reading = Reading { now: Timestamp(5), limits: &limits };
+        let reading = Reading::new(Timestamp(5), &limits);
         let given = Given { ddtags: Some(tags.clone()), ..Given::default() };
         let _ = decoded(&body);
         let _ = decode_json(text.as_bytes(), reading, &given);

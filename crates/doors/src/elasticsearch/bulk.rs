@@ -363,7 +363,7 @@ mod tests {
 
     fn read(body: &[u8], index: Option<&str>) -> Result<Bulk, BodyError> {
         let limits = DecodeLimits::default();
-        decode(body, Reading { now: Timestamp(5), limits: &limits }, index)
+        decode(body, Reading::new(Timestamp(5), &limits), index)
     }
 
     fn rows(bulk: &Bulk) -> Vec<Value> {
@@ -472,7 +472,7 @@ mod tests {
         assert_eq!(read(b" \n\r\n", None).unwrap_err(), BodyError::Empty);
         let limits = DecodeLimits { records_max: 1, ..DecodeLimits::default() };
         let many =
-            decode(b"{\"delete\":{}}\n{\"delete\":{}}", Reading { now: Timestamp(0), limits: &limits }, None);
+            decode(b"{\"delete\":{}}\n{\"delete\":{}}", Reading::new(Timestamp(0), &limits), None);
         assert!(matches!(many, Err(BodyError::TooManyRecords { records_max: 1 })));
     }
 

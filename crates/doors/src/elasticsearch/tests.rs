@@ -265,7 +265,7 @@ async fn a_client_without_a_name_is_held_until_there_is_room() {
     let body = "{\"create\":{\"_id\":\"1\"}}\n{\"message\":\"m\"}\n{\"delete\":{}}\n";
     let items = {
         let reading_limits = DecodeLimits::default();
-        let reading = Reading { now: Timestamp(5), limits: &reading_limits };
+        let reading = Reading::new(Timestamp(5), &reading_limits);
         bulk::decode(body.as_bytes(), reading, Some("i")).expect("a bulk").items
     };
     let failure = Failure::Refused(Refused::Busy { retry_after: Duration::from_secs(1) });
@@ -297,7 +297,7 @@ fn broken_documents_are_items_that_say_so() {
     for file in std::fs::read_dir(dir).expect("a folder").flatten() {
         let document = std::fs::read(file.path()).expect("a file");
         let name = file.file_name().to_string_lossy().into_owned();
-        let reading = Reading { now: Timestamp(5), limits: &limits };
+        let reading = Reading::new(Timestamp(5), &limits);
         let mut body = b"{\"create\":{\"_id\":\"1\"}}\n".to_vec();
         body.extend(document.iter().filter(|byte| **byte != b'\n'));
         body.extend(b"\n{\"create\":{\"_id\":\"2\"}}\n{\"message\":\"good\"}\n");

@@ -594,7 +594,7 @@ mod tests {
             start += end;
             ends.push(start);
         }
-        let reading = Reading { now: NOW, limits: &limits };
+        let reading = Reading::new(NOW, &limits);
         decode(bytes, &ends, Surroundings { reading, unpack: &unpack, room: &mut |_| true })
     }
 

@@ -303,7 +303,7 @@ mod tests {
         let mut frames = Frames::default();
         messages.iter().for_each(|message| frames.push(message, NOBODY, None));
         let limits = DecodeLimits::default();
-        decode(&frames.bytes, &frames.list, &source(), Reading { now: Timestamp(5), limits: &limits })
+        decode(&frames.bytes, &frames.list, &source(), Reading::new(Timestamp(5), &limits))
     }
 
     #[track_caller]
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn several_messages_in_one_body() {
         let limits = DecodeLimits { records_max: 2, ..DecodeLimits::default() };
-        let reading = Reading { now: Timestamp(5), limits: &limits };
+        let reading = Reading::new(Timestamp(5), &limits);
         let one = decode_body(b"{\"short_message\":\"a\"}", reading).expect("room");
         assert_eq!(one.batch.rows(), 1);
         let three = b"{\"short_message\":\"a\"}\n{\"short_message\":\"b\"} {\"short_message\":\"c\"}";

@@ -209,7 +209,7 @@ proptest! {
     #[test]
     fn hostile_bytes_are_refused_or_read(body in proptest::collection::vec(any::<u8>(), 0..300)) {
         let limits = DecodeLimits::default();
-        let reading = || Reading { now: Timestamp(5), limits: &limits };
+        let reading = || Reading::new(Timestamp(5), &limits);
         let _ = event::decode(&body, &Common::default(), reading());
         let _ = event::decode_raw(&body, &Common::default(), reading());
     }
@@ -218,7 +218,7 @@ proptest! {
     fn whatever_an_event_is_the_count_is_right(value in "[\\[\\]{},:\"0-9a-z\\\\]{0,40}", before in 0_u64..4) {
         let limits = DecodeLimits::default();
         let body = format!("{}{{\"event\":{value}}}", r#"{"event":"x"}"#.repeat(before as usize));
-        let events = event::decode(body.as_bytes(), &Common::default(), Reading { now: Timestamp(5), limits: &limits }).expect("few");
+        let events = event::decode(body.as_bytes(), &Common::default(), Reading::new(Timestamp(5), &limits)).expect("few");
         prop_assert!(events.count >= before);
         let rows: usize = events.decoded.iter().map(|decoded| decoded.batch.rows()).sum();
         prop_assert_eq!(rows as u64, events.count);

@@ -128,7 +128,7 @@ proptest! {
     #[test]
     fn hostile_bytes_are_refused_or_read(body in proptest::collection::vec(prop_oneof![Just(b' '), Just(b'='), Just(b','), Just(b'"'), any::<u8>()], 0..300)) {
         let limits = DecodeLimits::default();
-        let points = points::decode(&body, Precision::Auto, "db", Reading { now: Timestamp(5), limits: &limits }).expect("few");
+        let points = points::decode(&body, Precision::Auto, "db", Reading::new(Timestamp(5), &limits)).expect("few");
         prop_assert!(points.dropped.len() as u64 <= points.dropped_total);
     }
 }

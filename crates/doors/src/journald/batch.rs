@@ -143,7 +143,7 @@ impl<'d> Batch<'d> {
                 None => None,
             };
             let permit = self.room().await?;
-            let reading = Reading { now: self.shared.intake.now(), limits: &self.shared.limits.decode };
+            let reading = Reading::new(self.shared.intake.now(), &self.shared.limits.decode);
             self.open = Some(Open {
                 records: Records::new(Dataset::Logs, reading),
                 bytes: 0,

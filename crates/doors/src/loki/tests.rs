@@ -175,7 +175,7 @@ proptest! {
     #[test]
     fn hostile_bytes_are_refused_or_read(body in proptest::collection::vec(any::<u8>(), 0..300)) {
         let limits = DecodeLimits::default();
-        let reading = || Reading { now: Timestamp(5), limits: &limits };
+        let reading = || Reading::new(Timestamp(5), &limits);
         let _ = json::decode(&body, reading());
         let _ = proto::decode(&body, reading());
         if proto::unpacked_len(&body, 1 << 20).is_ok() {
@@ -190,7 +190,7 @@ proptest! {
             format!(r#"{{"streams":[{{"stream":{{"a":"b"}},"values":[{text}]}}]}}"#),
             format!(r#"{{"streams":[{{"stream":{text},"values":[["1","x",{text}]]}}]}}"#),
         ] {
-            let _ = json::decode(body.as_bytes(), Reading { now: Timestamp(5), limits: &limits });
+            let _ = json::decode(body.as_bytes(), Reading::new(Timestamp(5), &limits));
         }
     }
 }

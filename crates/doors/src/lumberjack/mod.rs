@@ -365,7 +365,7 @@ mod tests {
         let json = [event, "[1", &pairs].concat();
         let ends = [event.len(), event.len() + 2, json.len()];
         let limits = DecodeLimits::default();
-        let decoded = decode(json.as_bytes(), &ends, Reading { now: Timestamp(5), limits: &limits });
+        let decoded = decode(json.as_bytes(), &ends, Reading::new(Timestamp(5), &limits));
         assert_eq!((decoded.batch.rows(), decoded.rejected_total()), (2, 1));
         let row = decoded.batch.row(0);
         assert_eq!(row.text(logs::MESSAGE), Some("GET /"));

@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_large_body_becomes_several_batches_and_one_too_large_is_refused() {
         let limits = DecodeLimits::default();
-        let mut sink = Sink::new(Dataset::Logs, Reading { now: Timestamp(1), limits: &limits });
+        let mut sink = Sink::new(Dataset::Logs, Reading::new(Timestamp(1), &limits));
         sink.expanded_bytes_max = 40 << 20;
         let text = "x".repeat(1 << 19);
         let put = |sink: &mut Sink<'_>| {
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_number_of_records_is_bounded_over_all_batches() {
         let limits = DecodeLimits { records_max: 2, ..DecodeLimits::default() };
-        let mut sink = Sink::new(Dataset::Logs, Reading { now: Timestamp(1), limits: &limits });
+        let mut sink = Sink::new(Dataset::Logs, Reading::new(Timestamp(1), &limits));
         sink.take().expect("room");
         sink.cut();
         sink.reject(RejectKind::Syntax, "", "broken").expect("room");

@@ -341,7 +341,7 @@ mod tests {
 
     fn flush(aggregate: &mut Aggregate) -> Vec<Value> {
         let limits = DecodeLimits::default();
-        let decoded = aggregate.flush(Reading { now: NOW, limits: &limits });
+        let decoded = aggregate.flush(Reading::new(NOW, &limits));
         let mut rows: Vec<Value> = Vec::new();
         for decoded in &decoded {
             assert_eq!(decoded.rejected_total(), 0, "{:?}", decoded.rejected);

@@ -288,7 +288,7 @@ impl Door {
 
     /// Makes what was added up durable. Meanwhile the next interval goes on, however long that takes.
     async fn flush(&self) {
-        let reading = Reading { now: self.shared.intake.now(), limits: &self.shared.limits.decode };
+        let reading = Reading::new(self.shared.intake.now(), &self.shared.limits.decode);
         let decoded = self.aggregate.lock().flush(reading);
         let caller = Caller { tenant: self.config.tenant.clone(), token: None, peer: None };
         for decoded in decoded {

@@ -248,7 +248,7 @@ fn decoded(messages: &[&[u8]]) -> heimdall_ingest::Decoded {
     messages.iter().for_each(|message| frames.push(message, NOBODY, None));
     let limits = DecodeLimits::default();
     let now = Timestamp::parse("2026-11-27T12:00:00Z").expect("a time");
-    decode::decode(&frames.bytes, &frames.list, &Source::default(), Reading { now, limits: &limits })
+    decode::decode(&frames.bytes, &frames.list, &Source::default(), Reading::new(now, &limits))
 }
 
 /// What the shared examples of broken messages expect, checked on the records of this door.

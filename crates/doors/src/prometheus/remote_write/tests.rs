@@ -117,7 +117,7 @@ fn one(timeseries: Vec<pb::TimeSeries>) -> Vec<u8> {
 
 fn decoded(version: Version, body: &[u8]) -> Result<Written, BodyError> {
     let limits = DecodeLimits { records_max: 10_000, ..DecodeLimits::default() };
-    decode(version, body, Reading { now: Timestamp(5), limits: &limits })
+    decode(version, body, Reading::new(Timestamp(5), &limits))
 }
 
 fn histogram() -> pb::Histogram {

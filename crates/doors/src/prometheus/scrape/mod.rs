@@ -166,7 +166,7 @@ impl Job {
         let asked = ask(&self.shared, &self.caller, &self.client, &self.config, target, stated, time);
         let answer = tokio::time::timeout(timeout, asked).await.unwrap_or(Err(ScrapeError::Timeout(timeout)));
         let took = began.elapsed();
-        let reading = Reading { now: time, limits: &self.shared.limits.decode };
+        let reading = Reading::new(time, &self.shared.limits.decode);
         let mut records = Records::new(Dataset::Metrics, reading);
         let samples = answer.as_ref().ok().map(|answer| answer.samples);
         report(&mut records, target, time, took, samples);

@@ -350,7 +350,7 @@ mod tests {
     fn decoded(text: &str, job: &ScrapeConfig) -> Result<(Decoded, u64), ScrapeError> {
         let limits = DecodeLimits::default();
         let target = Target::new(job, "a:1", std::iter::empty()).expect("a target");
-        let reading = Reading { now: Timestamp(5), limits: &limits };
+        let reading = Reading::new(Timestamp(5), &limits);
         let scrape = Scrape { job, target: &target, stated: &Stated::new(), time: Timestamp(7) };
         let (decoded, samples, _) = decode(text.as_bytes(), Format::Prometheus, &scrape, reading)?;
         Ok((decoded, samples))
@@ -363,7 +363,7 @@ mod tests {
         let mut stated = Stated::new();
         let mut rows = |text: &str| {
             let scrape = Scrape { job: &job, target: &target, stated: &stated, time: Timestamp(7) };
-            let reading = Reading { now: Timestamp(5), limits: &limits };
+            let reading = Reading::new(Timestamp(5), &limits);
             let read = decode(text.as_bytes(), Format::Prometheus, &scrape, reading);
             let (decoded, samples, now_stated) = read.expect("an answer");
             stated = now_stated;
@@ -432,7 +432,7 @@ mod tests {
         );
         let limits = DecodeLimits::default();
         let target = Target::new(&job(), "a:1", std::iter::empty()).expect("a target");
-        let reading = Reading { now: Timestamp(5), limits: &limits };
+        let reading = Reading::new(Timestamp(5), &limits);
         let job = job();
         let scrape = Scrape { job: &job, target: &target, stated: &Stated::new(), time: Timestamp(7) };
         assert!(matches!(decode(b"a 1\n", Format::OpenMetrics, &scrape, reading), Err(ScrapeError::NoEnd)));
