@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use heimdall_detect::config::Period;
 use serde::{Deserialize, Serialize};
 
+pub use crate::docker::DockerConfig;
 pub use crate::elasticsearch::ElasticsearchConfig;
 pub use crate::fluent::FluentConfig;
 pub use crate::gelf::GelfConfig;
@@ -19,6 +20,8 @@ pub use crate::syslog::{SyslogConfig, SyslogListener, SyslogTransport};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DoorsConfig {
+    /// Logs of Docker's containers.
+    pub docker: DockerConfig,
     /// Elasticsearch's ingestion.
     pub elasticsearch: ElasticsearchConfig,
     /// Fluent forward.

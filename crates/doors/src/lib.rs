@@ -17,6 +17,7 @@ mod cloud;
 pub mod config;
 mod datadog;
 mod datagrams;
+mod docker;
 pub mod elasticsearch;
 mod fluent;
 mod framing;
@@ -137,6 +138,7 @@ impl Doors {
             doors.http.push(HttpDoor { name: "journald", listener: binder.tcp("journald", addr)? });
         }
         doors.open_rpc(config, &binder, &shared)?;
+        doors.opened.extend(docker::open(&config.docker, &shared)?);
         doors.opened.extend(fluent::open(&config.fluent, &shared, binder)?);
         doors.opened.extend(gelf::open(&config.gelf, binder, &shared)?);
         doors.opened.extend(lumberjack::open(&config.lumberjack, &shared, binder)?);
