@@ -9,6 +9,7 @@
 set -euo pipefail
 
 readonly RUST_MIN=1.95 DUCKDB=2.0.1 AIOSMTPD=1.4.6 NODE_WHEEL=22
+readonly SHIPPERS="opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp==1.45.2 elasticsearch==8.19.3 msgpack==1.2.4 paho-mqtt==2.2.0 confluent-kafka==2.16.1"
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -91,6 +92,24 @@ need_python() {
     [ -x "$bin" ] || say "$what is missing, tests that need it are skipped; run: pip install $module"
 }
 
+# need_shippers: the client libraries of shippers, in a Python of their own: the program python-shippers.
+need_shippers() {
+    local bin=$TOOLS/usr/bin/python-shippers stamp=$TOOLS/shippers/${SHIPPERS//[^a-z0-9.]/_}
+    [ -x "$bin" ] && [ -e "$stamp" ] && return
+    if has python3; then
+        say "installing client libraries of shippers for Python into $TOOLS"
+        # shellcheck disable=SC2086 # a list
+        if python3 -m venv --clear "$TOOLS/shippers" >/dev/null 2>&1 &&
+            "$TOOLS/shippers/bin/pip" install -q $SHIPPERS >/dev/null 2>&1; then
+            mkdir -p "$TOOLS/usr/bin"
+            printf '#!/bin/sh\nexec "%s" "$@"\n' "$TOOLS/shippers/bin/python" >"$bin"
+            chmod 755 "$bin"
+            touch "$stamp"
+        fi
+    fi
+    [ -x "$bin" ] || say "client libraries of shippers are missing, tests that need them are skipped; run: pip install $SHIPPERS"
+}
+
 # need_node: Node.js for the web app, as ui.sh wants it: the distribution's where that is new enough, else the one that PyPI has.
 # Its npm is started by a script of ours: the one in the package looks for its library in the wrong folder.
 need_node() {
@@ -147,6 +166,7 @@ if [ "${1:-build}" = test ]; then
     need_python duckdb duckdb "$DUCKDB" DuckDB
     need_python aiosmtpd aiosmtpd "$AIOSMTPD" "the mail server aiosmtpd"
     need_servers_of_actions
+    need_shippers
     need_node
     need chromium chromium
 fi

@@ -67,7 +67,7 @@ impl Follower {
             return Ok(None);
         };
         let limits = DecodeLimits::default();
-        let mut records = Records::new(Dataset::Logs, Reading { now: now(), limits: &limits });
+        let mut records = Records::new(Dataset::Logs, Reading::new(now(), &limits));
         let mut cursor = self.take(&first, &mut records);
         let deadline = tokio::time::Instant::now() + GATHER;
         while records.index() < ROWS_MAX {
