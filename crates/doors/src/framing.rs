@@ -111,6 +111,8 @@ pub(crate) struct Framer {
     is_cut: bool,
     /// The message before this one was counted.
     counts: bool,
+    /// The message before this one ended with NUL: a line feed is part of a message, unless a priority follows.
+    has_nuls: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +123,8 @@ enum State {
     Count,
     /// In a message that ends with a trailer.
     Line,
+    /// After a line feed that may or may not be its trailer: what follows tells.
+    LineFeed { has_angle: bool },
     /// In a counted message.
     Counted { left: usize },
 }
@@ -135,6 +139,7 @@ impl Framer {
             partial: Vec::new(),
             is_cut: false,
             counts: false,
+            has_nuls: false,
         }
     }
 
@@ -150,6 +155,7 @@ impl Framer {
                 State::Between => self.begin(*first),
                 State::Count => self.count(*first),
                 State::Line => self.line(bytes, out),
+                State::LineFeed { has_angle } => self.line_feed(*first, has_angle, out),
                 State::Counted { left } => self.counted(bytes, left, out),
             };
             bytes = &bytes[taken..];
@@ -159,6 +165,9 @@ impl Framer {
     /// The stream has ended: what there is of a message is one.
     pub(crate) fn finish(&mut self, out: &mut Frames) {
         let defect = matches!(self.state, State::Counted { .. }).then_some(Defect::Incomplete);
+        if self.state == (State::LineFeed { has_angle: true }) {
+            self.keep(b"<");
+        }
         if self.is_partial() {
             self.end(defect, out);
         }
@@ -198,19 +207,47 @@ impl Framer {
             Framing::Syslog => memchr2(b'\n', 0, bytes),
             Framing::Nul => memchr(0, bytes),
         };
-        let part = &bytes[..end.unwrap_or(bytes.len())];
-        if end.is_some() && self.partial.is_empty() && part.len() <= self.bytes_max {
+        let Some(end) = end else {
+            self.keep(bytes);
+            return bytes.len();
+        };
+        let part = &bytes[..end];
+        if bytes[end] == b'\n' && self.has_nuls {
+            self.keep(&bytes[..=end]);
+            self.state = State::LineFeed { has_angle: false };
+        } else if self.partial.is_empty() && part.len() <= self.bytes_max {
             self.state = State::Between;
             self.emit(part, None, out);
-            self.counts = false;
         } else {
             self.keep(part);
-            if end.is_some() {
+            self.end(None, out);
+        }
+        if self.state == State::Between {
+            self.counts = false;
+            self.has_nuls = bytes[end] == 0;
+        }
+        end + 1
+    }
+
+    fn line_feed(&mut self, byte: u8, has_angle: bool, out: &mut Frames) -> usize {
+        match (has_angle, byte) {
+            (false, b'<') => {
+                self.state = State::LineFeed { has_angle: true };
+                return 1;
+            }
+            (false, _) => self.state = State::Line,
+            (true, b'0'..=b'9') => {
                 self.end(None, out);
-                self.counts = false;
+                self.has_nuls = false;
+                self.state = State::Line;
+                self.keep(b"<");
+            }
+            (true, _) => {
+                self.keep(b"<");
+                self.state = State::Line;
             }
         }
-        part.len() + usize::from(end.is_some())
+        0
     }
 
     fn counted(&mut self, bytes: &[u8], left: usize, out: &mut Frames) -> usize {
@@ -293,6 +330,13 @@ mod tests {
         check("5 <1>a\n5 <1>b\n", &["<1>a", "<1>b"]); // the trailer is counted
         check("4 <1>a\n4 <1>b\n", &["<1>a", "<1>b"]); // it is not
         check("4 <1>a3 {x}2 ab", &["<1>a", "{x}", "ab"]);
+    }
+
+    #[test]
+    fn where_messages_end_with_nul_they_may_have_lines() {
+        check("<1>a\0<2>b\n c\n<d\n\0<3>d\0", &["<1>a", "<2>b\n c\n<d", "<3>d"]); // Python's handler
+        check("<1>a\0b\n<2>c\n<3>d\n", &["<1>a", "b", "<2>c", "<3>d"]); // a stray one
+        check("<1>a\0\n<2>b\0\n<3>c\n<", &["<1>a", "<2>b", "<3>c\n<"]);
     }
 
     #[test]

@@ -218,21 +218,27 @@ impl Members<'_> {
     }
 }
 
-/// Writes the record of a message; whether it has a text.
+/// Writes the record of a message; whether it has a text. A full message often is a backtrace only: the short one goes before
+/// it, unless it begins with it.
 fn write(members: &Members<'_>, out: &mut Object) -> bool {
     let (short, full) = (members.get("short_message"), members.get("full_message"));
-    let message = full.or(short).or_else(|| members.get("message"));
-    if let Some(message) = message {
-        out.text("message", &text_of(message));
+    let message = match (short.or_else(|| members.get("message")), full) {
+        (Some(short), Some(full)) if !begins(full, short) => {
+            Some(format!("{}\n{}", text_of(short), text_of(full)).into())
+        }
+        (_, Some(full)) => Some(text_of(full)),
+        (short, None) => short.map(text_of),
+    };
+    if let Some(message) = &message {
+        out.text("message", message);
     }
     for (key, value) in &members.0 {
         match key.as_str() {
-            "full_message" => {}
-            "short_message" if full.is_none_or(|full| begins(full, value)) => {}
-            "message" if short.is_none() && full.is_none() => {}
+            "full_message" | "short_message" => {}
+            "message" if short.is_none() => {}
             "version" => raw(out, "gelf_version", value),
             "level" => write_level(out, value),
-            "host" | "timestamp" | "facility" | "short_message" => raw(out, key, value),
+            "host" | "timestamp" | "facility" => raw(out, key, value),
             _ => raw(out, &name_of(key), value),
         }
     }
@@ -323,13 +329,16 @@ mod tests {
         let found = decoded(&[message.as_bytes()]);
         let row = found.batch.row(0);
         assert_eq!(row.timestamp().to_string(), "2013-11-21T17:11:02.307200000Z");
-        assert_eq!(row.text(logs::MESSAGE), Some("Backtrace here\n\nmore stuff"));
+        assert_eq!(
+            row.text(logs::MESSAGE),
+            Some("A short message that helps you identify what is going on\nBacktrace here\n\nmore stuff")
+        );
         assert_eq!((row.text(logs::HOST), row.text(logs::USER_ID)), (Some("example.org"), Some("9001")));
         assert_eq!(row.level(), Some(Level::Fatal));
         assert_eq!(
             row.attributes(),
             Some(
-                r#"{"gelf_version":"1.1","short_message":"A short message that helps you identify what is going on","severity_code":1,"some_info":"foo","some_env_var":"bar","peer_ip":"127.0.0.1"}"#
+                r#"{"gelf_version":"1.1","severity_code":1,"some_info":"foo","some_env_var":"bar","peer_ip":"127.0.0.1"}"#
             )
         );
     }

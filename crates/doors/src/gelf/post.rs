@@ -24,7 +24,9 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match take(&shared, &visitor, headers, body).await {
+    // In a task of its own: some clients, such as graypy, hang up without waiting for the answer.
+    let taken = tokio::spawn(async move { take(&shared, &visitor, headers, body).await });
+    match taken.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(failure) => {
             let mut response = (failure.status(), format!("{failure}\n")).into_response();
