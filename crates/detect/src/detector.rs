@@ -49,7 +49,7 @@ pub trait Detector: Send {
 pub struct Observed<'a> {
     /// Owner of the records.
     pub tenant: &'a Tenant,
-    /// The records: logs or metrics.
+    /// The records: logs, metrics or spans.
     pub batch: &'a Batch,
 }
 

@@ -516,7 +516,7 @@ pub(crate) enum StorageCommand {
         /// Really erase; otherwise it is only said what would be
         #[arg(long)]
         yes: bool,
-        /// `logs` or `metrics`
+        /// `logs`, `metrics` or `spans`
         #[arg(long, default_value = "logs")]
         dataset: String,
         /// Begin at this time (RFC 3339, epoch, or now-15m)
@@ -549,7 +549,7 @@ pub(crate) struct ExportArgs {
     pub out: PathBuf,
     /// Filter part of a search line; all records when left out
     pub filter: Option<String>,
-    /// `logs` or `metrics`
+    /// `logs`, `metrics` or `spans`
     #[arg(long, default_value = "logs")]
     pub dataset: String,
     /// Whose records

@@ -249,7 +249,7 @@ pub(crate) struct PolicyConfig {
     /// Whose records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<Tenant>,
-    /// `logs` or `metrics`.
+    /// `logs`, `metrics` or `spans`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<Dataset>,
     /// Class of log records.

@@ -205,6 +205,16 @@ impl Dataset {
         }
     }
 
+    /// The dataset's duration field, in ms.
+    #[must_use]
+    pub const fn duration(self) -> Option<FieldId> {
+        match self {
+            Dataset::Logs => Some(logs::DURATION_MS),
+            Dataset::Metrics => None,
+            Dataset::Spans => Some(spans::DURATION_MS),
+        }
+    }
+
     /// The canonical field of this name or alias (exact case first, then any case).
     #[must_use]
     pub fn resolve(self, name: &str) -> Option<FieldId> {

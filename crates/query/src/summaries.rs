@@ -185,7 +185,7 @@ impl Run<'_> {
     ) -> Result<Vec<Rest>, QueryError> {
         let matcher = Matcher::compile(&self.plan.filter, self.plan.dataset).map_err(QueryError::Filter)?;
         let service_field = Target::Field(self.plan.dataset.service());
-        let duration = Target::Field(schema::logs::DURATION_MS);
+        let Some(duration) = self.plan.dataset.duration().map(Target::Field) else { return Ok(Vec::new()) };
         let Covered { found, rest } = view.latency(inner, bin_of(grouping.by()))?;
         for each in found {
             let rows =

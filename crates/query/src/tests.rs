@@ -954,3 +954,67 @@ fn a_damaged_segment_is_missing_and_said_to_be() {
         assert_eq!((answer.rows, answer.stats.partial), (vec![vec![Value::Int(300)]], false), "{kind}");
     }
 }
+
+/// Calls of a shop, of which every tenth fails, over three hours: half of them in a segment.
+fn spans() -> (Engine, tempfile::TempDir) {
+    use heimdall_model::schema::{TIMESTAMP, spans};
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = Store::open(Arc::new(OsDisk), dir.path(), StoreConfig::default()).expect("opens");
+    for base in 0..2_u8 {
+        let mut builder = BatchBuilder::new(Dataset::Spans, Timestamp(START));
+        for n in (0..180_u8).filter(|n| n % 2 == base) {
+            builder.set_int(TIMESTAMP, START + i64::from(n) * 60 * NS_PER_SECOND);
+            builder.set_text(spans::SERVICE, if n < 90 { "shop" } else { "pay" });
+            builder.set_text(spans::NAME, ["GET /cart", "POST /checkout order"][usize::from(n / 2 % 2)]);
+            builder.set_bytes(spans::TRACE_ID, &[n / 4 + 1; 16]);
+            builder.set_bytes(spans::SPAN_ID, &[n + 1; 8]);
+            builder.set_text(spans::KIND, "server");
+            builder.set_text(spans::STATUS, if n % 10 == 0 { "error" } else { "unset" });
+            builder.set_float(spans::DURATION_MS, f64::from(n));
+            builder.set_text(spans::EVENTS, r#"[{"name":"retry"}]"#);
+            builder.set_text(spans::ATTRIBUTES, r#"{"http.status":200}"#);
+            builder.end_row();
+        }
+        let mut batch = builder.finish();
+        batch.base = Position::new(u64::from(base) + 1, 0);
+        store.assign_templates(&Tenant::default(), &mut batch);
+        store.append(&Tenant::default(), batch);
+        if base == 0 {
+            assert!(store.freeze(1, Vec::new));
+            store.commit_frozen().expect("commits");
+        }
+    }
+    (Engine::new(Arc::new(store)), dir)
+}
+
+#[test]
+fn spans_are_asked_like_logs() {
+    let (engine, _dir) = spans();
+    let ask = |line: &str| {
+        let answer = engine.run(&parse(line, None, None), &Control::default(), RunLimits::default());
+        let answer = answer.unwrap_or_else(|error| panic!("{line}: {error}"));
+        answer.rows.iter().map(|row| shown(row)).collect::<Vec<_>>()
+    };
+    for (line, rows) in [
+        ("dataset:spans checkout", 90),
+        ("dataset:spans status:error", 18),
+        ("dataset:spans kind:server service:shop duration_ms>=80", 10),
+        ("dataset:spans trace_id:02020202020202020202020202020202", 4),
+        ("dataset:spans span_id:b4b4b4b4b4b4b4b4", 1),
+        ("dataset:spans http.status:200 events:retry", 180),
+        ("dataset:spans \"order checkout\"", 0),
+        ("checkout", 0),
+    ] {
+        assert_eq!(ask(&format!("{line} | limit 1000")).len(), rows, "{line}");
+    }
+    assert_eq!(
+        ask("dataset:spans | stats count(), min(duration_ms), max(duration_ms) by service | sort service"),
+        ["pay | 90.000000 | 90.000000 | 179.000000", "shop | 90.000000 | 0.000000 | 89.000000"]
+    );
+    let by_hour = "dataset:spans | stats count(duration_ms), p50(duration_ms) by bin(1h), service";
+    assert_eq!(ask(by_hour).len(), 4);
+    let plan = engine.explain(&parse(by_hour, None, None), RunLimits::default()).expect("a plan");
+    let is_sketch = |way: &crate::WayPlan| way.strategy == crate::Strategy::Sketch;
+    assert!(plan.ways.iter().any(is_sketch), "durations of spans are summed up: {:?}", plan.ways);
+}

@@ -201,7 +201,11 @@ impl Stats<'_> {
         let dataset = self.plan.dataset;
         let (service, level) = (Target::Field(dataset.service()), Target::Field(schema::logs::LEVEL));
         if dataset != Dataset::Logs {
-            return if only(&[service]) { vec![Summary::Counts] } else { Vec::new() };
+            return match (only(&[service]), dataset.duration()) {
+                (false, _) => Vec::new(),
+                (true, None) => vec![Summary::Counts],
+                (true, Some(_)) => vec![Summary::Counts, Summary::Latency],
+            };
         }
         let mut found = Vec::new();
         if only(&[service.clone(), level.clone()]) {

@@ -56,6 +56,9 @@ fn batch(seq: u64, rows: usize) -> Batch {
         if roll(3) > 0 {
             builder.set_float(logs::DURATION_MS, f64::from(u32::try_from(roll(400)).expect("small")) / 4.0);
         }
+        if roll(2) > 0 {
+            builder.set_bytes(logs::TRACE_ID, &[u8::try_from(roll(20)).expect("small") + 1; 16]);
+        }
         if roll(4) > 0 {
             let text = [r#"{"k":3,"s":"red"}"#, r#"{"k":"3.0"}"#, r#"{"k":[3],"s":"Red"}"#][small(roll(3))];
             builder.set_text(logs::ATTRIBUTES, text);
@@ -64,6 +67,25 @@ fn batch(seq: u64, rows: usize) -> Batch {
     }
     let mut batch = builder.finish();
     batch.base = Position::new(seq, 0);
+    batch
+}
+
+/// A span of a trace for each user that has one.
+fn spans() -> Batch {
+    use heimdall_model::schema::{TIMESTAMP, spans};
+    let mut builder = BatchBuilder::new(Dataset::Spans, Timestamp(START));
+    for n in 0..12_u8 {
+        builder.set_int(TIMESTAMP, START + i64::from(n) * SECOND);
+        builder.set_text(spans::SERVICE, if n < 6 { "auth" } else { "billing" });
+        builder.set_text(spans::NAME, "GET /");
+        builder.set_bytes(spans::TRACE_ID, &[n + 1; 16]);
+        builder.set_bytes(spans::SPAN_ID, &[n + 1; 8]);
+        builder.set_text(spans::STATUS, if n % 4 == 0 { "error" } else { "ok" });
+        builder.set_float(spans::DURATION_MS, f64::from(n));
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(5, 0);
     batch
 }
 
@@ -80,6 +102,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             store.commit_frozen().expect("commits");
         }
     }
+    store.append(&Tenant::default(), spans());
     let mut foreign = batch(9, 10);
     store.assign_templates(&Tenant::new("other").expect("a name"), &mut foreign);
     store.append(&Tenant::new("other").expect("a name"), foreign);
@@ -91,21 +114,23 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let plain = SessionContext::new();
     functions::all().for_each(|function| plain.register_udf(function));
-    let table = MemTable::try_new(schema_of(Dataset::Logs), vec![all_rows(&store)]).expect("a table");
+    let table = MemTable::try_new(schema_of(Dataset::Logs), vec![rows_of(&store, Dataset::Logs)]).expect("a table");
     plain.register_table("logs", Arc::new(table)).expect("registers");
+    let table = MemTable::try_new(schema_of(Dataset::Spans), vec![rows_of(&store, Dataset::Spans)]);
+    plain.register_table("spans", Arc::new(table.expect("a table"))).expect("registers");
     World { sql, plain, runtime, _dir: dir }
 });
 
-fn all_rows(store: &Arc<Store>) -> Vec<RecordBatch> {
+fn rows_of(store: &Arc<Store>, dataset: Dataset) -> Vec<RecordBatch> {
     let request = ScanRequest {
         tenant: Tenant::default(),
-        dataset: Dataset::Logs,
+        dataset,
         range: TimeRange::ALL,
         filter: heimdall_model::Filter::All,
         fields: None,
     };
     let mut batches =
-        Batches::new(Arc::clone(store), Tenant::default(), targets(Dataset::Logs), schema_of(Dataset::Logs));
+        Batches::new(Arc::clone(store), Tenant::default(), targets(dataset), schema_of(dataset));
     let mut found = Vec::new();
     store
         .scan(&request, &Control::default(), &mut |block| {
@@ -395,4 +420,15 @@ fn without_room_on_disk_either_a_statement_fails_in_words() {
     let sql = crowded(&dir, 200_000, 1 << 20);
     let error = sql.run(&request(EVERY_SECOND), &Control::default(), RunLimits::default()).unwrap_err();
     assert!(matches!(error, SqlError::TooMuchMemory(_)), "{error:?}");
+}
+
+#[test]
+fn spans_are_a_table_that_joins_logs_on_the_trace() {
+    let joined = check(
+        "select s.service, s.status, count(*) as n, max(s.duration_ms) as d from spans s \
+         join logs l on l.trace_id = s.trace_id where s.status = 'error' group by s.service, s.status",
+    );
+    assert_eq!(joined.rows.len(), 2);
+    check("select name, trace_id, span_id, parent_span_id, timestamp, id from spans where duration_ms > 3");
+    check("select l.message from logs l where l.trace_id in (select trace_id from spans where status = 'error')");
 }

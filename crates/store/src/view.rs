@@ -548,7 +548,7 @@ impl View {
         Ok(())
     }
 
-    /// Durations by service of all log records of whole hours: `range` starts and ends on an hour, or is open, and `bin`
+    /// Durations by service of all records of whole hours: `range` starts and ends on an hour, or is open, and `bin`
     /// is of whole hours. What is in [`Covered::rest`] is to be scanned for the same range.
     ///
     /// # Errors
@@ -991,5 +991,5 @@ impl Sums {
 /// Whether a field is the one whose durations are summed up.
 #[must_use]
 pub fn has_latency(dataset: Dataset, field: FieldId) -> bool {
-    dataset == Dataset::Logs && field == heimdall_model::schema::logs::DURATION_MS
+    dataset.duration() == Some(field)
 }

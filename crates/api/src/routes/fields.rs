@@ -31,7 +31,7 @@ const LINE_BYTES_MAX: usize = search::LINE_BYTES_MAX;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct FieldParams {
-    /// `logs` (default) or `metrics`.
+    /// `logs` (default), `metrics` or `spans`.
     dataset: Option<String>,
     /// Segments with records at or after this time; default all. RFC 3339, epoch, or `now-15m`.
     from: Option<String>,
@@ -303,7 +303,7 @@ pub(crate) struct SuggestParams {
     line: String,
     /// Byte offset of the cursor in it; default its end.
     cursor: Option<usize>,
-    /// `logs` (default) or `metrics`.
+    /// `logs` (default), `metrics` or `spans`.
     dataset: Option<String>,
 }
 

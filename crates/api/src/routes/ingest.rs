@@ -76,7 +76,7 @@ pub(crate) async fn event(
 #[utoipa::path(
     post, path = "/api/v1/ingest/{dataset}", tag = "ingest",
     params(
-        ("dataset" = String, Path, description = "`logs` or `metrics`"),
+        ("dataset" = String, Path, description = "`logs`, `metrics` or `spans`"),
         IngestParams,
         ("Idempotency-Key" = Option<String>, Header, description = "a second request with it is not written again"),
         ("X-Scope-OrgID" = Option<String>, Header, description = "tenant, where the caller may choose"),

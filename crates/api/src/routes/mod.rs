@@ -163,7 +163,7 @@ pub(crate) fn dataset(name: Option<&str>) -> Result<Dataset, Problem> {
     match name {
         None | Some("") => Ok(Dataset::Logs),
         Some(name) => Dataset::parse(name).ok_or_else(|| {
-            Problem::parameter("dataset", format!("`{}` is none: logs or metrics", short(name)))
+            Problem::parameter("dataset", format!("`{}` is none: logs, metrics or spans", short(name)))
         }),
     }
 }

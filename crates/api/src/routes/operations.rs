@@ -71,6 +71,8 @@ pub(crate) struct TenantView {
     logs: u64,
     /// Of them, metric samples.
     samples: u64,
+    /// Of them, spans.
+    spans: u64,
     /// Bytes of its segments with their sidecars; records in memory are not counted.
     bytes: u64,
     /// Segments.
@@ -106,8 +108,9 @@ pub(crate) async fn tenants(
 }
 
 fn tenant_view(state: &AppState, tenant: &Tenant, segments: &[SegmentInfo]) -> Result<TenantView, Problem> {
-    let views = [Dataset::Logs, Dataset::Metrics].map(|dataset| state.store.view(tenant, dataset));
-    let [logs, samples] = [views[0].rows(), views[1].rows()];
+    let views =
+        [Dataset::Logs, Dataset::Metrics, Dataset::Spans].map(|dataset| state.store.view(tenant, dataset));
+    let [logs, samples, spans] = std::array::from_fn(|n| views[n].rows());
     let bounds = views.iter().filter_map(heimdall_store::View::bounds);
     let (first, last) = bounds.reduce(|(min, max), (low, high)| (min.min(low), max.max(high))).unzip();
     let own: Vec<_> = segments.iter().filter(|segment| segment.tenant == *tenant).collect();
@@ -115,9 +118,10 @@ fn tenant_view(state: &AppState, tenant: &Tenant, segments: &[SegmentInfo]) -> R
     let is_open = |status| matches!(status, Status::Open | Status::Acknowledged);
     Ok(TenantView {
         tenant: tenant.clone(),
-        records: logs + samples,
+        records: logs + samples + spans,
         logs,
         samples,
+        spans,
         bytes: own.iter().map(|segment| segment.bytes + segment.sidecar_bytes).sum(),
         segments: own.len() as u64,
         first,
@@ -172,7 +176,7 @@ pub(crate) struct TierView {
 /// A dataset and what is kept of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DatasetView {
-    /// `logs` or `metrics`.
+    /// `logs`, `metrics` or `spans`.
     #[schema(value_type = String)]
     dataset: Dataset,
     /// Records, those in memory too.
@@ -305,7 +309,7 @@ fn summary(state: &AppState, tenant: Tenant, is_for_all: bool, classes: ClassCou
         state.store.config().cold.is_some() || own.iter().any(|segment| segment.tier == Tier::Cold);
     let tiers =
         [Tier::Hot, Tier::Warm, Tier::Cold].into_iter().filter(|tier| has_cold || *tier != Tier::Cold);
-    let datasets = [Dataset::Logs, Dataset::Metrics].into_iter().map(|dataset| DatasetView {
+    let datasets = Dataset::ALL.into_iter().map(|dataset| DatasetView {
         dataset,
         records: state.store.view(&tenant, dataset).rows(),
         totals: SegmentTotals::of(own.iter().filter(|segment| segment.dataset == dataset)),

@@ -40,7 +40,7 @@ pub(crate) struct QueryRequest {
     /// `search` (default), `sql`, or `ask` for a question in plain words.
     #[serde(default)]
     language: Option<String>,
-    /// `logs` (default) or `metrics`; the line may name another.
+    /// `logs` (default), `metrics` or `spans`; the line may name another.
     #[serde(default)]
     dataset: Option<String>,
     /// Event time at or after: RFC 3339, epoch s/ms/µs/ns, or `now-15m`.

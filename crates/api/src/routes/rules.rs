@@ -265,7 +265,7 @@ pub(crate) struct RuleTestRequest {
     /// What the lines are: `auto` (default), `syslog`, `access`, `logfmt`, `plain` or `ndjson`.
     #[serde(default)]
     source: Option<String>,
-    /// `logs` (default) or `metrics`.
+    /// `logs` (default), `metrics` or `spans`.
     #[serde(default)]
     dataset: Option<String>,
 }

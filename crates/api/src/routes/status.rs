@@ -199,6 +199,8 @@ pub(crate) struct Summary {
     logs: Volume,
     /// Metric samples.
     samples: Volume,
+    /// Spans of traces.
+    spans: Volume,
     /// Alerts.
     alerts: AlertSummary,
     /// Services, by activity; with a state other than NORMAL first.
@@ -233,6 +235,7 @@ fn summarise(state: &AppState, tenant: &Tenant, control: &Control) -> Result<Sum
     let mut activity = BTreeMap::new();
     let logs = volume(&state.store, tenant, Dataset::Logs, &window, control, &mut activity)?;
     let samples = volume(&state.store, tenant, Dataset::Metrics, &window, control, &mut activity)?;
+    let spans = volume(&state.store, tenant, Dataset::Spans, &window, control, &mut activity)?;
     note_alerts(state, tenant, &mut activity)?;
     let mut services: Vec<ServiceSummary> =
         activity.into_iter().map(|(service, seen)| seen.summary(service, &window)).collect();
@@ -242,7 +245,8 @@ fn summarise(state: &AppState, tenant: &Tenant, control: &Control) -> Result<Sum
     let damaged = state.store.damaged();
     let ours = damaged.iter().filter(|damaged| damaged.tenant == *tenant);
     let damaged_records = ours.map(|damaged| damaged.rows).sum();
-    Ok(Summary { time, logs, samples, alerts: alert_summary(state, tenant)?, services, damaged_records })
+    let alerts = alert_summary(state, tenant)?;
+    Ok(Summary { time, logs, samples, spans, alerts, services, damaged_records })
 }
 
 /// Over which time rates are taken: this minute and the one before, but not before the server started.

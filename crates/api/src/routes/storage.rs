@@ -54,7 +54,7 @@ pub(crate) struct EraseRequest {
     /// The filter part of a search line, such as `user_id:42`. It must not be empty.
     #[serde(default)]
     filter: String,
-    /// `logs` (default) or `metrics`.
+    /// `logs` (default), `metrics` or `spans`.
     #[serde(default)]
     dataset: Option<String>,
     /// Event time at or after.

@@ -41,7 +41,7 @@ const CLIENT_MESSAGE_BYTES_MAX: usize = 4 * 1024;
 pub(crate) struct TailParams {
     /// Search line without pipes; absent: every record.
     query: Option<String>,
-    /// `logs` (default) or `metrics`.
+    /// `logs` (default), `metrics` or `spans`.
     dataset: Option<String>,
 }
 

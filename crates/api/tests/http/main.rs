@@ -15,4 +15,5 @@ mod kept;
 mod live;
 mod page;
 mod query;
+mod spans;
 mod work;

@@ -43,6 +43,7 @@ pub enum SuggestionKind {
 #[must_use]
 pub fn suggest(line: &str, cursor: usize, dataset: Dataset, known_attributes: &[String]) -> Vec<Suggestion> {
     let before = line.get(..cursor).unwrap_or(line);
+    let dataset = named_dataset(before).unwrap_or(dataset);
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '@');
     let from = before
         .rfind(|c| !is_part(c))
@@ -57,6 +58,12 @@ pub fn suggest(line: &str, cursor: usize, dataset: Dataset, known_attributes: &[
     suggestions
 }
 
+/// The dataset a line starts with.
+fn named_dataset(line: &str) -> Option<Dataset> {
+    let (name, _) = line.trim_start().strip_prefix("dataset:")?.split_once(char::is_whitespace)?;
+    Dataset::parse(name.trim_matches('"'))
+}
+
 type Candidate = (String, SuggestionKind, String);
 
 fn matches_start(text: &str, started: &str) -> bool {
@@ -68,12 +75,9 @@ fn matches_start(text: &str, started: &str) -> bool {
 /// What fits after `context`, by the pipe the cursor is in.
 fn candidates(context: &str, dataset: Dataset, attributes: &[String]) -> Box<dyn Iterator<Item = Candidate>> {
     let Ok(pipe) = last_pipe(context) else { return Box::new(std::iter::empty()) };
-    if ["level:", "level=", "level>", "level>=", "level<", "level<=", "level!="]
-        .iter()
-        .any(|end| context.ends_with(end))
-    {
+    if let Some(values) = closed_set(context, dataset) {
         return Box::new(
-            Level::ALL.into_iter().map(|level| (level.to_string(), SuggestionKind::Value, String::new())),
+            values.into_iter().map(|value| (value.to_owned(), SuggestionKind::Value, String::new())),
         );
     }
     let words: Vec<&str> = pipe.unwrap_or_default().split_whitespace().collect();
@@ -103,6 +107,22 @@ fn candidates(context: &str, dataset: Dataset, attributes: &[String]) -> Box<dyn
             )
         }
         _ => fields(dataset, attributes),
+    }
+}
+
+/// The values that a field can have, when it and an operator stand before the cursor and they are few and known.
+fn closed_set(context: &str, dataset: Dataset) -> Option<Vec<&'static str>> {
+    let before = context.trim_end_matches([':', '=', '<', '>', '!']);
+    let name = before.rsplit(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '.' | '@')).next()?;
+    if before.len() == context.len() {
+        return None;
+    }
+    match (name, dataset) {
+        ("level", _) => Some(Level::ALL.into_iter().map(Level::as_str).collect()),
+        ("dataset", _) => Some(Dataset::ALL.into_iter().map(Dataset::as_str).collect()),
+        ("status", Dataset::Spans) => Some(vec!["unset", "ok", "error"]),
+        ("kind", Dataset::Spans) => Some(vec!["internal", "server", "client", "producer", "consumer"]),
+        _ => None,
     }
 }
 
@@ -168,6 +188,11 @@ mod tests {
         check("a | parse mess", "message");
         check("a | parse message as gr", "grok");
         check("\"a | st", "nothing");
+        check("dataset:sp", "spans");
+        check("dataset:spans status:er", "error");
+        check("dataset:spans kind:cl", "client");
+        check("dataset:spans parent", "parent_span_id");
+        check("status:er", "nothing");
         assert_eq!(suggest("é", 1, Dataset::Logs, &[]), []);
     }
 }

@@ -158,6 +158,8 @@ pub(crate) struct CellsBuilder {
     /// Rows by minute, service and level beyond the cells.
     beyond: HashMap<(u32, i64, u8), u64>,
     latency_given_up: bool,
+    /// Whether its records have a field of durations.
+    has_durations: bool,
     last_service: Option<u32>,
 }
 
@@ -165,7 +167,7 @@ pub(crate) struct CellsBuilder {
 pub(crate) struct CellBlocks {
     pub minutes: Vec<u8>,
     pub hours: Vec<u8>,
-    /// Absent when given up.
+    /// Absent when given up, and where records have no durations.
     pub latency_hours: Option<Vec<u8>>,
     pub latency_whole: Option<Vec<u8>>,
 }
@@ -179,7 +181,9 @@ impl CellsBuilder {
             Some(Cells::Byte(levels)) => Some(levels),
             _ => None,
         };
-        let durations = match block.cells(logs::DURATION_MS).filter(|_| is_logs) {
+        let duration = block.dataset().duration();
+        self.has_durations |= duration.is_some();
+        let durations = match duration.and_then(|field| block.cells(field)) {
             Some(Cells::Float(durations)) => Some(durations),
             _ => None,
         };
@@ -293,7 +297,7 @@ impl CellsBuilder {
                 _ => hours.push(hour),
             }
         }
-        let keeps_latency = !self.latency_given_up;
+        let keeps_latency = self.has_durations && !self.latency_given_up;
         CellBlocks {
             minutes: encode_counts(&self.services, &minutes),
             hours: encode_counts(&self.services, &hours),

@@ -74,9 +74,9 @@ impl CountsBuilder {
             vec![(kind::MINUTE_COUNTS, cells.minutes.into()), (kind::HOUR_COUNTS, cells.hours.into())];
         if let Some(templates) = self.templates {
             blocks.push((kind::TEMPLATE_COUNTS, templates.finish().into()));
-            blocks.extend(cells.latency_hours.map(|bytes| (kind::LATENCY_HOURS, bytes.into())));
-            blocks.extend(cells.latency_whole.map(|bytes| (kind::LATENCY_WHOLE, bytes.into())));
         }
+        blocks.extend(cells.latency_hours.map(|bytes| (kind::LATENCY_HOURS, bytes.into())));
+        blocks.extend(cells.latency_whole.map(|bytes| (kind::LATENCY_WHOLE, bytes.into())));
         blocks
     }
 }

@@ -11,7 +11,7 @@ type Order = "bytes" | "distinct" | "count" | "name";
 
 /** What each field costs: bytes before compression, how many values differ, how many records have it. */
 export function FieldCosts() {
-  const [dataset, setDataset] = useState<"logs" | "metrics">("logs");
+  const [dataset, setDataset] = useState<"logs" | "metrics" | "spans">("logs");
   const [text, setText] = useState("");
   const [order, setOrder] = useState<Order>("bytes");
   const fields = useQuery({
@@ -29,6 +29,7 @@ export function FieldCosts() {
           options={[
             { value: "logs", label: "Logs" },
             { value: "metrics", label: "Metrics" },
+            { value: "spans", label: "Spans" },
           ]}
         />
         <Input

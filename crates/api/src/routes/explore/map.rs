@@ -1,14 +1,15 @@
 //! `GET /api/v1/services/map`: which service calls which, and how that goes.
 //!
-//! Services come from rollups; calls from the newest records of traces in the range, a bounded number of them: a span whose
-//! parent is a span of another service is a call.
+//! Services come from rollups; calls from the newest spans, and the newest log records of traces, in the range, a bounded number
+//! of each: a span whose parent is a span of another service is a call, and so is one that names whom it called while nothing
+//! was heard of that.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use axum::Json;
 use axum::extract::State;
 use heimdall_guard::Scope;
-use heimdall_model::schema::logs;
+use heimdall_model::schema::{logs, spans};
 use heimdall_model::time::{NS_PER_HOUR, NS_PER_MINUTE, format_duration};
 use heimdall_model::{Dataset, Filter, Level, Tenant, Test, Value};
 use heimdall_query::{QueryError, TimeRange};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::range;
-use super::services::{Look, ServiceState, Survey};
+use super::services::{Look, ServiceState, ServiceView, Survey};
 use crate::access::Access;
 use crate::extract::{Params, limit};
 use crate::problem::Problem;
@@ -42,7 +43,7 @@ pub(crate) struct MapParams {
     from: Option<String>,
     /// Event time before; default now.
     to: Option<String>,
-    /// Newest records of traces that calls are read from: 1 to 100,000, default 20,000.
+    /// Newest spans, and newest log records of traces, that calls are read from: 1 to 100,000 of each, default 20,000.
     records: Option<usize>,
 }
 
@@ -54,11 +55,14 @@ pub(crate) struct Node {
     service: String,
     /// How it is.
     state: ServiceState,
-    /// Records in the range.
+    /// Log records in the range.
     records: u64,
     /// Those of level error or fatal.
     errors: u64,
-    /// Their share, 0 to 1; null without records.
+    /// Spans in the range.
+    spans: u64,
+    /// Share of failed requests, 0 to 1; where there are no spans, of records that are errors; null without records, and where the
+    /// service is known from its callers alone.
     error_rate: Option<f64>,
     /// Duration that 95 % do not exceed, ms.
     p95_ms: Option<f64>,
@@ -76,7 +80,8 @@ pub(crate) struct Edge {
     target: String,
     /// Calls among the records read.
     requests: u64,
-    /// Those in which the called one wrote a record of level error or fatal, or answered with a status of 500 or more.
+    /// Those whose span failed, or in which the called one wrote a record of level error or fatal, or answered with a status of 500
+    /// or more.
     errors: u64,
     /// Duration that 95 % of the calls do not exceed, ms; null where none has one.
     p95_ms: Option<f64>,
@@ -94,9 +99,11 @@ pub(crate) struct ServiceMap {
     edges: Vec<Edge>,
     /// Traces that the calls are from.
     traces_read: usize,
-    /// Records that were read for them.
+    /// Spans and log records that were read for them.
     records_read: usize,
-    /// Whether there are more records of traces in the range than were read: the calls are then a sample, of the newest.
+    /// Of them, spans.
+    spans_read: usize,
+    /// Whether there are more in the range than were read: the calls are then a sample, of the newest.
     sampled: bool,
     /// Length of the spans of time that errors are compared by: `1m` for ranges of up to a day.
     correlation_bucket: String,
@@ -135,6 +142,15 @@ fn draw(mut survey: Survey<'_>, tenant: &Tenant, records: usize) -> Result<Servi
     let services = survey.list(Look::FromAfar)?;
     survey.warnings = services.warnings;
     let range = survey.asker.range;
+    let mut calls = Calls::default();
+    let mut spans_read = 0;
+    if survey.has_spans() {
+        let request = of_spans(tenant, range);
+        let hits =
+            survey.search(&request, Order::NewestFirst, records).map_err(|error| error::scan(&error))?;
+        hits.iter().for_each(|hit| calls.read_span(hit));
+        spans_read = hits.len();
+    }
     let request = ScanRequest {
         tenant: tenant.clone(),
         dataset: Dataset::Logs,
@@ -151,9 +167,8 @@ fn draw(mut survey: Survey<'_>, tenant: &Tenant, records: usize) -> Result<Servi
         ]),
     };
     let hits = survey.search(&request, Order::NewestFirst, records).map_err(|error| error::scan(&error))?;
-    let mut calls = Calls::default();
     hits.iter().for_each(|hit| calls.read(hit));
-    let sampled = hits.len() == records;
+    let sampled = hits.len() == records || spans_read == records;
     let Found { traces_read, mut edges, orphans } = calls.finish();
     if edges.len() > EDGES_MAX {
         let all = edges.len();
@@ -165,20 +180,12 @@ fn draw(mut survey: Survey<'_>, tenant: &Tenant, records: usize) -> Result<Servi
     }
     let bucket_ns = bucket_ns(range);
     correlate(&mut survey, &mut edges, bucket_ns).map_err(|error| error::query(&error))?;
-    let nodes = services.items.into_iter().map(|view| Node {
-        service: view.service,
-        state: view.state,
-        records: view.records,
-        errors: view.errors,
-        error_rate: view.error_rate,
-        p95_ms: view.p95_ms,
-        open_alerts: view.open_alerts,
-    });
     Ok(ServiceMap {
-        nodes: nodes.collect(),
+        nodes: nodes(services.items, &edges),
         edges,
         traces_read,
-        records_read: hits.len(),
+        records_read: spans_read + hits.len(),
+        spans_read,
         sampled,
         correlation_bucket: format_duration(bucket_ns),
         partial: survey.partial,
@@ -186,16 +193,70 @@ fn draw(mut survey: Survey<'_>, tenant: &Tenant, records: usize) -> Result<Servi
     })
 }
 
+fn of_spans(tenant: &Tenant, range: TimeRange) -> ScanRequest {
+    ScanRequest {
+        tenant: tenant.clone(),
+        dataset: Dataset::Spans,
+        range,
+        filter: Filter::All,
+        fields: Some(vec![
+            spans::SERVICE,
+            spans::TRACE_ID,
+            spans::SPAN_ID,
+            spans::PARENT_SPAN_ID,
+            spans::KIND,
+            spans::STATUS,
+            spans::DURATION_MS,
+            spans::PEER_SERVICE,
+        ]),
+    }
+}
+
+/// The services that were heard of, and those that are only called.
+fn nodes(services: Vec<ServiceView>, edges: &[Edge]) -> Vec<Node> {
+    let mut nodes: Vec<Node> = services
+        .into_iter()
+        .map(|view| Node {
+            service: view.service,
+            state: view.state,
+            records: view.records,
+            errors: view.errors,
+            spans: view.spans,
+            error_rate: view.error_rate,
+            p95_ms: view.p95_ms,
+            open_alerts: view.open_alerts,
+        })
+        .collect();
+    let mut known: HashSet<String> = nodes.iter().map(|node| node.service.clone()).collect();
+    for service in edges.iter().flat_map(|edge| [&edge.source, &edge.target]) {
+        if known.insert(service.clone()) {
+            nodes.push(Node {
+                service: service.clone(),
+                state: ServiceState::Normal,
+                records: 0,
+                errors: 0,
+                spans: 0,
+                error_rate: None,
+                p95_ms: None,
+                open_alerts: 0,
+            });
+        }
+    }
+    nodes
+}
+
 /// What is known of a span.
 #[derive(Debug, Default)]
 struct Span {
     service: Option<u32>,
     parent: Option<[u8; 8]>,
+    /// The service it called, where it says so.
+    peer: Option<u32>,
     is_error: bool,
     duration_ms: Option<f64>,
 }
 
-/// Spans of traces, gathered from their records.
+/// Spans of traces, as they are and as log records tell of them.
 #[derive(Debug, Default)]
 struct Calls {
     names: Vec<String>,
@@ -211,6 +272,25 @@ struct Found {
 }
 
 impl Calls {
+    fn read_span(&mut self, Hit { block, row }: &Hit) {
+        const ANSWERS: [&str; 2] = ["server", "consumer"];
+        let row = *row;
+        let Some(trace) = block.bytes(spans::TRACE_ID, row).and_then(|id| id.try_into().ok()) else { return };
+        let Some(id) = block.bytes(spans::SPAN_ID, row).and_then(|id| id.try_into().ok()) else { return };
+        let service = block.service(row).map(|service| self.number(service));
+        // Who answers a request names there who asked.
+        let does_call = !block.text(spans::KIND, row).is_some_and(|kind| ANSWERS.contains(&kind));
+        let peer = block.text(spans::PEER_SERVICE, row).filter(|peer| does_call && !peer.is_empty());
+        let peer = peer.map(|peer| self.number(peer));
+        let span = self.spans.entry((trace, id)).or_default();
+        span.service = span.service.or(service);
+        span.parent =
+            span.parent.or_else(|| block.bytes(spans::PARENT_SPAN_ID, row).and_then(|id| id.try_into().ok()));
+        span.peer = span.peer.or(peer);
+        span.is_error |= block.text(spans::STATUS, row) == Some("error");
+        span.duration_ms = span.duration_ms.or_else(|| block.float(spans::DURATION_MS, row));
+    }
+
     fn read(&mut self, Hit { block, row }: &Hit) {
         const FAILED: i64 = 500;
         let row = *row;
@@ -254,6 +334,7 @@ impl Calls {
         }
         let mut between: BTreeMap<(u32, u32), Between> = BTreeMap::new();
         let mut orphans = 0;
+        let mut heard: HashSet<(&[u8; 16], [u8; 8])> = HashSet::new();
         for ((trace, _), span) in &self.spans {
             let (Some(parent), Some(target)) = (span.parent, span.service) else { continue };
             let Some(source) = self.spans.get(&(*trace, parent)) else {
@@ -261,6 +342,17 @@ impl Calls {
                 continue;
             };
             let Some(source) = source.service.filter(|source| *source != target) else { continue };
+            heard.insert((trace, parent));
+            let calls = between.entry((source, target)).or_default();
+            calls.requests += 1;
+            calls.errors += u64::from(span.is_error);
+            calls.durations.extend(span.duration_ms);
+        }
+        for ((trace, id), span) in &self.spans {
+            let (Some(source), Some(target)) = (span.service, span.peer) else { continue };
+            if source == target || heard.contains(&(trace, *id)) {
+                continue;
+            }
             let calls = between.entry((source, target)).or_default();
             calls.requests += 1;
             calls.errors += u64::from(span.is_error);
@@ -313,20 +405,28 @@ fn correlate(survey: &mut Survey<'_>, edges: &mut [Edge], bucket_ns: i64) -> Res
     }
     let range = survey.asker.range;
     let span = format_duration(bucket_ns);
-    let line = format!("level>=error | stats count() by service, bin({span}) | limit 100000");
-    let answer = match survey.asker.ask(&line, range) {
-        Ok(answer) => survey.whole(answer),
-        Err(QueryError::TooManyGroups { .. } | QueryError::TooMuchMemory { .. }) => {
-            survey.warn("there are too many services to compare their errors".to_owned());
-            return Ok(());
+    let mut lines = vec![format!("level>=error | stats count() by service, bin({span}) | limit 100000")];
+    if survey.has_spans() {
+        let line =
+            format!("dataset:spans status:error | stats count() by service, bin({span}) | limit 100000");
+        lines.push(line);
+    }
+    let mut rows = Vec::new();
+    for line in lines {
+        match survey.asker.ask(&line, range) {
+            Ok(answer) => rows.extend(survey.whole(answer).rows),
+            Err(QueryError::TooManyGroups { .. } | QueryError::TooMuchMemory { .. }) => {
+                survey.warn("there are too many services to compare their errors".to_owned());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => return Err(error),
-    };
+    }
     let first = range.from.0.div_euclid(bucket_ns);
     let last = range.to.0.saturating_sub(1).div_euclid(bucket_ns);
     let buckets = usize::try_from(last - first + 1).unwrap_or(0);
     let mut errors: HashMap<String, Vec<f64>> = HashMap::new();
-    for row in answer.rows {
+    for row in rows {
         let [Value::Text(service), Value::Time(start), Value::Int(count)] = row.as_slice() else { continue };
         let at = usize::try_from(start.0.div_euclid(bucket_ns) - first).unwrap_or(usize::MAX);
         let series = errors.entry(service.clone()).or_insert_with(|| vec![0.0; buckets]);

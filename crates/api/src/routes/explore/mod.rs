@@ -1,6 +1,6 @@
 //! What somebody who looks around asks for: one record with what surrounds it, the services and how they call each other.
 //!
-//! - [`record`]: `GET /api/v1/records/{id}`
+//! - [`record`]: `GET /api/v1/records/{id}`; [`trace`]: `GET /api/v1/traces/{id}`
 //! - [`services`]: `GET /api/v1/services`; [`map`]: `GET /api/v1/services/map`
 //! - [`shapes`]: what answers of `/api/v1/query` look like, for the description of the API
 //! - [`pages`]: the cursor of a list of records; [`ask`]: questions in plain words
@@ -11,6 +11,7 @@ pub(crate) mod pages;
 pub(crate) mod record;
 pub(crate) mod services;
 pub(crate) mod shapes;
+pub(crate) mod trace;
 
 use heimdall_model::time::NS_PER_HOUR;
 use heimdall_model::{Dataset, Tenant, Timestamp};
@@ -27,6 +28,7 @@ use crate::problem::Problem;
 pub(crate) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(record::one_record))
+        .routes(routes!(trace::one_trace))
         .routes(routes!(services::list_services))
         .routes(routes!(map::service_map))
 }

@@ -134,7 +134,7 @@ pub(crate) struct LogRecord {
 }
 
 impl LogRecord {
-    fn of(hit: &Hit) -> Result<LogRecord, Problem> {
+    pub(super) fn of(hit: &Hit) -> Result<LogRecord, Problem> {
         let document = serde_json::Value::Object(hit.block.to_json(hit.row));
         serde_json::from_value(document).map_err(|error| Problem::internal(&error))
     }

@@ -2,6 +2,9 @@
 //!
 //! Counts come from rollups and durations from sketches; hosts, versions and times are those of a few records of each
 //! service: nothing here grows with the number of records.
+//!
+//! Where a service has spans that answer somebody (kind `server` or `consumer`), they are its requests: their rate, their
+//! failures and their durations count, rather than those of its log records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use axum::Json;
 use axum::extract::State;
 use heimdall_guard::Scope;
 use heimdall_metastore::AlertFilter;
-use heimdall_model::schema::logs;
+use heimdall_model::schema::{logs, spans};
 use heimdall_model::time::NS_PER_HOUR;
 use heimdall_model::{
     Alert, Dataset, Filter, Level, Literal, Severity, Status, Tenant, Test, Timestamp, Value,
@@ -106,32 +109,38 @@ pub(crate) struct ServiceView {
     pub(super) state: ServiceState,
     /// The reasons, the worst first, at most 10; none when it is as expected.
     pub(super) why: Vec<Reason>,
-    /// Records in the range.
+    /// Log records in the range.
     pub(super) records: u64,
     /// Those of level error or fatal.
     pub(super) errors: u64,
-    /// Their share, 0 to 1; null without records.
+    /// Spans in the range.
+    pub(super) spans: u64,
+    /// Spans of kind server or consumer; where there are none, log records that have a duration.
+    pub(super) requests: u64,
+    /// Of the spans of kind server or consumer those with status error; null where there are none.
+    pub(super) failed_requests: Option<u64>,
+    /// Share of failed requests, 0 to 1; where there are no spans, of records that are errors; null without records.
     pub(super) error_rate: Option<f64>,
-    /// Records that have a duration, a second.
+    /// `requests`, a second.
     pub(super) requests_per_second: f64,
-    /// Median duration, ms; null where no record has one.
+    /// Median duration of the requests, ms; null where none has one.
     pub(super) p50_ms: Option<f64>,
     /// Duration that 95 % do not exceed, ms.
     pub(super) p95_ms: Option<f64>,
     /// Duration that 99 % do not exceed, ms.
     pub(super) p99_ms: Option<f64>,
-    /// Hosts of its latest 100 records in the range.
+    /// Hosts of its latest 100 records, or spans, in the range.
     pub(super) hosts: Vec<String>,
-    /// Releases that its latest 100 records name.
+    /// Releases that they name.
     pub(super) versions: Vec<String>,
     /// Alerts that are OPEN or ACKNOWLEDGED.
     pub(super) open_alerts: u64,
     /// The worst of their severities.
     pub(super) worst_severity: Option<ServiceState>,
-    /// Its earliest record in the range.
+    /// Its earliest record, or span, in the range.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(super) first_seen: Option<Timestamp>,
-    /// Its latest record in the range.
+    /// Its latest.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(super) last_seen: Option<Timestamp>,
 }
@@ -158,7 +167,7 @@ pub(crate) struct ServiceList {
     pub(super) warnings: Vec<String>,
 }
 
-/// Services that wrote records in a range, and those with alerts.
+/// Services that wrote records or spans in a range, and those with alerts.
 #[utoipa::path(
     get, path = "/api/v1/services", tag = "query", params(ServiceParams),
     responses((status = 200, description = "the services", body = ServiceList))
@@ -199,7 +208,9 @@ pub(super) struct Survey<'a> {
 struct Seen {
     records: u64,
     errors: u64,
+    spans: u64,
     requests: u64,
+    failed: Option<u64>,
     durations: [Option<f64>; 3],
     alerts: Vec<Arc<Alert>>,
     hosts: BTreeSet<String>,
@@ -226,9 +237,13 @@ impl<'a> Survey<'a> {
         let failed = |error: QueryError| error::query(&error);
         self.count(&mut services).map_err(failed)?;
         let timed = self.time(&mut services).map_err(failed)?;
+        if self.has_spans() {
+            self.count_spans(&mut services).map_err(failed)?;
+            self.time_spans(&mut services).map_err(failed)?;
+        }
         self.note_alerts(&mut services)?;
         let mut services: Vec<(String, Seen)> = services.into_iter().collect();
-        services.sort_by_key(|(_, seen)| std::cmp::Reverse((seen.alerts.len(), seen.records)));
+        services.sort_by_key(|(_, seen)| std::cmp::Reverse((seen.alerts.len(), seen.heard())));
         if services.len() > SERVICES_MAX {
             let all = services.len();
             self.warn(format!("{SERVICES_MAX} of {all} services are listed: those with the most records"));
@@ -240,7 +255,8 @@ impl<'a> Survey<'a> {
         let mut items: Vec<ServiceView> =
             services.into_iter().map(|(service, seen)| seen.view(service, timed)).collect();
         items.sort_by(|a, b| {
-            b.state.cmp(&a.state).then(b.records.cmp(&a.records)).then(a.service.cmp(&b.service))
+            let heard = |view: &ServiceView| view.records + view.spans;
+            b.state.cmp(&a.state).then(heard(b).cmp(&heard(a))).then(a.service.cmp(&b.service))
         });
         Ok(ServiceList {
             items,
@@ -298,6 +314,74 @@ impl<'a> Survey<'a> {
         Ok(range)
     }
 
+    /// Whether the tenant has any span at all.
+    pub(super) fn has_spans(&self) -> bool {
+        self.state.store.view(self.tenant, Dataset::Spans).rows() > 0
+    }
+
+    fn count_spans(&mut self, services: &mut BTreeMap<String, Seen>) -> Result<(), QueryError> {
+        let line = "dataset:spans | stats count() by service | limit 100000";
+        for (service, count) in self.counts(line)? {
+            services.entry(service).or_default().spans = count;
+        }
+        Ok(())
+    }
+
+    /// Requests, failures and durations by spans that answer somebody. In a range with too many of them only durations, those of
+    /// all spans of whole hours.
+    fn time_spans(&mut self, services: &mut BTreeMap<String, Seen>) -> Result<(), QueryError> {
+        const REQUESTS: &str = "dataset:spans (kind:server OR kind:consumer)";
+        let stats = "stats count(), p50(duration_ms), p95(duration_ms), p99(duration_ms) by service";
+        let line = format!("{REQUESTS} | {stats} | limit 100000");
+        let range = self.asker.range;
+        if self.asker.rows_estimate(&line, range)? > EXACT_ROWS_MAX {
+            return self.time_all_spans(services);
+        }
+        let answer = self.asker.ask(&line, range)?;
+        for row in self.whole(answer).rows {
+            let [Value::Text(service), Value::Int(count), p50, p95, p99] = row.as_slice() else { continue };
+            let Some(seen) = services.get_mut(service) else { continue };
+            seen.requests = u64::try_from(*count).unwrap_or(0);
+            seen.failed = Some(0);
+            seen.durations = [p50, p95, p99].map(number);
+        }
+        let line = format!("{REQUESTS} status:error | stats count() by service | limit 100000");
+        for (service, count) in self.counts(&line)? {
+            if let Some(seen) = services.get_mut(&service) {
+                seen.failed = Some(count);
+            }
+        }
+        Ok(())
+    }
+
+    fn time_all_spans(&mut self, services: &mut BTreeMap<String, Seen>) -> Result<(), QueryError> {
+        const LINE: &str = "dataset:spans | stats p50(duration_ms), p95(duration_ms), p99(duration_ms) by service | limit 100000";
+        self.warn(
+            "there are too many spans to tell requests: durations are those of all spans of whole hours"
+                .to_owned(),
+        );
+        let answer = self.asker.ask(LINE, whole_hours(self.asker.range, self.asker.now))?;
+        for row in self.whole(answer).rows {
+            let [Value::Text(service), p50, p95, p99] = row.as_slice() else { continue };
+            if let Some(seen) = services.get_mut(service) {
+                seen.durations = [p50, p95, p99].map(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer to a line that counts by service.
+    fn counts(&mut self, line: &str) -> Result<Vec<(String, u64)>, QueryError> {
+        let answer = self.asker.ask(line, self.asker.range)?;
+        let count = |row: Vec<Value>| match row.as_slice() {
+            [Value::Text(service), Value::Int(count)] => {
+                Some((service.clone(), u64::try_from(*count).unwrap_or(0)))
+            }
+            _ => None,
+        };
+        Ok(self.whole(answer).rows.into_iter().filter_map(count).collect())
+    }
+
     fn note_alerts(&mut self, services: &mut BTreeMap<String, Seen>) -> Result<(), Problem> {
         let filter = AlertFilter {
             tenant: Some(self.tenant.clone()),
@@ -326,11 +410,17 @@ impl<'a> Survey<'a> {
         if services.len() > LOOKED_AT_MAX {
             self.warn(format!("hosts, versions and times are those of the first {LOOKED_AT_MAX} services"));
         }
-        for (service, seen) in services.iter_mut().take(LOOKED_AT_MAX).filter(|(_, seen)| seen.records > 0) {
-            let fields = vec![logs::HOST, logs::INSTANCE, logs::ATTRIBUTES];
-            for Hit { block, row } in self.records(service, fields, Order::NewestFirst, LATEST_ROWS)? {
+        for (service, seen) in services.iter_mut().take(LOOKED_AT_MAX).filter(|(_, seen)| seen.heard() > 0) {
+            let dataset = if seen.records > 0 { Dataset::Logs } else { Dataset::Spans };
+            let [host, instance] = match dataset {
+                Dataset::Spans => [spans::HOST, spans::INSTANCE],
+                _ => [logs::HOST, logs::INSTANCE],
+            };
+            let fields = vec![host, instance, dataset.attributes()];
+            let latest = self.records(dataset, service, fields, Order::NewestFirst, LATEST_ROWS)?;
+            for Hit { block, row } in latest {
                 seen.last = seen.last.max(Some(block.timestamp(row)));
-                let host = block.text(logs::HOST, row).or_else(|| block.text(logs::INSTANCE, row));
+                let host = block.text(host, row).or_else(|| block.text(instance, row));
                 seen.hosts.extend(host.map(str::to_owned));
                 let version = VERSIONS.iter().find_map(|name| {
                     block.attribute(name, row).map(|found| found.to_value()).filter(|value| !value.is_null())
@@ -340,7 +430,7 @@ impl<'a> Survey<'a> {
                     other => other.to_json().to_string(),
                 }));
             }
-            let first = self.records(service, Vec::new(), Order::OldestFirst, 1)?;
+            let first = self.records(dataset, service, Vec::new(), Order::OldestFirst, 1)?;
             seen.first = first.first().map(|hit| hit.place().0);
         }
         Ok(())
@@ -348,6 +438,7 @@ impl<'a> Survey<'a> {
 
     fn records(
         &mut self,
+        dataset: Dataset,
         service: &str,
         fields: Vec<heimdall_model::FieldId>,
         order: Order,
@@ -355,9 +446,9 @@ impl<'a> Survey<'a> {
     ) -> Result<Vec<Hit>, ScanError> {
         let request = ScanRequest {
             tenant: self.tenant.clone(),
-            dataset: Dataset::Logs,
+            dataset,
             range: self.asker.range,
-            filter: Filter::field(logs::SERVICE, Test::Equals(Literal::new(service))),
+            filter: Filter::field(dataset.service(), Test::Equals(Literal::new(service))),
             fields: Some(fields),
         };
         self.search(&request, order, limit)
@@ -403,9 +494,17 @@ fn share(part: u64, all: u64) -> Option<f64> {
 }
 
 impl Seen {
+    /// Records and spans.
+    fn heard(&self) -> u64 {
+        self.records + self.spans
+    }
+
     fn view(mut self, service: String, timed: TimeRange) -> ServiceView {
         self.alerts.sort_by_key(|alert| std::cmp::Reverse((alert.severity, alert.last_seen)));
-        let error_rate = share(self.errors, self.records);
+        let error_rate = match self.failed {
+            Some(failed) => share(failed, self.requests),
+            None => share(self.errors, self.records),
+        };
         let mut why = self.reasons(error_rate);
         why.sort_by_key(|reason| std::cmp::Reverse(reason.state));
         why.truncate(REASONS_MAX);
@@ -419,6 +518,9 @@ impl Seen {
             why,
             records: self.records,
             errors: self.errors,
+            spans: self.spans,
+            requests: self.requests,
+            failed_requests: self.failed,
             error_rate,
             requests_per_second,
             p50_ms,
@@ -443,12 +545,15 @@ impl Seen {
         };
         let mut reasons: Vec<Reason> =
             self.alerts.iter().filter(|alert| alert.severity > Severity::Normal).map(of_alert).collect();
-        if let Some((state, rate)) = error_rate.and_then(|rate| Some((rated(rate, self.records)?, rate))) {
-            let (errors, records) = (self.errors, self.records);
-            let text = format!("{:.1} % of its records are errors ({errors} of {records})", rate * 100.0);
+        let (part, all, what) = match self.failed {
+            Some(failed) => (failed, self.requests, "requests failed"),
+            None => (self.errors, self.records, "records are errors"),
+        };
+        if let Some((state, rate)) = error_rate.and_then(|rate| Some((rated(rate, all)?, rate))) {
+            let text = format!("{:.1} % of its {what} ({part} of {all})", rate * 100.0);
             reasons.push(Reason { kind: "error_rate", state, text, alert: None });
         }
-        if self.records == 0 && !self.alerts.is_empty() {
+        if self.heard() == 0 && !self.alerts.is_empty() {
             let text = "it wrote no record in the range".to_owned();
             reasons.push(Reason { kind: "silent", state: ServiceState::Normal, text, alert: None });
         }
