@@ -22,6 +22,7 @@ use axum::routing::post;
 use futures::{StreamExt, stream};
 use heimdall_ingest::arrive::Arrived;
 use heimdall_ingest::{Caller, Refused};
+use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
 
 use self::records::Item;
@@ -74,6 +75,9 @@ pub(crate) fn service(shared: &Arc<Shared>) -> Result<Service, DoorError> {
     Ok(Service { routes, health })
 }
 
+const GZIP: CompressionEncoding = CompressionEncoding::Gzip;
+const ZSTD: CompressionEncoding = CompressionEncoding::Zstd;
+
 fn reflection() -> Result<Router<Arc<Shared>>, DoorError> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
@@ -88,7 +92,7 @@ fn reflection() -> Result<Router<Arc<Shared>>, DoorError> {
         .route_service("/grpc.reflection.v1.ServerReflection/{call}", builder().build_v1().map_err(bad)?)
         .route_service(
             "/grpc.reflection.v1alpha.ServerReflection/{call}",
-            builder().build_v1alpha().map_err(bad)?,
+            builder().build_v1alpha().map_err(bad)?.accept_compressed(GZIP).accept_compressed(ZSTD),
         ))
 }
 
@@ -202,7 +206,10 @@ impl Batches {
         let next = messages.next(shared, &caller);
         match shared.shutdown.run_until_cancelled(next).await {
             None => Err(Failure::Refused(Refused::Closing)),
-            Some(arrived) => Ok(arrived?.map(|arrived| (caller, arrived))),
+            Some(arrived) => {
+                let Some(arrived) = arrived? else { return Ok(None) };
+                Ok(Some((credentials.caller(shared)?, arrived))) // it may have been a long wait
+            }
         }
     }
 }

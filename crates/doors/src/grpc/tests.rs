@@ -288,3 +288,57 @@ async fn reflection_and_health_tell_what_is_served() {
     assert_eq!(status().await, Some(2));
     running.await.expect("the doors close");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_name_the_tenant_and_a_revoked_one_ends_its_stream() {
+    use heimdall_guard::{NewToken, Scopes, TenantAccess};
+    use heimdall_model::Tenant;
+
+    let it = shared();
+    let new = NewToken {
+        name: "shipper".to_owned(),
+        scopes: Scopes::parse("ingest").expect("scopes"),
+        tenants: TenantAccess::One(Tenant::new("acme").expect("a name")),
+        expires_at: None,
+    };
+    let (info, secret) = it.tokens.issue(&new, "tests").expect("a token");
+    let bearer = format!("Bearer {}", secret.expose());
+    let mut client = client(&it).await;
+    let with = |name: &'static str, text: &str| {
+        (name, text.parse::<tonic::metadata::AsciiMetadataValue>().expect("a value"))
+    };
+    let mut push = async |headers: Vec<(&'static str, tonic::metadata::AsciiMetadataValue)>| {
+        let mut request = tonic::Request::new(batch("", &["1"]));
+        for (name, value) in headers {
+            request.metadata_mut().insert(name, value);
+        }
+        client.push_records(request).await.map_err(|status| status.code())
+    };
+    assert!(push(vec![with("authorization", &bearer)]).await.is_ok());
+    assert!(push(vec![with("x-api-key", secret.expose())]).await.is_ok());
+    let other = push(vec![with("authorization", &bearer), with("x-scope-orgid", "other")]).await;
+    assert_eq!(other.expect_err("another tenant"), Code::PermissionDenied);
+    assert_eq!(
+        push(vec![with("authorization", "Bearer hmd_x")]).await.expect_err("no token"),
+        Code::Unauthenticated
+    );
+    assert_eq!(
+        push(vec![with("x-forwarded-for", "10.0.0.1")]).await.expect_err("a proxy"),
+        Code::Unauthenticated
+    );
+    assert!(it.records(2).iter().all(|record| record["tenant"] == "acme"));
+
+    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    let requests = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|batch| (batch, receiver))
+    });
+    let mut request = tonic::Request::new(requests);
+    request.metadata_mut().insert("authorization", bearer.parse().expect("a value"));
+    let mut acknowledged = client.stream_records(request).await.expect("a stream").into_inner();
+    sender.send(batch("", &["1"])).await.expect("an open stream");
+    acknowledged.next().await.expect("one").expect("an acknowledgement");
+    it.tokens.revoke(&info.id).expect("revoked");
+    sender.send(batch("", &["2"])).await.expect("an open stream");
+    let ended = timeout(PATIENCE, acknowledged.next()).await.expect("in time");
+    assert_eq!(ended.expect("a status").expect_err("revoked").code(), Code::Unauthenticated);
+}

@@ -5,9 +5,9 @@ use heimdall_ingest::{BodyError, Object, RejectKind};
 use heimdall_model::Dataset;
 use heimdall_model::time::NS_PER_MS;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags};
 
 use super::node::{Node, field};
 use super::scope::{Context, Path};
@@ -68,12 +68,7 @@ fn write_span(object: &mut Object, span: &Span) {
     object.text_if("status_message", status.map_or("", |status| &status.message));
     object.text_if("peer_service", peer(span).unwrap_or_default());
     object.text_if("trace_state", &span.trace_state);
-    if span.flags > 0 {
-        object.uint("trace_flags", (span.flags & 0xff).into());
-    }
-    if span.flags > 0xff {
-        kept.uint("flags", span.flags.into());
-    }
+    flags(object, &mut kept, span.flags);
     if !span.events.is_empty() {
         object.value("events", |out| write::array(out, &span.events, event));
     }
@@ -101,6 +96,20 @@ fn times(object: &mut Object, kept: &mut Object, span: &Span) {
         _ => {
             value::time(kept, "end_time", end);
         }
+    }
+}
+
+/// W3C's flags, and whether the parent is of another process; bits without a meaning are kept as they are.
+fn flags(object: &mut Object, kept: &mut Object, flags: u32) {
+    let w3c = flags & SpanFlags::TraceFlagsMask as u32;
+    if w3c > 0 {
+        object.uint("trace_flags", w3c.into());
+    }
+    if flags & SpanFlags::ContextIsRemoteMask as u32 != 0 {
+        kept.bool("parent_is_remote", true);
+    }
+    if flags >> 10 > 0 {
+        kept.uint("flags", flags.into());
     }
 }
 

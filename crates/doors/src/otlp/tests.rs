@@ -355,7 +355,7 @@ fn a_data_point_that_cannot_be_taken_is_counted_once() {
 fn a_span_with_everything() {
     let request = span_request(&json!([{
         "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "parentSpanId": "eee19b7ec3c1b173",
-        "traceState": "a=b", "flags": 257, "name": "GET /pay", "kind": 3,
+        "traceState": "a=b", "flags": 769, "name": "GET /pay", "kind": 3,
         "startTimeUnixNano": "1544712660000000000", "endTimeUnixNano": "1544712660012500000",
         "attributes": [attribute("server.address", "db-1"), attribute("name", "x"), {"key": "status", "value": {"intValue": "200"}}],
         "droppedAttributesCount": 1, "droppedEventsCount": 2, "droppedLinksCount": 3,
@@ -377,7 +377,7 @@ fn a_span_with_everything() {
                 "attributes": {"why": "batch"}, "dropped_attributes_count": 4}],
             "attributes": {
                 "k8s.pod.name": "checkout-7f", "cloud.region": "eu-1", "telemetry.sdk.name": "opentelemetry", "scope.version": "1.2",
-                "server.address": "db-1", "name": "x", "status": 200, "flags": 257,
+                "server.address": "db-1", "name": "x", "status": 200, "parent_is_remote": true,
                 "dropped_attributes_count": 1, "dropped_events_count": 2, "dropped_links_count": 3,
             },
         }]),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
@@ -19,6 +20,8 @@ impl Health {
     /// The state of these services, and the paths by which it is asked for.
     pub(crate) fn new(services: &'static [&'static str]) -> (Health, Router<Arc<Shared>>) {
         let (reporter, server) = health_reporter();
+        let server =
+            server.accept_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Zstd);
         let routes = Router::new().route_service("/grpc.health.v1.Health/{call}", server);
         (Health { reporter, services }, routes)
     }
