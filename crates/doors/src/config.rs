@@ -13,6 +13,7 @@ pub use crate::lumberjack::LumberjackConfig;
 use crate::net::TlsConfig;
 pub use crate::prometheus::scrape::{BasicAuth, Scheme, ScrapeConfig};
 use crate::rpc::RpcLimits;
+pub use crate::mqtt::{MqttConfig, MqttFormat, MqttTopic};
 pub use crate::statsd::StatsdConfig;
 pub use crate::syslog::{SyslogConfig, SyslogListener, SyslogTransport};
 
@@ -40,6 +41,8 @@ pub struct DoorsConfig {
     pub otlp: OtlpConfig,
     /// Targets that are asked for their metrics.
     pub scrape: Vec<ScrapeConfig>,
+    /// Brokers of MQTT to subscribe at.
+    pub mqtt: Vec<MqttConfig>,
     /// StatsD and DogStatsD.
     pub statsd: StatsdConfig,
     /// Syslog and RELP.

@@ -32,6 +32,7 @@ mod loki;
 mod lumberjack;
 mod members;
 mod names;
+mod mqtt;
 pub mod net;
 pub mod otlp;
 mod patience;
@@ -145,6 +146,11 @@ impl Doors {
         doors.opened.extend(prometheus::scrape::open(&config.scrape, &shared)?);
         doors.opened.extend(statsd::open(&config.statsd, &shared, binder)?);
         doors.opened.extend(syslog::open(&config.syslog, binder, &shared)?);
+        doors.opened.extend(docker::open(&config.docker, &doors.shared)?);
+        doors.opened.extend(fluent::open(&config.fluent, &doors.shared, binder)?);
+        doors.opened.extend(lumberjack::open(&config.lumberjack, &doors.shared, binder)?);
+        doors.opened.extend(mqtt::open(&config.mqtt, &doors.shared)?);
+        doors.opened.extend(statsd::open(&config.statsd, &doors.shared, binder)?);
         Ok(doors)
     }
 

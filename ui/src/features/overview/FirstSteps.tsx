@@ -2,6 +2,7 @@
 import { useQueries } from "@tanstack/react-query";
 import { Check, CircleCheck, Copy, Radio } from "lucide-react";
 import { useState } from "react";
+import { client, unwrap } from "@/api/client";
 import { ask } from "@/api/query";
 import { useUrl } from "@/app/url";
 import { useWhoAmI } from "@/app/whoami";
@@ -13,20 +14,31 @@ import { Card } from "@/ui/Card";
 import { Spinner } from "@/ui/States";
 import { SNIPPETS, type Snippet } from "./snippets";
 
-/** How often it is looked whether something came. */
+/** How often it is looked whether something came: for the way that is shown, and for the others. */
 const LOOK_MS = 2000;
+const LOOK_ELSEWHERE_MS = 15_000;
 
-/** Records that each snippet has brought within the last day; null until known. */
-function useReceived(): (number | null)[] {
+/** How many records a way has brought within the last day. */
+async function came(snippet: Snippet, signal: AbortSignal): Promise<number> {
+  if (snippet.finds !== undefined) {
+    const answer = await ask({ query: `${snippet.finds} | stats count() as n`, from: "now-24h" }, signal);
+    return num(answer.rows[0]?.[0]);
+  }
+  const of = (door: string) =>
+    unwrap(client.GET("/api/v1/receipts", { params: { query: { door, limit: 10 } }, signal }));
+  const pages = await Promise.all((snippet.doors ?? []).map(of));
+  return pages.flatMap((page) => page.items).reduce((sum, receipt) => sum + receipt.accepted, 0);
+}
+
+/** Records that each snippet has brought; null until known. */
+function useReceived(shown: string | undefined): (number | null)[] {
   return useQueries({
     queries: SNIPPETS.map((snippet) => ({
       queryKey: ["received", snippet.id],
-      queryFn: async ({ signal }: { signal: AbortSignal }) => {
-        const answer = await ask({ query: `${snippet.finds} | stats count() as n`, from: "now-24h" }, signal);
-        return num(answer.rows[0]?.[0]);
-      },
+      queryFn: ({ signal }: { signal: AbortSignal }) => came(snippet, signal),
       // What came once has come: it is not asked for again.
-      refetchInterval: (query: { state: { data?: number } }) => (query.state.data ? false : LOOK_MS),
+      refetchInterval: (query: { state: { data?: number } }) =>
+        query.state.data ? false : snippet.id === shown ? LOOK_MS : LOOK_ELSEWHERE_MS,
     })),
   }).map((query) => query.data ?? null);
 }
@@ -34,18 +46,18 @@ function useReceived(): (number | null)[] {
 export function FirstSteps({ onDone, any }: { onDone: () => void; any: boolean }) {
   const { search, set } = useUrl();
   const { data: who } = useWhoAmI();
-  const received = useReceived();
   const found = SNIPPETS.findIndex((snippet) => snippet.id === search.way);
   const at = Math.max(0, found);
   const snippet = SNIPPETS[at];
-  const came = received.reduce<number>((sum, count) => sum + (count ?? 0), 0);
+  const received = useReceived(snippet?.id);
+  const some = received.some((count) => (count ?? 0) > 0);
   const token = who?.auth_enabled ?? false;
   if (!snippet) return null;
   return (
     <div className="mx-auto flex w-full max-w-5xl flex-col gap-4 px-4 pt-4 pb-8">
       <div className="flex flex-col gap-1">
         <p className="text-xl font-semibold text-balance">
-          {came > 0 || any ? "Records are coming in" : "Nothing has been sent yet: begin with one record"}
+          {some || any ? "Records are coming in" : "Nothing has been sent yet: begin with one record"}
         </p>
         <p className="text-sm text-muted">
           Choose a way, copy, run. It is findable as soon as the command has answered, and this page says so by itself.
@@ -61,7 +73,7 @@ export function FirstSteps({ onDone, any }: { onDone: () => void; any: boolean }
                   aria-current={index === at}
                   onClick={() => set({ way: entry.id }, { replace: true })}
                   className={cx(
-                    "flex h-9 w-full items-center gap-2 rounded-md px-2.5 text-left text-sm whitespace-nowrap",
+                    "flex min-h-9 w-full items-center gap-2 rounded-md px-2.5 text-left text-sm whitespace-nowrap sm:whitespace-normal",
                     index === at ? "bg-selected font-medium" : "text-muted hover:bg-hover hover:text-fg",
                   )}
                 >
@@ -79,8 +91,8 @@ export function FirstSteps({ onDone, any }: { onDone: () => void; any: boolean }
         <Step key={snippet.id} snippet={snippet} token={token} received={received[at] ?? null} />
       </div>
       <div className="flex flex-wrap items-center gap-3">
-        <Button kind={came > 0 || any ? "primary" : "plain"} onClick={onDone}>
-          {came > 0 || any ? "Go to the overview" : "Show the empty overview"}
+        <Button kind={some || any ? "primary" : "plain"} onClick={onDone}>
+          {some || any ? "Go to the overview" : "Show the empty overview"}
         </Button>
         <p className="text-sm text-muted">
           Or let a simulated company send: <code className="font-mono text-xs">heimdall demo</code>
@@ -145,7 +157,11 @@ function Step({ snippet, token, received }: { snippet: Snippet; token: boolean; 
         ) : (
           <>
             <Radio size={15} aria-hidden className="animate-pulse" /> waiting for{" "}
-            <code className="font-mono text-xs">{snippet.finds}</code>
+            {snippet.finds ? (
+              <code className="font-mono text-xs">{snippet.finds}</code>
+            ) : (
+              <>the first batch through the door {(snippet.doors ?? []).join(", ")}</>
+            )}
           </>
         )}
       </p>
