@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::Shared;
-use crate::http::{Failure, Visitor, arrive};
+use crate::http::{Failure, Visitor, arrive, something_taken};
 use crate::members::{Members, each_value, text_of};
 use crate::shared::Handover;
 
@@ -127,15 +127,7 @@ async fn take(
     }
     let handover = Handover { caller, door: DOOR, key: None, decoded: vec![decoded], bytes };
     let receipts = shared.admit(handover, Some(arrived.permit)).await?;
-    match receipts.iter().find(|receipt| !receipt.is_success()) {
-        Some(receipt) => Err(Failure::Bad(nothing_taken(receipt))),
-        None => Ok(()),
-    }
-}
-
-fn nothing_taken(receipt: &heimdall_ingest::Receipt) -> String {
-    let first = receipt.rejected.first().map_or("", |rejected| rejected.reason.as_ref());
-    format!("none of {} records was taken; the first: {first}", receipt.rejected_total)
+    receipts.iter().try_for_each(something_taken)
 }
 
 /// Reads JSON: objects one after the other, or lists of them.

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use heimdall_guard::{Admitted, Denied, Ends, Principal, PrincipalKind, Scope};
 use heimdall_ingest::arrive::{Announced, ArriveError, Arrived};
 use heimdall_ingest::compression::CompressionError;
-use heimdall_ingest::{BodyError, Caller, Refused};
+use heimdall_ingest::{BodyError, Caller, Receipt, Refused};
 use heimdall_model::Tenant;
 
 use crate::{
@@ -115,6 +115,22 @@ pub async fn arrive(
         encoding: text(header::CONTENT_ENCODING),
     };
     Ok(shared.arrive(caller, announced, body.into_data_stream()).await?)
+}
+
+/// Checks that something was taken: some records, or there were none. For protocols whose answer says no more than yes or no.
+///
+/// # Errors
+/// [`Failure::Bad`], with the first reason.
+pub fn something_taken(receipt: &Receipt) -> Result<(), Failure> {
+    if receipt.is_success() {
+        return Ok(());
+    }
+    let first = receipt.rejected.first().map_or("", |rejected| rejected.reason.as_ref());
+    let total = receipt.rejected_total;
+    Err(Failure::Bad(match total {
+        1 => format!("the record was not taken: {first}"),
+        _ => format!("none of {total} records was taken; the first: {first}"),
+    }))
 }
 
 /// Why a request was not taken: nothing of it was, unless it says so.

@@ -60,12 +60,7 @@ pub(super) async fn deliver(
     let taken = take(&shared, &visitor, DOOR, &headers, body, decode).await;
     let now_ms = shared.intake.now().0 / 1_000_000;
     match taken {
-        Ok(Some(receipt)) if !receipt.is_success() => {
-            let first = receipt.rejected.first().map_or("", |rejected| rejected.reason.as_ref());
-            let detail = format!("none of {} records was taken; the first: {first}", receipt.rejected_total);
-            failed(&Failure::Bad(detail), id, now_ms)
-        }
-        Ok(_) => Json(json!({"requestId": id.unwrap_or_default(), "timestamp": now_ms})).into_response(),
+        Ok(id) => Json(json!({"requestId": id.unwrap_or_default(), "timestamp": now_ms})).into_response(),
         Err(failure) => failed(&failure, id, now_ms),
     }
 }
@@ -85,12 +80,15 @@ fn given(headers: &HeaderMap) -> Object {
     let common = common.and_then(|all| all.members("commonAttributes")).unwrap_or_default();
     let arn = text(headers, "x-amz-firehose-source-arn");
     let mut object = Object::new();
-    let texts: Vec<_> = common.iter().filter_map(|(key, _)| Some((key, common.text(key)?))).collect();
-    let arn = arn.map(|arn| ("aws.firehose.arn", arn.into()));
-    if !texts.is_empty() || arn.is_some() {
-        object.value("attributes", |out| {
-            write::object(out, texts.into_iter().chain(arn), |out, value| write::text(out, &value));
-        });
+    let arn = arn.map(|arn| {
+        let mut json = String::new();
+        write::text(&mut json, arn);
+        ("aws.firehose.arn", json)
+    });
+    let common = common.iter().map(|(key, raw)| (key, raw.to_owned()));
+    let members: Vec<_> = common.chain(arn).collect();
+    if !members.is_empty() {
+        object.value("attributes", |out| write::object(out, members, |out, json| out.push_str(&json)));
     }
     object
 }

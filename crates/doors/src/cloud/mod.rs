@@ -21,10 +21,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::routing::post;
-use heimdall_ingest::{Decoded, Permit, Reading, Receipt};
+use heimdall_ingest::{Decoded, Permit, Reading};
 
 use crate::Shared;
-use crate::http::{Failure, Visitor, arrive};
+use crate::http::{Failure, Visitor, arrive, something_taken};
 use crate::shared::Handover;
 
 /// The paths of these doors.
@@ -44,7 +44,7 @@ struct Delivery {
     id: Option<String>,
 }
 
-/// Takes a delivery: nothing when it holds no records.
+/// Takes a delivery, if it holds records; its id.
 async fn take(
     shared: &Shared,
     visitor: &Visitor,
@@ -52,7 +52,7 @@ async fn take(
     headers: &HeaderMap,
     body: Body,
     decode: impl FnOnce(&[u8], Reading<'_>, &mut Permit) -> Result<Delivery, Failure> + Send + 'static,
-) -> Result<Option<Receipt>, Failure> {
+) -> Result<Option<String>, Failure> {
     let caller = visitor.caller()?;
     let arrived = arrive(shared, &caller, headers, body).await?;
     let bytes = arrived.body.len() as u64;
@@ -61,10 +61,11 @@ async fn take(
         shared.decode(arrived.body, move |body, reading| (decode(body, reading, &mut permit), permit)).await;
     let Delivery { decoded, id } = delivery?;
     if decoded.batch.is_empty() && decoded.rejected_total() == 0 {
-        return Ok(None);
+        return Ok(id);
     }
-    let handover = Handover { caller, door, key: id, decoded: vec![decoded], bytes };
-    Ok(shared.admit(handover, Some(permit)).await?.into_iter().next())
+    let handover = Handover { caller, door, key: id.clone(), decoded: vec![decoded], bytes };
+    shared.admit(handover, Some(permit)).await?.iter().try_for_each(something_taken)?;
+    Ok(id)
 }
 
 /// A header's text.

@@ -89,10 +89,6 @@ pub(super) async fn deliver(
         }
     };
     match take(&shared, &visitor, DOOR, &headers, body, decode).await {
-        Ok(Some(receipt)) if !receipt.is_success() => {
-            let first = receipt.rejected.first().map_or("", |rejected| rejected.reason.as_ref());
-            failed(&Failure::Bad(format!("the message was not taken: {first}")))
-        }
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
         Err(failure) => failed(&failure),
     }

@@ -77,10 +77,6 @@ pub(super) async fn deliver(
         None => decode_wrapped(body, reading, permit, &limits),
     };
     match take(&shared, &visitor, DOOR, &headers, body, decode).await {
-        Ok(Some(receipt)) if !receipt.is_success() => {
-            let first = receipt.rejected.first().map_or("", |rejected| rejected.reason.as_ref());
-            failed(&Failure::Bad(format!("the message was not taken: {first}")))
-        }
         Ok(_) => StatusCode::OK.into_response(),
         Err(failure) => failed(&failure),
     }

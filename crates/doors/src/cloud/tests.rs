@@ -63,7 +63,10 @@ async fn firehose_delivers_cloudwatch_json_and_text() {
     let headers = [
         ("x-amz-firehose-request-id", "r-1"),
         ("x-amz-firehose-source-arn", "arn:aws:firehose:eu-west-1:1:deliverystream/d"),
-        ("x-amz-firehose-common-attributes", r#"{"commonAttributes":{"env":"prod","service":"common"}}"#),
+        (
+            "x-amz-firehose-common-attributes",
+            r#"{"commonAttributes":{"env":"prod","service":"common","empty":""}}"#,
+        ),
     ];
     for path in ["/firehose", "/ingest/firehose"] {
         let (status, answer) = ask(&it, path, &headers, body.clone()).await;
@@ -80,6 +83,7 @@ async fn firehose_delivers_cloudwatch_json_and_text() {
         (&json!("/aws/lambda/pay"), &json!("123456789012"))
     );
     assert_eq!((&attributes["env"], &attributes["service"]), (&json!("prod"), &json!("common")));
+    assert_eq!(attributes["empty"], "");
     assert_eq!(records[1]["message"], "{\"level\":\"warn\"}");
     assert_eq!((&records[2]["message"], &records[2]["service"]), (&json!("json"), &json!("own")));
     assert_eq!((&records[4]["message"], &records[4]["level"]), (&json!("ERROR text one"), &json!("error")));
@@ -99,7 +103,12 @@ async fn firehose_is_told_what_is_wrong() {
     let mut packed = gzip(b"{}");
     packed.truncate(12);
     let body = firehose_request("r2", &[&packed, b"good"]);
-    assert_eq!(ask(&it, "/firehose", &[], body.clone()).await.0, 200);
+    let (status, answer) = ask(&it, "/firehose", &[], body.clone()).await;
+    assert_eq!(
+        (status, &answer["requestId"]),
+        (200, &json!("r2")),
+        "the id of the body, where no header has it"
+    );
     assert_eq!(it.records(1)[0]["message"], "good");
     let (status, answer) = ask(&it, "/firehose", &[("x-amz-firehose-request-id", "r3")], body).await;
     assert!(status == 429 && answer["errorMessage"].to_string().contains("rate limit"), "{answer}");
