@@ -9,11 +9,12 @@ pub use crate::docker::DockerConfig;
 pub use crate::elasticsearch::ElasticsearchConfig;
 pub use crate::fluent::FluentConfig;
 pub use crate::gelf::GelfConfig;
+use crate::kafka::KafkaConfig;
 pub use crate::lumberjack::LumberjackConfig;
+pub use crate::mqtt::{MqttConfig, MqttFormat, MqttTopic};
 use crate::net::TlsConfig;
 pub use crate::prometheus::scrape::{BasicAuth, Scheme, ScrapeConfig};
 use crate::rpc::RpcLimits;
-pub use crate::mqtt::{MqttConfig, MqttFormat, MqttTopic};
 pub use crate::statsd::StatsdConfig;
 pub use crate::syslog::{SyslogConfig, SyslogListener, SyslogTransport};
 
@@ -35,14 +36,16 @@ pub struct DoorsConfig {
     pub hec: HecConfig,
     /// Uploads of systemd's journal.
     pub journald: JournaldConfig,
+    /// Topics of a Kafka cluster.
+    pub kafka: KafkaConfig,
     /// Lumberjack v2: Beats and Logstash.
     pub lumberjack: LumberjackConfig,
+    /// Brokers of MQTT to subscribe at.
+    pub mqtt: Vec<MqttConfig>,
     /// OpenTelemetry's protocol.
     pub otlp: OtlpConfig,
     /// Targets that are asked for their metrics.
     pub scrape: Vec<ScrapeConfig>,
-    /// Brokers of MQTT to subscribe at.
-    pub mqtt: Vec<MqttConfig>,
     /// StatsD and DogStatsD.
     pub statsd: StatsdConfig,
     /// Syslog and RELP.

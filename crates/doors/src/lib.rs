@@ -2,6 +2,7 @@
 //! answers, in the protocol's own way, what the one intake said.
 //!
 //! - [`config`]: what is switched on, where, and within which limits
+//! - [`kafka`], [`registry`]: topics of Kafka clusters, and the schemas of their messages
 //! - [`shared`]: what every door works with; [`net`]: sockets; [`http`]: requests
 //! - `framing`, `streams`, `datagrams`: doors whose protocol is messages one after the other, and no answer
 //! - [`gelf`], [`syslog`]: the doors
@@ -27,6 +28,7 @@ mod hec;
 pub mod http;
 mod influx;
 mod journald;
+pub mod kafka;
 mod key;
 mod loki;
 mod lumberjack;
@@ -38,6 +40,7 @@ pub mod otlp;
 mod patience;
 pub mod prometheus;
 mod raw_json;
+pub mod registry;
 pub mod rpc;
 mod sample;
 pub mod shared;
@@ -58,6 +61,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::config::DoorsConfig;
 use self::config::{GrpcConfig, OtlpConfig};
+use self::registry::Registry;
 pub use self::shared::{Limits, Shared};
 
 /// Why the doors did not open.
@@ -115,6 +119,8 @@ pub struct Doors {
     opened: Vec<Opened>,
     /// To be served by whoever serves HTTP.
     pub http: Vec<HttpDoor>,
+    /// Schemas of messages.
+    pub registry: Arc<Registry>,
     /// Built once: what the doors of HTTP remember is the same on every listener.
     routes: Router,
 }
@@ -127,8 +133,15 @@ impl Doors {
     pub fn open(config: &DoorsConfig, shared: Arc<Shared>, ephemeral: bool) -> Result<Doors, DoorError> {
         config.elasticsearch.check()?;
         let binder = net::Binder { auth_enabled: shared.guard.asks_everybody(), ephemeral };
-        let routes = http::routes(&shared, config);
-        let mut doors = Doors { opened: Vec::new(), http: Vec::new(), routes };
+        let folder = shared.data_dir.join("registry");
+        let registry = Registry::open(&folder).map_err(|error| DoorError::Config {
+            door: "registry",
+            detail: format!("`{}`: {error}", folder.display()),
+        })?;
+        let registry = Arc::new(registry);
+        let routes = http::routes(&shared, config)
+            .merge(registry::http::routes(Arc::clone(&shared), Arc::clone(&registry)));
+        let mut doors = Doors { opened: Vec::new(), http: Vec::new(), registry, routes };
         for (name, listen, port) in
             [("otlp_http", config.otlp.http_listen, 4318), ("hec", config.hec.listen, 8088)]
         {
@@ -143,14 +156,11 @@ impl Doors {
         doors.opened.extend(fluent::open(&config.fluent, &shared, binder)?);
         doors.opened.extend(gelf::open(&config.gelf, binder, &shared)?);
         doors.opened.extend(lumberjack::open(&config.lumberjack, &shared, binder)?);
+        doors.opened.extend(kafka::open(&config.kafka, &shared, &doors.registry)?);
+        doors.opened.extend(mqtt::open(&config.mqtt, &shared)?);
         doors.opened.extend(prometheus::scrape::open(&config.scrape, &shared)?);
         doors.opened.extend(statsd::open(&config.statsd, &shared, binder)?);
         doors.opened.extend(syslog::open(&config.syslog, binder, &shared)?);
-        doors.opened.extend(docker::open(&config.docker, &doors.shared)?);
-        doors.opened.extend(fluent::open(&config.fluent, &doors.shared, binder)?);
-        doors.opened.extend(lumberjack::open(&config.lumberjack, &doors.shared, binder)?);
-        doors.opened.extend(mqtt::open(&config.mqtt, &doors.shared)?);
-        doors.opened.extend(statsd::open(&config.statsd, &doors.shared, binder)?);
         Ok(doors)
     }
 

@@ -35,6 +35,9 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Send a log file (or standard input) to the server
     Ingest(IngestArgs),
+    /// Send messages to a Kafka topic, for a server that reads it
+    #[command(subcommand)]
+    Kafka(KafkaCommand),
     /// Search records: `heimdall search 'level>=error "connection refused" | stats count() by service'`
     Search(SearchArgs),
     /// Ask in plain words: `heimdall ask errors of the payment service in the last hour`
@@ -376,6 +379,56 @@ pub(crate) struct WatchArgs {
     /// Colour
     #[arg(long, value_enum, default_value_t = Colour::Auto)]
     pub color: Colour,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KafkaCommand {
+    /// Send a demo security event, a text, or the lines of a file; every replica has them when it ends
+    Produce(ProduceArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProduceArgs {
+    /// Brokers to ask first, separated by commas
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092")]
+    pub brokers: String,
+    /// Topic
+    #[arg(long, env = "KAFKA_TOPIC", default_value = "security-events")]
+    pub topic: String,
+    /// How many times to send
+    #[arg(long, default_value_t = 1)]
+    pub count: u64,
+    /// File whose lines are the messages; `-` is standard input
+    #[arg(long, conflicts_with = "message")]
+    pub file: Option<PathBuf>,
+    /// The message, instead of the demo event
+    #[arg(long)]
+    pub message: Option<String>,
+    /// User to log in as
+    #[arg(long, requires = "password_file")]
+    pub user: Option<String>,
+    /// File with that user's password
+    #[arg(long, requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// How to log in
+    #[arg(long, value_enum, default_value_t = Login::ScramSha512)]
+    pub sasl: Login,
+    /// Encrypt connections
+    #[arg(long)]
+    pub tls: bool,
+    /// PEM file of the authorities of the brokers' certificates
+    #[arg(long, requires = "tls")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A way to log in to Kafka.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Login {
+    Plain,
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
+    #[value(name = "scram-sha-512")]
+    ScramSha512,
 }
 
 #[derive(Debug, Subcommand)]

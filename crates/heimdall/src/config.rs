@@ -30,6 +30,8 @@ const WELL_KNOWN: &[(&str, &str)] = &[
     ("OPENAI_API_KEY", "llm.api_key"),
     ("OPENAI_BASE_URL", "llm.base_url"),
     ("OPENAI_MODEL", "llm.model"),
+    ("KAFKA_BROKERS", "doors.kafka.brokers"),
+    ("KAFKA_TOPIC", "doors.kafka.topics"),
 ];
 const ENV_PREFIX: &str = "HEIMDALL_";
 /// Variables of that prefix that are for the command line client.

@@ -88,6 +88,7 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Generate(args) => commands::generate::run(args).await,
         Command::Ingest(args) => commands::ingest::run(args).await,
+        Command::Kafka(args::KafkaCommand::Produce(args)) => commands::kafka::produce(args).await,
         Command::Search(args) => commands::search::run(args).await,
         Command::Ask(args) => commands::ask::run(args).await,
         Command::Sql(args) => commands::sql::run(args).await,

@@ -67,6 +67,11 @@ impl<'a> Records<'a> {
         self.index() == 0
     }
 
+    /// Sets when the records that come next were sent, by the envelope they came in: their time, if they state none themselves.
+    pub fn sent_at(&mut self, time: Option<Timestamp>) {
+        self.reader.sent_at(time);
+    }
+
     /// Checks that another record is allowed: ask before each.
     ///
     /// # Errors
@@ -426,6 +431,20 @@ mod tests {
         assert_eq!((decoded.batch.rows(), decoded.rejected_total()), (1, 3));
         assert_eq!(decoded.batch.row(0).float(metrics::VALUE), Some(1.5));
         assert_eq!(decoded.rejected.iter().map(|r| r.index).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_envelope_dates_records_that_do_not() {
+        let limits = DecodeLimits::default();
+        let mut records = records(Dataset::Logs, &limits);
+        records.sent_at(Some(Timestamp(9)));
+        records.json(r#"{"message":"a"}"#).expect("a record");
+        records.json(r#"{"message":"b","@timestamp":"1970-01-01T00:00:01Z"}"#).expect("a record");
+        records.sent_at(None);
+        records.json(r#"{"message":"c"}"#).expect("a record");
+        let decoded = records.finish();
+        let times: Vec<_> = decoded.batch.iter().map(|row| row.timestamp().0).collect();
+        assert_eq!((times, decoded.timestamps_assigned), (vec![9, 1_000_000_000, 5], 1));
     }
 
     #[test]

@@ -216,7 +216,7 @@ mod tests {
         };
         let limits = DecodeLimits::default();
         let dataset = reader.dataset_of(&message);
-        let decoded = reader.decode(dataset, [&message], Reading { now: Timestamp(5), limits: &limits });
+        let decoded = reader.decode(dataset, [&message], Reading::new(Timestamp(5), &limits));
         (dataset, decoded)
     }
 

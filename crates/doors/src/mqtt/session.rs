@@ -285,7 +285,7 @@ impl Client {
         let messages: Vec<Message> = publishes.iter().map(message).collect();
         let bytes: usize = messages.iter().map(|message| message.payload.len()).sum();
         let dataset = messages.first().map_or(Dataset::Logs, |first| self.reader.dataset_of(first));
-        let reading = Reading { now: self.shared.intake.now(), limits: &self.shared.limits.decode };
+        let reading = Reading::new(self.shared.intake.now(), &self.shared.limits.decode);
         let decoded = vec![self.reader.decode(dataset, &messages, reading)];
         let caller = Caller { tenant: self.config.tenant.clone(), token: None, peer: None };
         let handover =

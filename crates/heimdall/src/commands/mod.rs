@@ -14,6 +14,7 @@ pub(crate) mod generate;
 pub(crate) mod incidents;
 pub(crate) mod ingest;
 mod items;
+pub(crate) mod kafka;
 pub(crate) mod notifications;
 pub(crate) mod rules;
 pub(crate) mod search;

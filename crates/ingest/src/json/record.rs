@@ -38,6 +38,8 @@ pub(crate) struct RecordReader<'l> {
     catch_all: FieldId,
     limits: &'l DecodeLimits,
     now: Timestamp,
+    /// Time of the next record, if it states none.
+    sent: Option<Timestamp>,
     builder: BatchBuilder,
     pub(crate) notes: Notes,
     index: u64,
@@ -126,6 +128,7 @@ impl<'l> RecordReader<'l> {
             catch_all: dataset.attributes(),
             limits,
             now,
+            sent: None,
             builder: BatchBuilder::new(dataset, now),
             index: 0,
             predicted: Vec::new(),
@@ -149,6 +152,11 @@ impl<'l> RecordReader<'l> {
     /// Whether records go through pipelines.
     pub(crate) fn is_piped(&self) -> bool {
         self.pipes.is_some()
+    }
+
+    /// Sets when the records that come next were sent: their time, if they state none.
+    pub(crate) fn sent_at(&mut self, time: Option<Timestamp>) {
+        self.sent = time;
     }
 
     /// Index of the record that comes next: how many were read, rejected ones included.
@@ -337,8 +345,8 @@ impl<'l> RecordReader<'l> {
             return Err(rejected);
         }
         if !self.is_set(schema::TIMESTAMP) {
-            self.builder.set_int(schema::TIMESTAMP, self.now.0);
-            self.notes.timestamps_assigned += 1;
+            self.builder.set_int(schema::TIMESTAMP, self.sent.unwrap_or(self.now).0);
+            self.notes.timestamps_assigned += u64::from(self.sent.is_none());
         }
         self.members.finish(&mut self.builder, self.catch_all);
         self.builder.end_row();
