@@ -1,6 +1,7 @@
 //! `GET /api/v1/traces/{id}`: the spans of a trace, and the log records written within it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -157,7 +158,7 @@ pub(crate) async fn one_trace(
         from: time_opt("from", params.from.as_deref(), now)?.unwrap_or(all.from),
         to: time_opt("to", params.to.as_deref(), now)?.unwrap_or(all.to),
     };
-    let store = std::sync::Arc::clone(&state.store);
+    let store = Arc::clone(&state.store);
     let found = in_turn(&state, state.limits.query_timeout, move |control| {
         let control = Control { without_damaged: true, ..control.clone() };
         let id = id.to_ascii_lowercase();
@@ -168,7 +169,7 @@ pub(crate) async fn one_trace(
 
 /// Reading of one trace.
 struct Look<'a> {
-    store: &'a Store,
+    store: &'a Arc<Store>,
     tenant: &'a Tenant,
     range: TimeRange,
     control: &'a Control,
