@@ -7,7 +7,7 @@ use crate::ground::{self, Ground, finish, free};
 /// Times the server is killed while a shipper sends.
 const KILLS: usize = 2;
 
-fn ship(ground: &Ground, client: &str, target: &str, more: &[&str]) -> Option<Running> {
+pub(crate) fn ship(ground: &Ground, client: &str, target: &str, more: &[&str]) -> Option<Running> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doors/ship.py");
     let command = ground::python()?.command().arg(script).arg(client);
     let count = ground.records.to_string();

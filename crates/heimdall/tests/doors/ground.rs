@@ -7,7 +7,7 @@ use heimdall_testkit::{Running, Server, Tool, wait_for_within};
 use serde_json::{Value, json};
 
 /// Longest wait for a shipper to come to its end.
-const SHIPPER_PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const SHIPPER_PATIENCE: Duration = Duration::from_secs(300);
 
 /// A shipper and the server it sends to.
 pub(crate) struct Ground {

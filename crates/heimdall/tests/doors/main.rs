@@ -4,5 +4,6 @@
 //! Each test prints a line `door NAME: …` with what was sent, lost and doubled.
 
 mod clients;
+mod daemons;
 mod ground;
 mod local;

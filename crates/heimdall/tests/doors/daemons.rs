@@ -1,0 +1,272 @@
+//! Daemons people run, each with its own queue and its own retries.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use heimdall_testkit::{Command, Running, Tool, skip, wait_for};
+use serde_json::Value;
+
+use crate::clients::ship;
+use crate::ground::{self, Ground, finish, free};
+
+/// Times the server is killed while a daemon sends.
+const KILLS: usize = 2;
+
+/// A program on the `PATH`, or where Debian puts what nobody calls by hand.
+fn program(name: &str) -> Option<PathBuf> {
+    let others = ["/usr/sbin", "/lib/systemd", "/usr/lib/systemd"].map(|dir| Path::new(dir).join(name));
+    Tool::find(name).map(|tool| tool.path().to_owned()).or_else(|| others.into_iter().find(|path| path.is_file()))
+}
+
+fn listens(address: &str) -> Option<()> {
+    std::net::TcpStream::connect(address).ok().map(drop)
+}
+
+/// A configuration file of a daemon, in a folder that lives as long as it does.
+fn written(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, text).expect("the temporary folder takes files");
+    path
+}
+
+// ---- rsyslog ------------------------------------------------------------------------------------------------------
+
+/// rsyslog reads a file of lines and sends them by `action`, until it is told to end; it goes on when there was nobody.
+fn rsyslog(ground: &Ground, dir: &Path, action: &str) -> Option<Running> {
+    let daemon = program("rsyslogd")?;
+    let mut lines = String::new();
+    for n in 0..ground.records {
+        writeln!(lines, "{} {n}", ground.run).expect("writing to a string cannot fail");
+    }
+    let input = written(dir, "input.log", &lines);
+    let dir_text = dir.display();
+    let config = format!(
+        "global(workDirectory=\"{dir_text}\")\nmodule(load=\"imfile\")\nmodule(load=\"omrelp\")\n\
+         input(type=\"imfile\" file=\"{}\" tag=\"ship\" freshStartTail=\"off\")\n{action}\n",
+        input.display()
+    );
+    let config = written(dir, "rsyslog.conf", &config);
+    let pid = dir.join("rsyslog.pid");
+    Some(Command::new(daemon).args(["-n", "-f"]).arg(config).arg("-i").arg(pid).start())
+}
+
+#[test]
+fn rsyslog_over_relp_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let address = free();
+    let mut ground =
+        Ground::new("rsyslog-relp", &[("HEIMDALL_DOORS__SYSLOG__RELP_LISTEN", address.to_string())]);
+    let action = format!(
+        "action(type=\"omrelp\" target=\"127.0.0.1\" port=\"{}\" template=\"RSYSLOG_SyslogProtocol23Format\" \
+         action.resumeRetryCount=\"-1\" action.resumeInterval=\"1\" queue.type=\"LinkedList\" queue.size=\"200000\")",
+        address.port()
+    );
+    let Some(mut daemon) = rsyslog(&ground, dir.path(), &action) else { skip!("rsyslog is not installed") };
+    ground.kill(&mut daemon, KILLS);
+    assert_eq!(ground.verdict()["lost"], 0);
+    let _ = daemon.terminate();
+}
+
+#[test]
+fn rsyslog_over_tcp_is_found_once() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let address = free();
+    let ground = Ground::new("rsyslog-tcp", &[("HEIMDALL_DOORS__SYSLOG__TCP_LISTEN", address.to_string())]);
+    let action = format!(
+        "action(type=\"omfwd\" target=\"127.0.0.1\" port=\"{}\" protocol=\"tcp\" TCP_Framing=\"octet-counted\" \
+         template=\"RSYSLOG_SyslogProtocol23Format\" action.resumeRetryCount=\"-1\" queue.type=\"LinkedList\" queue.size=\"200000\")",
+        address.port()
+    );
+    let Some(daemon) = rsyslog(&ground, dir.path(), &action) else { skip!("rsyslog is not installed") };
+    let verdict = ground.verdict();
+    assert_eq!((&verdict["lost"], &verdict["doubled"]), (&0.into(), &0.into()));
+    let _ = daemon.terminate();
+}
+
+// ---- Prometheus ---------------------------------------------------------------------------------------------------
+
+/// Times (ms) at which Prometheus has a sample of `up`, and at which Heimdall has.
+fn samples_of_up(prometheus: &str, ground: &Ground) -> (Vec<i64>, Vec<i64>) {
+    let answer = heimdall_testkit::http::try_request(
+        prometheus.parse().expect("an address"),
+        "GET",
+        "/api/v1/query?query=up%5B10m%5D",
+        &[],
+        b"",
+    );
+    let answer: Value = answer.map(|answer| answer.json()).unwrap_or_default();
+    let theirs = answer["data"]["result"][0]["values"].as_array().cloned().unwrap_or_default();
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds of this century")]
+    let ms = |value: &Value| (value[0].as_f64().unwrap_or_default() * 1e3).round() as i64;
+    let theirs = theirs.iter().map(ms).collect();
+    let rows = ground.server.query("dataset:metrics name:up | fields timestamp | sort timestamp");
+    let time = |row: &Value| row[0].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    (theirs, rows.iter().filter_map(time).map(|time| time.as_millisecond()).collect())
+}
+
+#[test]
+fn prometheus_writes_every_sample_once() {
+    let Some(daemon) = program("prometheus") else { skip!("prometheus is not installed") };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut ground = Ground::new("prometheus", &[]);
+    let listen = free().to_string();
+    let config = format!(
+        "global: {{ scrape_interval: 200ms }}\nscrape_configs:\n- job_name: self\n  static_configs: [{{ targets: ['{listen}'] }}]\n\
+         remote_write:\n- url: http://{}/api/v1/write\n  queue_config: {{ batch_send_deadline: 200ms, min_backoff: 100ms, max_backoff: 500ms }}\n",
+        ground.server.http()
+    );
+    let config = written(dir.path(), "prometheus.yml", &config);
+    let daemon = Command::new(daemon)
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
+        .arg(format!("--web.listen-address={listen}"))
+        .start();
+    for enough in [5, 12] {
+        wait_for("Prometheus to write", || (samples_of_up(&listen, &ground).1.len() >= enough).then_some(()));
+        ground.server.kill9();
+        ground.server.restart();
+    }
+    let until = wait_for("Prometheus to scrape on", || {
+        let theirs = samples_of_up(&listen, &ground).0;
+        (theirs.len() >= 30).then(|| theirs[29])
+    });
+    let (theirs, ours) = wait_for("every sample to be there", || {
+        let (theirs, ours) = samples_of_up(&listen, &ground);
+        let theirs: Vec<_> = theirs.into_iter().filter(|time| *time <= until).collect();
+        theirs.iter().all(|time| ours.contains(time)).then_some((theirs, ours))
+    });
+    let mut distinct = ours.clone();
+    distinct.dedup();
+    eprintln!("door remote_write: {} samples of `up`, doubled {}", theirs.len(), ours.len() - distinct.len());
+    assert_eq!(distinct.len(), ours.len(), "no sample is there twice");
+    let _ = daemon.terminate();
+}
+
+// ---- Kafka --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn kafka_messages_are_there_once() {
+    let Some(tansu) = program("tansu") else {
+        skip!("a Kafka broker is missing: cargo install tansu --version 0.6.0 --locked --features libsql,dynostore");
+    };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let broker = free().to_string();
+    let url = format!("tcp://{broker}");
+    let start = format!(
+        "cd '{}' && exec '{}' broker --cluster-id hd --listener-url {url} --advertised-listener-url {url} \
+         --storage-engine sqlite://tansu.db",
+        dir.path().display(),
+        tansu.display()
+    );
+    let daemon = Command::new("/bin/sh").arg("-c").arg(start).start();
+    wait_for("the broker to listen", || listens(&broker));
+    let mut ground = Ground::new(
+        "kafka",
+        &[
+            ("KAFKA_BROKERS", broker.clone()),
+            ("KAFKA_TOPIC", "ship".to_owned()),
+            ("HEIMDALL_DOORS__KAFKA__START", "earliest".to_owned()),
+        ],
+    );
+    let Some(mut shipper) = ship(&ground, "kafka", &broker, &[]) else {
+        skip!("kafka: no Python with the shippers' libraries");
+    };
+    ground.kill(&mut shipper, KILLS);
+    finish(shipper);
+    let verdict = ground.verdict();
+    assert_eq!((&verdict["lost"], &verdict["doubled"]), (&0.into(), &0.into()));
+    let _ = daemon.kill9();
+}
+
+// ---- MQTT ---------------------------------------------------------------------------------------------------------
+
+#[test]
+fn mqtt_messages_are_not_lost() {
+    let Some(mosquitto) = program("mosquitto") else { skip!("mosquitto is not installed") };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let broker = free();
+    let config = format!(
+        "listener {} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n",
+        broker.port()
+    );
+    let config = written(dir.path(), "mosquitto.conf", &config);
+    let daemon = Command::new(mosquitto).arg("-c").arg(config).start();
+    let broker = broker.to_string();
+    wait_for("the broker to listen", || listens(&broker));
+    let subscription = format!("[{{ url = \"mqtt://{broker}\", client_id = \"heimdall\", topics = [\"ship/#\"] }}]");
+    let mut ground = Ground::new("mqtt", &[("HEIMDALL_DOORS__MQTT", subscription)]);
+    let Some(probe) = ship(&ground, "mqtt", &broker, &["--count", "1"]) else {
+        skip!("mqtt: no Python with the shippers' libraries");
+    };
+    // What is published before the first subscription is nobody's.
+    let mut probe = Some(probe);
+    wait_for("the subscription", || {
+        if ground.arrived().rows > 0 {
+            return Some(());
+        }
+        if probe.as_mut().is_none_or(|probe| !probe.is_running()) {
+            probe = ship(&ground, "mqtt", &broker, &["--count", "1"]);
+        }
+        None
+    });
+    let mut shipper = ship(&ground, "mqtt", &broker, &[]).expect("it was there before");
+    ground.kill(&mut shipper, KILLS);
+    finish(shipper);
+    assert_eq!(ground.verdict()["lost"], 0);
+    let _ = daemon.terminate();
+}
+
+// ---- systemd's journal --------------------------------------------------------------------------------------------
+
+#[test]
+fn an_uploaded_journal_is_there_once() {
+    let (Some(remote), Some(upload)) = (program("systemd-journal-remote"), program("systemd-journal-upload")) else {
+        skip!("systemd-journal-remote is not installed");
+    };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut ground = Ground::new("journald", &[]);
+    let mut export = String::new();
+    for n in 0..ground.records {
+        let time = 1_795_000_000_000_000_u64 + n as u64;
+        writeln!(
+            export,
+            "__CURSOR=s=5a3b;i={n:x};b=0c6e1a;m={n:x};t={time:x};x={n:x}\n__REALTIME_TIMESTAMP={time}\n__MONOTONIC_TIMESTAMP={n}\n\
+             _BOOT_ID=0c6e1a0000000000000000000000000a\nPRIORITY=6\n_HOSTNAME=web-1\nSYSLOG_IDENTIFIER=ship\nMESSAGE={} {n}\n",
+            ground.run
+        )
+        .expect("writing to a string cannot fail");
+    }
+    let export = written(dir.path(), "export", &export);
+    let journal = dir.path().join("ship.journal");
+    let made = Command::new(remote).arg("-o").arg(&journal).arg(export).run();
+    assert!(journal.exists(), "{}{}", made.stdout, made.stderr);
+    let state = format!("--save-state={}", dir.path().join("state").display());
+    let url = format!("--url=http://{}", ground.server.http());
+    let send = || {
+        Command::new(&upload).arg(&url).arg(format!("--file={}", journal.display())).arg(&state).start()
+    };
+    // systemd starts it again when it fails; here we do.
+    let mut shipper = send();
+    for share in 1..=KILLS {
+        let enough = ground.records * share / (KILLS + 1);
+        wait_for("enough of the journal", || {
+            (ground.arrived().rows >= enough || !shipper.is_running()).then_some(())
+        });
+        ground.server.kill9();
+        ground.server.restart();
+        if !shipper.is_running() {
+            shipper = send();
+        }
+    }
+    let mut done = false;
+    while !done {
+        let ended = shipper.wait_within(ground::SHIPPER_PATIENCE);
+        done = ended.code == Some(0);
+        if done {
+            break;
+        }
+        shipper = send();
+    }
+    let verdict = ground.verdict();
+    assert_eq!((&verdict["lost"], &verdict["doubled"]), (&0.into(), &0.into()));
+}
