@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::Shared;
-use crate::http::{Failure, Visitor, arrive, something_taken};
+use crate::http::{Failure, Visitor, arrive, is_nothing, something_taken};
 use crate::members::{Members, each_value, text_of};
 use crate::shared::Handover;
 
@@ -121,8 +121,8 @@ async fn take(
         true => decode_text(body, reading, &given),
         false => decode_json(body, reading, &given),
     };
-    let decoded = shared.decode(arrived.body, decode).await?;
-    if decoded.batch.is_empty() && decoded.rejected_total() == 0 {
+    let decoded = shared.decode_from(&caller, DOOR, arrived.body, decode).await?;
+    if is_nothing(&decoded) {
         return Ok(());
     }
     let handover = Handover { caller, door: DOOR, key: None, decoded: vec![decoded], bytes };

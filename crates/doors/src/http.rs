@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use heimdall_guard::{Admitted, Denied, Ends, Principal, PrincipalKind, Scope};
 use heimdall_ingest::arrive::{Announced, ArriveError, Arrived};
 use heimdall_ingest::compression::CompressionError;
-use heimdall_ingest::{BodyError, Caller, Receipt, Refused};
+use heimdall_ingest::{BodyError, Caller, Decoded, Receipt, Refused};
 use heimdall_model::Tenant;
 
 use crate::{
@@ -115,6 +115,12 @@ pub async fn arrive(
         encoding: text(header::CONTENT_ENCODING),
     };
     Ok(shared.arrive(caller, announced, body.into_data_stream()).await?)
+}
+
+/// Whether a body held no record at all, not even one that was rejected or dropped: many clients try the way with such.
+#[must_use]
+pub fn is_nothing(decoded: &Decoded) -> bool {
+    decoded.batch.is_empty() && decoded.rejected_total() + decoded.dropped + decoded.quarantined == 0
 }
 
 /// Checks that something was taken: some records, or there were none. For protocols whose answer says no more than yes or no.

@@ -112,7 +112,8 @@ fn decode(
         Ok(record) => payload.base64(&record.data, Text::Lines),
         Err(_) => {
             payload.records.has_room()?;
-            payload.records.reject(RejectKind::Missing, "data", "record has no `data` in base64");
+            let reason = "record has no `data` in base64";
+            payload.records.reject_raw(RejectKind::Missing, "data", reason, record.as_bytes());
             Ok(())
         }
     })

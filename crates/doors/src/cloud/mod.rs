@@ -24,7 +24,7 @@ use axum::routing::post;
 use heimdall_ingest::{Decoded, Permit, Reading};
 
 use crate::Shared;
-use crate::http::{Failure, Visitor, arrive, something_taken};
+use crate::http::{Failure, Visitor, arrive, is_nothing, something_taken};
 use crate::shared::Handover;
 
 /// The paths of these doors.
@@ -57,10 +57,13 @@ async fn take(
     let arrived = arrive(shared, &caller, headers, body).await?;
     let bytes = arrived.body.len() as u64;
     let mut permit = arrived.permit;
-    let (delivery, permit) =
-        shared.decode(arrived.body, move |body, reading| (decode(body, reading, &mut permit), permit)).await;
+    let (delivery, permit) = shared
+        .decode_from(&caller, door, arrived.body, move |body, reading| {
+            (decode(body, reading, &mut permit), permit)
+        })
+        .await;
     let Delivery { decoded, id } = delivery?;
-    if decoded.batch.is_empty() && decoded.rejected_total() == 0 {
+    if is_nothing(&decoded) {
         return Ok(id);
     }
     let handover = Handover { caller, door, key: id.clone(), decoded: vec![decoded], bytes };

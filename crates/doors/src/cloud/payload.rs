@@ -88,7 +88,8 @@ impl<'p> Payload<'p> {
         match BASE64.decode(data.trim_ascii()) {
             Ok(bytes) => self.bytes(bytes, text),
             Err(error) => {
-                self.records.reject(RejectKind::Invalid, "data", format!("is not base64: {error}"));
+                let reason = format!("is not base64: {error}");
+                self.records.reject_raw(RejectKind::Invalid, "data", reason, data.as_bytes());
                 Ok(())
             }
         }
@@ -114,7 +115,8 @@ impl<'p> Payload<'p> {
         }
         let whole = self.limits.decompressed_bytes_max;
         let limits = CompressionLimits { decompressed_bytes_max: whole - self.unpacked, ..*self.limits };
-        match compression::decompress(Some("gzip"), bytes.into(), &limits) {
+        let packed = Bytes::from(bytes);
+        match compression::decompress(Some("gzip"), packed.clone(), &limits) {
             Ok(unpacked) => {
                 self.unpacked += unpacked.len();
                 self.permit.grow(self.body.saturating_add(self.unpacked))?;
@@ -125,7 +127,7 @@ impl<'p> Payload<'p> {
                 Err(Failure::Arrive(ArriveError::Compression(error)))
             }
             Err(error) => {
-                self.records.reject(RejectKind::Invalid, "data", error.to_string());
+                self.records.reject_raw(RejectKind::Invalid, "data", error.to_string(), &packed);
                 Ok(None)
             }
         }
@@ -226,8 +228,10 @@ impl<'p> Payload<'p> {
 
     fn event(&mut self, subscription: &Subscription<'_>, event: &str) -> Result<(), Failure> {
         self.records.has_room()?;
-        let Ok(event) = serde_json::from_str::<LogEvent>(event) else {
-            self.records.reject(RejectKind::Invalid, "logEvents", "is not a log event of CloudWatch");
+        let text = event;
+        let Ok(event) = serde_json::from_str::<LogEvent>(text) else {
+            let reason = "is not a log event of CloudWatch";
+            self.records.reject_raw(RejectKind::Invalid, "logEvents", reason, text.as_bytes());
             return Ok(());
         };
         let object = &mut self.object;

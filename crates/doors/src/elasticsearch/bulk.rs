@@ -276,14 +276,18 @@ impl<'r> Reader<'r> {
     fn document(&mut self, head: &Head, document: Option<&[u8]>) -> Result<(), ItemError> {
         let named = if head.index.is_some() { self.named.as_ref() } else { self.of_path.as_ref() };
         let name = named.map(|named| &*named.name);
+        let line = document;
         let document = names_fault(name, head.id.as_deref())
-            .map_or_else(|| acted_on(head.action, document, self.record_bytes_max), Err)
-            .map_err(|error| refuse(&mut self.records, error))?;
+            .map_or_else(|| acted_on(head.action, line, self.record_bytes_max), Err)
+            .map_err(|error| refuse(&mut self.records, error, line.unwrap_or_default()))?;
         let Ok(document) = std::str::from_utf8(document) else {
             return Ok(self.records.json_bytes(document)?);
         };
         if !document.trim_ascii_start().starts_with('{') {
-            return Err(self.records.reject(RejectKind::NotObject, "", "document is not an object").into());
+            return Err(self
+                .records
+                .reject_raw(RejectKind::NotObject, "", "document is not an object", document.as_bytes())
+                .into());
         }
         self.more.clear();
         if let Some(named) = named {
@@ -316,8 +320,8 @@ fn illegal(reason: &str) -> ItemError {
     ItemError { kind: ILLEGAL_ARGUMENT, reason: reason.to_owned() }
 }
 
-fn refuse(records: &mut Records<'_>, error: ItemError) -> ItemError {
-    records.reject(RejectKind::Invalid, "", error.reason.clone());
+fn refuse(records: &mut Records<'_>, error: ItemError, line: &[u8]) -> ItemError {
+    records.reject_raw(RejectKind::Invalid, "", error.reason.clone(), line);
     error
 }
 
@@ -471,8 +475,7 @@ mod tests {
         }
         assert_eq!(read(b" \n\r\n", None).unwrap_err(), BodyError::Empty);
         let limits = DecodeLimits { records_max: 1, ..DecodeLimits::default() };
-        let many =
-            decode(b"{\"delete\":{}}\n{\"delete\":{}}", Reading::new(Timestamp(0), &limits), None);
+        let many = decode(b"{\"delete\":{}}\n{\"delete\":{}}", Reading::new(Timestamp(0), &limits), None);
         assert!(matches!(many, Err(BodyError::TooManyRecords { records_max: 1 })));
     }
 

@@ -270,7 +270,7 @@ async fn take(
     }
     let arrived = arrive(shared, &caller, headers, body).await?;
     let body_bytes = arrived.body.len() as u64;
-    let Bulk { decoded, items, key } = shared.decode(arrived.body, decode).await?;
+    let Bulk { decoded, items, key } = shared.decode_from(&caller, DOOR, arrived.body, decode).await?;
     let submission = Submission { caller, door: DOOR, idempotency_key: key, decoded, body_bytes };
     let admitted = match held_until {
         Some(until) => shared.intake.admit_patiently(submission, given_up(shared, until)).await,
