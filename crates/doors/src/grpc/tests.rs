@@ -285,7 +285,7 @@ async fn reflection_and_health_tell_what_is_served() {
     };
     while status().await != Some(1) {}
     it.shared.shutdown.cancel();
-    assert_eq!(status().await, Some(2));
+    assert_eq!((status().await, status().await), (Some(2), None));
     running.await.expect("the doors close");
 }
 

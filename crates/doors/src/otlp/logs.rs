@@ -56,15 +56,18 @@ fn write_record(object: &mut Object, record: &LogRecord) {
     value::flags(object, record.flags);
     object.text_if("event_name", &record.event_name);
     value::count(object, "dropped_attributes_count", record.dropped_attributes_count);
-    let stated = Stated {
+    let mut stated = Stated {
         has_time,
         has_level: level(record.severity_number).is_some(),
-        has_message: body(object, record.body.as_ref(), &record.attributes),
+        has_message: false,
         has_trace: !record.trace_id.is_empty(),
         has_span: !record.span_id.is_empty(),
         has_flags: record.flags > 0,
     };
-    attributes(object, &record.attributes, &stated);
+    stated.has_message = body(object, record.body.as_ref(), &record.attributes, &stated);
+    for attribute in &record.attributes {
+        member(object, attribute, &stated);
+    }
 }
 
 /// Fields the record itself states: an attribute of the same name is kept among the attributes.
@@ -92,20 +95,19 @@ impl Stated {
     }
 }
 
-/// Attributes have the names and aliases of fields; one that would take the place of what the record states is kept as it is.
-fn attributes(object: &mut Object, attributes: &[KeyValue], stated: &Stated) {
-    for attribute in attributes {
-        if stated.takes(&attribute.key) {
-            value::kept(object, "attributes", std::slice::from_ref(attribute));
-        } else {
-            value::member(object, attribute);
-        }
+/// An attribute or a member of the body: it has the names and aliases of fields; one that would take the place of what the
+/// record states is kept as it is.
+fn member(object: &mut Object, attribute: &KeyValue, stated: &Stated) {
+    if stated.takes(&attribute.key) {
+        value::kept(object, "attributes", std::slice::from_ref(attribute));
+    } else {
+        value::member(object, attribute);
     }
 }
 
 /// The body: text is the message; a map becomes fields, those of a name that an attribute has too under `body.`; else its JSON is
 /// the message. Whether the message is stated.
-fn body(object: &mut Object, body: Option<&AnyValue>, attributes: &[KeyValue]) -> bool {
+fn body(object: &mut Object, body: Option<&AnyValue>, attributes: &[KeyValue], stated: &Stated) -> bool {
     match body.and_then(|any| any.value.as_ref()) {
         None => false,
         Some(Value::StringValue(text)) => {
@@ -114,15 +116,15 @@ fn body(object: &mut Object, body: Option<&AnyValue>, attributes: &[KeyValue]) -
         }
         Some(Value::KvlistValue(map)) => {
             let taken: HashSet<&str> = attributes.iter().map(|attribute| attribute.key.as_str()).collect();
-            for member in &map.values {
-                if taken.contains(member.key.as_str()) && member.key != "message" {
-                    let key = format!("body.{}", member.key);
-                    object.value(&key, |out| value::write_any(out, member.value.as_ref()));
+            for one in &map.values {
+                if taken.contains(one.key.as_str()) && one.key != "message" {
+                    let key = format!("body.{}", one.key);
+                    object.value(&key, |out| value::write_any(out, one.value.as_ref()));
                 } else {
-                    value::member(object, member);
+                    member(object, one, stated);
                 }
             }
-            map.values.iter().any(|member| member.key == "message")
+            map.values.iter().any(|one| one.key == "message")
         }
         Some(_) => {
             let mut json = String::new();

@@ -78,6 +78,17 @@ impl<'b> Node<'b> {
         }
     }
 
+    /// Whether a request without an element in `list` says so itself: it is empty, or names the list. Else it is of another kind.
+    pub(super) fn is_empty_of(&self, list: Field) -> bool {
+        match self {
+            Node::Protobuf(bytes) => bytes.is_empty(),
+            Node::Json(text) => {
+                let inside = text.trim().trim_start_matches('{').trim_end_matches('}');
+                inside.trim().is_empty() || list.names.iter().any(|name| text.contains(name))
+            }
+        }
+    }
+
     /// Bytes as encoded.
     pub(super) fn len(&self) -> usize {
         match self {

@@ -76,6 +76,12 @@ pub(super) fn each(
 ) -> Result<(), BodyError> {
     let list_max = sink.list_max();
     let ([], resources) = root.open([], path.resources, list_max)?;
+    let mut resources = resources.peekable();
+    if resources.peek().is_none() && !root.is_empty_of(path.resources) {
+        // Unknown fields are to be ignored, but nobody sends nothing else: it is a body of another kind, and would be lost.
+        let detail = format!("it has no `{}`", path.resources.names[0]);
+        return Err(BodyError::Malformed { format: "OTLP", detail });
+    }
     for node in resources {
         let ([resource], scopes) = node?.open([RESOURCE], path.scopes, list_max)?;
         let resource = resource_of(decoded(resource, sink)?, path.dataset);

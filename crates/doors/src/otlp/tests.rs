@@ -176,6 +176,30 @@ fn bodies_that_are_no_text() {
 }
 
 #[test]
+fn what_the_record_states_counts_before_what_its_body_says() {
+    let body = json!({"kvlistValue": {"values": [
+        attribute("level", "error"), attribute("timestamp", "2001-01-01"), attribute("message", "m"), attribute("trace_id", "t"),
+    ]}});
+    let request = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [
+        {"timeUnixNano": "5", "severityNumber": 9, "body": body, "attributes": [attribute("message", "attribute's")]}, {"body": body},
+    ]}]}]});
+    let export = both(Signal::Logs, &request);
+    let found = rows(&export);
+    let time = "1970-01-01T00:00:00.000000005Z";
+    assert_eq!(
+        (&found[0]["level"], &found[0]["timestamp"], &found[0]["message"]),
+        (&json!("info"), &json!(time), &json!("m"))
+    );
+    let kept =
+        json!({"level": "error", "timestamp": "2001-01-01", "trace_id": "t", "message": "attribute's"});
+    assert_eq!(found[0]["attributes"], kept);
+    assert_eq!(
+        (&found[1]["level"], &found[1]["timestamp"]),
+        (&json!("error"), &json!("2001-01-01T00:00:00.000000000Z"))
+    );
+}
+
+#[test]
 fn odd_log_records_are_kept_and_what_was_done_is_noted() {
     let request = log_request(&json!([
         {"severityNumber": 0, "severityText": "WARNING", "traceId": "00000000000000000000000000000000"},
@@ -467,6 +491,18 @@ fn a_record_that_is_no_protobuf_is_rejected_alone() {
     }
     assert!(read(Signal::Logs, Encoding::Json, b"{\"a\":\"\xff\"}").is_err());
     assert!(rows(&read(Signal::Logs, Encoding::Protobuf, b"").expect("nothing")).is_empty());
+    for text in ["{}", " { } ", r#"{"resourceLogs":[]}"#, r#"{"resource_logs":null}"#] {
+        assert!(
+            read(Signal::Logs, Encoding::Json, text.as_bytes()).expect("nothing").batches.is_empty(),
+            "{text}"
+        );
+    }
+    let other = BodyError::Malformed { format: "OTLP", detail: "it has no `resourceLogs`".to_owned() };
+    assert_eq!(
+        read(Signal::Logs, Encoding::Json, br#"{"message":"hello"}"#).expect_err("another kind"),
+        other
+    );
+    assert_eq!(read(Signal::Logs, Encoding::Protobuf, &[0x12, 1, 9]).expect_err("another kind"), other);
 }
 
 #[test]

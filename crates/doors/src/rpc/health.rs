@@ -27,10 +27,13 @@ impl Health {
     }
 
     /// Says that the services serve, until `shutdown`.
-    pub(crate) async fn tell(self, shutdown: CancellationToken) {
+    pub(crate) async fn tell(mut self, shutdown: CancellationToken) {
         self.say(ServingStatus::Serving).await;
         shutdown.cancelled().await;
         self.say(ServingStatus::NotServing).await;
+        for service in self.services.iter().chain(&[""]) {
+            self.reporter.clear_service_status(service).await; // ends the calls of those who watch: the server need not wait
+        }
     }
 
     async fn say(&self, status: ServingStatus) {

@@ -13,6 +13,7 @@ use futures::StreamExt;
 use heimdall_ingest::arrive::{ArriveError, Arrived};
 use heimdall_ingest::compression::{self, CompressionError};
 use heimdall_ingest::{Caller, Permit, Refused};
+use tokio::time::Instant;
 
 use crate::Shared;
 use crate::http::Failure;
@@ -23,6 +24,10 @@ const HEAD_BYTES: usize = 5;
 const INLINE_UNPACK_BYTES_MAX: usize = 16 * 1024;
 /// Longest pause before room is asked for again.
 const ROOM_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Longest wait for room for what a message became unpacked, and the pause between two tries.
+const GROW_WAIT_MAX: Duration = Duration::from_secs(20);
+const GROW_PAUSE: Duration = Duration::from_millis(50);
 
 /// What happens when there is no room for a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +99,7 @@ impl Messages {
             }
             (false, _) => compression::decompress(None, message, limits).map_err(ArriveError::from)?,
         };
-        permit.grow(body.len())?;
+        grow(shared, &mut permit, body.len(), self.no_room).await?;
         Ok(Some(Arrived { body, permit }))
     }
 
@@ -132,6 +137,21 @@ async fn room(shared: &Shared, caller: &Caller, len: usize, no_room: NoRoom) -> 
         let pause = refused.retry_after().filter(|_| no_room == NoRoom::Wait);
         let Some(pause) = pause else { return Err(refused) };
         let pause = tokio::time::sleep(pause.min(ROOM_PAUSE_MAX));
+        if shared.shutdown.run_until_cancelled(pause).await.is_none() {
+            return Err(Refused::Closing);
+        }
+    }
+}
+
+/// Makes the room as large as the message is unpacked. Who waits holds room that others may wait for: so nobody waits for ever.
+async fn grow(shared: &Shared, permit: &mut Permit, len: usize, no_room: NoRoom) -> Result<(), Refused> {
+    let deadline = Instant::now() + GROW_WAIT_MAX;
+    loop {
+        let Err(refused) = permit.grow(len) else { return Ok(()) };
+        if no_room == NoRoom::Refuse || Instant::now() >= deadline {
+            return Err(refused);
+        }
+        let pause = tokio::time::sleep(GROW_PAUSE);
         if shared.shutdown.run_until_cancelled(pause).await.is_none() {
             return Err(Refused::Closing);
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - a connection that is silent is asked whether it is alive; one without calls for `idle_timeout` is closed, one that never
-//!   says anything too;
+//!   made a call sooner;
 //! - after `shutdown` no call is accepted; those under way may end within [`DRAIN`].
 
 use std::pin::{Pin, pin};
@@ -29,13 +29,15 @@ use super::RpcLimits;
 use crate::net::{Stream, TcpDoor};
 
 /// Time for calls under way once the server is to end.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(5);
+/// Wait for the first call of a connection: one that never says anything holds a seat no longer.
+const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Wait for the answer to the question whether a connection is alive.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of a call that may be on their way without having been asked for.
-const CALL_WINDOW_BYTES: u32 = 1024 * 1024;
+const CALL_WINDOW_BYTES: u32 = 512 * 1024;
 /// The same for all calls of a connection.
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Headers of a call.
 const HEADERS_BYTES_MAX: u32 = 16 * 1024;
 
@@ -103,18 +105,15 @@ fn duration(period: Period) -> Duration {
 /// Waits until the connection is to be closed: nobody has called for long, or the server ends.
 async fn ending(calls: &Calls, idle_timeout: Duration, shutdown: &CancellationToken) -> &'static str {
     loop {
-        let wait = tokio::time::sleep_until(calls.idle_since() + idle_timeout);
-        if shutdown.run_until_cancelled(wait).await.is_none() {
-            return "shutdown";
-        }
-        if calls.are_none() && calls.idle_since().elapsed() >= idle_timeout {
+        let patience = if calls.were_none() { idle_timeout.min(FIRST_CALL_TIMEOUT) } else { idle_timeout };
+        let idle_since = calls.idle_since();
+        if calls.are_none() && idle_since.elapsed() >= patience {
             return "idle";
         }
-        if !calls.are_none() {
-            // Calls are open: look again when one may have ended long enough ago.
-            if shutdown.run_until_cancelled(tokio::time::sleep(idle_timeout)).await.is_none() {
-                return "shutdown";
-            }
+        let from = if calls.are_none() { idle_since } else { Instant::now() };
+        let look_again = from + patience;
+        if shutdown.run_until_cancelled(tokio::time::sleep_until(look_again)).await.is_none() {
+            return "shutdown";
         }
     }
 }
@@ -123,7 +122,7 @@ async fn ending(calls: &Calls, idle_timeout: Duration, shutdown: &CancellationTo
 struct Calls {
     opened: Instant,
     open: AtomicUsize,
-    /// When the last call began or ended, ms after `opened`.
+    /// When the last call began or ended, ms after `opened`; 0 before the first.
     last_ms: AtomicU64,
 }
 
@@ -134,11 +133,15 @@ impl Calls {
 
     fn touch(&self) {
         let ms = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_ms.store(ms, Ordering::Relaxed);
+        self.last_ms.store(ms.max(1), Ordering::Relaxed);
     }
 
     fn idle_since(&self) -> Instant {
         self.opened + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
+
+    fn were_none(&self) -> bool {
+        self.last_ms.load(Ordering::Relaxed) == 0
     }
 
     fn are_none(&self) -> bool {
@@ -187,5 +190,31 @@ impl hyper::body::Body for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_closed_when_nobody_calls_for_long() {
+        let stop = CancellationToken::new();
+        let calls = Arc::new(Calls::new());
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let start = Instant::now();
+        assert_eq!(ending(&calls, minutes(10), &stop).await, "idle");
+        assert_eq!(start.elapsed(), FIRST_CALL_TIMEOUT);
+
+        let call = Call::begin(&calls);
+        let open = tokio::time::timeout(minutes(60), ending(&calls, minutes(10), &stop)).await;
+        assert!(open.is_err(), "a call is open");
+        drop(call);
+        let start = Instant::now();
+        assert_eq!(ending(&calls, minutes(10), &stop).await, "idle");
+        assert!(start.elapsed() >= minutes(10) && start.elapsed() < minutes(11));
+        stop.cancel();
+        let _call = Call::begin(&calls);
+        assert_eq!(ending(&calls, minutes(10), &stop).await, "shutdown");
     }
 }
