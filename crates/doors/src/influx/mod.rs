@@ -150,7 +150,10 @@ fn partial(api: Api, points: &Points) -> Response {
         format!("unable to parse '{}': {} (line {})", dropped.line, dropped.reason, dropped.number)
     });
     let named: Vec<_> = named.collect();
-    let text = format!("partial write: {} dropped={}", named.join("\n"), points.dropped_total);
+    let text = match points.lines {
+        0 => named.join("\n"),
+        _ => format!("partial write: {} dropped={}", named.join("\n"), points.dropped_total),
+    };
     if api == Api::V3 {
         let data: Vec<_> = points
             .dropped

@@ -154,9 +154,10 @@ fn rejections<'r>(named: impl Iterator<Item = &'r Rejected>, rejected: u64, kept
         let _infallible = writeln!(text, "entry {index} ignored, reason: {field}{reason}");
     }
     let total = rejected + kept;
-    let _infallible = writeln!(
-        text,
-        "total ignored: {rejected} out of {total}; the other {kept} are stored: do not send them again"
-    );
+    let rest = match kept {
+        0 => "nothing of this push is stored".to_owned(),
+        kept => format!("the other {kept} are stored: do not send them again"),
+    };
+    let _infallible = writeln!(text, "total ignored: {rejected} out of {total}; {rest}");
     text
 }
