@@ -151,8 +151,11 @@ mod tests {
         assert!(matches!(elements("[1]x", |_| Ok::<(), ()>(())), Err(Stopped::Json(_))));
         assert!(matches!(elements("[1,2]", |_| Err(7)), Err(Stopped::Taker(7))));
         let mut keys = Vec::new();
-        members(r#"{"a":1,"b\"":null}"#, |key, _| Ok::<(), ()>(keys.push(key.into_owned())))
-            .expect("an object");
+        members(r#"{"a":1,"b\"":null}"#, |key, _| {
+            keys.push(key.into_owned());
+            Ok::<(), ()>(())
+        })
+        .expect("an object");
         assert_eq!(keys, ["a", "b\""]);
         assert!(matches!(members("[]", |_, _| Ok::<(), ()>(())), Err(Stopped::Json(_))));
     }

@@ -64,7 +64,9 @@ pub fn write_entry(fields: &mut [Field<'_>], object: &mut Object) -> bool {
 
 fn write_field(name: &str, values: &[Field<'_>], object: &mut Object) {
     match values {
-        [(_, value)] => drop(object.lossy(name, value)),
+        [(_, value)] => {
+            object.lossy(name, value);
+        }
         values => object.value(name, |out| {
             write::array(out, values, |out, (_, value)| write::text(out, &String::from_utf8_lossy(value)));
         }),

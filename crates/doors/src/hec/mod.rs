@@ -67,8 +67,8 @@ pub(crate) fn routes(shared: Arc<Shared>, config: &HecConfig) -> Router {
             router = taken.route(&without, methods()).route(&with_slash, methods());
         }
     };
-    add(&["", "/event", "/event/1.0"], || post(events));
-    add(&["/raw", "/raw/1.0"], || post(raw));
+    add(&["", "/event", "/event/1.0"], || post(events).options(health));
+    add(&["/raw", "/raw/1.0"], || post(raw).options(health));
     add(&["/ack", "/ack/1.0"], || post(acknowledged));
     add(&["/health", "/health/1.0"], || get(health));
     router.with_state(hec)

@@ -1,4 +1,5 @@
 use axum::http::Request;
+use heimdall_guard::Denied;
 use heimdall_ingest::{DecodeLimits, Reading};
 use heimdall_model::Timestamp;
 use proptest::prelude::*;
@@ -178,6 +179,12 @@ async fn health_is_said_and_so_is_the_end() {
     let ask = || Request::get("/services/collector/health/1.0").body(Body::empty()).expect("a request");
     let (status, text) = bench.it.ask(bench.routes.clone(), ask()).await;
     assert_eq!((status, text.as_str()), (StatusCode::OK, r#"{"text":"HEC is healthy","code":17}"#));
+    let options = Request::options("/services/collector/event/1.0").body(Body::empty()).expect("a request");
+    assert_eq!(
+        bench.it.ask(bench.routes.clone(), options).await.0,
+        StatusCode::OK,
+        "as Docker's driver asks"
+    );
     bench.it.shared.shutdown.cancel();
     assert_eq!(bench.it.ask(bench.routes.clone(), ask()).await.0, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(bench.post("/services/collector", r#"{"event":"a"}"#).await.1["code"], 23);
@@ -196,7 +203,6 @@ async fn who_may_not_send_and_who_sends_too_much_are_told_in_splunks_words() {
         (StatusCode::TOO_MANY_REQUESTS, r#"{"text":"Server is busy","code":9}"#)
     );
     let denied = |denied| Failure::Denied(denied);
-    use heimdall_guard::Denied;
     assert_eq!(Code::of(&denied(Denied::NoToken), false), Code::TokenRequired);
     assert_eq!(Code::of(&denied(Denied::BadToken), true), Code::InvalidToken);
     assert_eq!(Code::of(&denied(Denied::BadToken), false), Code::InvalidAuthorization);
@@ -215,11 +221,11 @@ proptest! {
     }
 
     #[test]
-    fn whatever_an_event_is_the_count_is_right(value in "[\\[\\]{},:\"0-9a-z\\\\]{0,40}", before in 0_u64..4) {
+    fn whatever_an_event_is_the_count_is_right(value in "[\\[\\]{},:\"0-9a-z\\\\]{0,40}", before in 0_usize..4) {
         let limits = DecodeLimits::default();
-        let body = format!("{}{{\"event\":{value}}}", r#"{"event":"x"}"#.repeat(before as usize));
+        let body = format!("{}{{\"event\":{value}}}", r#"{"event":"x"}"#.repeat(before));
         let events = event::decode(body.as_bytes(), &Common::default(), Reading::new(Timestamp(5), &limits)).expect("few");
-        prop_assert!(events.count >= before);
+        prop_assert!(events.count >= before as u64);
         let rows: usize = events.decoded.iter().map(|decoded| decoded.batch.rows()).sum();
         prop_assert_eq!(rows as u64, events.count);
     }

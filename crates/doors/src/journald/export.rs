@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(read(&[&stream]), (expected.clone(), None, true));
         let bytes: Vec<&[u8]> = stream.chunks(1).collect();
         assert_eq!(read(&bytes), (expected, None, true));
-        assert_eq!(read(&[b"A=1\n\n"]).2, false);
+        assert!(!read(&[b"A=1\n\n"]).2);
     }
 
     #[test]

@@ -60,7 +60,10 @@ pub(crate) fn routes(shared: Arc<Shared>, config: &JournaldConfig) -> Router {
         entry_timeout: Duration::from_nanos(config.entry_timeout.ns().unsigned_abs()),
         shared,
     };
-    Router::new().route("/upload", post(upload)).with_state(Arc::new(door))
+    Router::new()
+        .route("/upload", post(upload))
+        .route("/insert/journald/upload", post(upload))
+        .with_state(Arc::new(door))
 }
 
 /// Why an upload ended before its end. What came before is durable.

@@ -176,7 +176,10 @@ fn stream_of(raw: &RawStream<'_>) -> Result<Stream, String> {
                     bad = Some(format!("label `{name}` is not text"));
                     Err(())
                 }
-                _ => Ok(stream.label(&name, &raw_json::text(value))),
+                _ => {
+                    stream.label(&name, &raw_json::text(value));
+                    Ok(())
+                }
             });
             match bad {
                 Some(bad) => return Err(bad),

@@ -44,6 +44,7 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/loki/api/v1/push", post(push))
         .route("/api/prom/push", post(push))
+        .route("/insert/loki/api/v1/push", post(push))
         .route("/ready", get(ready))
         .with_state(shared)
 }

@@ -22,10 +22,10 @@ fn message(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![number << 3 | 2];
     let mut len = bytes.len();
     while len >= 0x80 {
-        out.push((len & 0x7f) as u8 | 0x80);
+        out.push(u8::try_from(len & 0x7f).expect("7 bits") | 0x80);
         len >>= 7;
     }
-    out.push(len as u8);
+    out.push(u8::try_from(len).expect("below 0x80"));
     out.extend_from_slice(bytes);
     out
 }
