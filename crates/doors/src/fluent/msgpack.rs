@@ -98,7 +98,7 @@ pub(crate) struct Scanner {
 
 impl Scanner {
     /// Where the value that begins at offset 0 ends; `None`: more bytes are needed, then it is to be asked again with the same
-    /// bytes and those after them. After an end it begins anew, at offset 0 of what is left.
+    /// bytes and those after them. After an end it begins anew, at offset 0 of what is left; after an error it fails again.
     pub(crate) fn end(&mut self, bytes: &[u8], bytes_max: usize) -> Result<Option<usize>, Malformed> {
         loop {
             if self.at > bytes_max {
@@ -111,15 +111,17 @@ impl Scanner {
                 return Ok(Some(end));
             }
             let Some(shape) = shape(rest)? else { return Ok(None) };
+            if shape.children > 0 && self.open.len() == DEPTH_MAX {
+                return Err(Malformed::TooDeep);
+            }
             self.is_begun = true;
             self.at = self.at.saturating_add(shape.header).saturating_add(shape.payload);
             if shape.children > bytes_max.saturating_sub(self.at) as u64 {
+                self.at = usize::MAX;
                 return Err(Malformed::TooLarge { bytes_max });
             }
             if shape.children == 0 {
                 self.complete_one();
-            } else if self.open.len() == DEPTH_MAX {
-                return Err(Malformed::TooDeep);
             } else {
                 self.open.push(shape.children);
             }

@@ -67,6 +67,17 @@ pub(crate) enum Frame {
     Ack,
 }
 
+impl Frame {
+    /// Bytes it holds.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Frame::Json(_, bytes) | Frame::Compressed(bytes) => bytes.len(),
+            Frame::Pairs(_, pairs) => pairs.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            Frame::Window(_) | Frame::Ack => 0,
+        }
+    }
+}
+
 /// Takes the frame that `buffer` begins with; `None`: more bytes are needed.
 pub(crate) fn next(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Frame>, FrameError> {
     let Some((version, rest)) = buffer.split_first() else { return Ok(None) };

@@ -230,6 +230,10 @@ impl Connection<'_> {
             .await?;
         let frames =
             self.door.shared.decode(packed, move |packed, _| frames::unpack(packed, bytes_max)).await?;
+        // Unpacked events are held twice for a moment: as frames, and as what is pending.
+        let unpacked: usize = frames.iter().map(Frame::size).sum();
+        let Door { shared, idle_timeout, .. } = self.door;
+        self.room.at_least(held + 2 * unpacked, shared, &self.caller, *idle_timeout).await?;
         for frame in frames {
             self.take(frame).await?;
         }

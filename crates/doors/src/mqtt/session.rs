@@ -392,3 +392,6 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
