@@ -166,6 +166,11 @@ impl Job {
         let asked = ask(&self.shared, &self.caller, &self.client, &self.config, target, stated, time);
         let answer = tokio::time::timeout(timeout, asked).await.unwrap_or(Err(ScrapeError::Timeout(timeout)));
         let took = began.elapsed();
+        if let Err(error) = &answer
+            && error.is_ours()
+        {
+            return answer.err(); // the target is not down, and there is no room to say anything
+        }
         let reading = Reading::new(time, &self.shared.limits.decode);
         let mut records = Records::new(Dataset::Metrics, reading);
         let samples = answer.as_ref().ok().map(|answer| answer.samples);
@@ -194,6 +199,11 @@ impl Job {
         let job = &self.config.job;
         let url = &target.url;
         match &failure {
+            Some(error) if error.is_ours() => {
+                counter!("scrape_failures_total", "reason" => error.reason()).increment(1);
+                tracing::debug!(job, %url, %error, "scrape left out");
+                return;
+            }
             Some(error) => {
                 counter!("scrape_failures_total", "reason" => error.reason()).increment(1);
                 if *is_up != Some(false) {

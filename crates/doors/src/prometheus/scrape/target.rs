@@ -49,6 +49,11 @@ pub(super) enum ScrapeError {
 }
 
 impl ScrapeError {
+    /// Whether it says nothing of the target: we had no room for its answer.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self, ScrapeError::Arrive(ArriveError::Refused(_)))
+    }
+
     /// The label of `scrape_failures_total`.
     pub(super) fn reason(&self) -> &'static str {
         match self {

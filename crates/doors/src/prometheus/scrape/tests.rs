@@ -104,6 +104,17 @@ async fn a_target_that_fails_is_down_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_is_not_down_when_there_is_no_room() {
+    let test = crate::testing::shared_that_takes(4.0);
+    let address = serve(Router::new().route("/metrics", get(async || "a 1\n"))).await;
+    let (records, failure) = scrape_once(&test, &job(&address), 4).await;
+    assert_eq!((failure, value(&records, "up")), (None, Some(1.0)));
+    let (_, failure) = scrape_once(&test, &job(&address), 0).await;
+    assert_eq!(failure.as_deref(), Some("busy"));
+    assert!(test.is_quiet());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn targets_of_a_file_are_watched_until_the_end() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let routes = Router::new()
