@@ -268,7 +268,11 @@ def otlp_traces_http(args):
 
 def kafka(args):
     from confluent_kafka import Producer
+    from confluent_kafka.admin import AdminClient, NewTopic
 
+    made = AdminClient({"bootstrap.servers": args.target}).create_topics([NewTopic(args.topic, num_partitions=3)])
+    for future in made.values():
+        future.result(30)
     producer = Producer({"bootstrap.servers": args.target, "enable.idempotence": True, "compression.type": "lz4"})
     failed = []
 
