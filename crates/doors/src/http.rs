@@ -177,7 +177,9 @@ impl Failure {
                 _ => StatusCode::BAD_REQUEST,
             },
             Failure::Arrive(ArriveError::Refused(refused)) | Failure::Refused(refused) => status_of(refused),
-            Failure::Body(BodyError::TooManyRecords { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Failure::Body(BodyError::TooManyRecords { .. } | BodyError::RecordsTooLarge { .. }) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             _ => StatusCode::BAD_REQUEST,
         }
     }

@@ -65,6 +65,12 @@ pub enum BodyError {
         /// The limit.
         records_max: u64,
     },
+    /// What is said once for many records makes them larger, all together, than any body should be.
+    #[error("records of the body have more than {bytes_max} bytes")]
+    RecordsTooLarge {
+        /// The limit.
+        bytes_max: u64,
+    },
     /// It is not of the protocol's form.
     #[error("body is not {format}: {detail}")]
     Malformed {

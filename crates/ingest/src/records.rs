@@ -19,6 +19,10 @@ use crate::json::{RecordReader, profile_of};
 use crate::pipeline::Pipes;
 use crate::text::{KEPT_WHOLE, write_line};
 
+/// Bytes of all records of one body, as the objects they are handed over as: where a protocol says something once for many records
+/// (labels, tags, a host), a small body makes large records.
+pub const RECORDS_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// What decoders are told besides the bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading<'a> {
@@ -45,6 +49,8 @@ pub struct Records<'a> {
     limits: &'a DecodeLimits,
     /// A line as the object it stands for.
     line: String,
+    /// Bytes handed over, those of rejected records included.
+    bytes: u64,
 }
 
 impl<'a> Records<'a> {
@@ -52,7 +58,7 @@ impl<'a> Records<'a> {
     #[must_use]
     pub fn new(dataset: Dataset, reading: Reading<'a>) -> Records<'a> {
         let reader = RecordReader::new(profile_of(dataset), reading);
-        Records { reader, limits: reading.limits, line: String::new() }
+        Records { reader, limits: reading.limits, line: String::new(), bytes: 0 }
     }
 
     /// Index of the next record: how many were handed over, rejected ones included.
@@ -75,9 +81,12 @@ impl<'a> Records<'a> {
     /// Checks that another record is allowed: ask before each.
     ///
     /// # Errors
-    /// [`BodyError::TooManyRecords`]: the body is to be refused whole.
+    /// [`BodyError::TooManyRecords`], [`BodyError::RecordsTooLarge`]: the body is to be refused whole.
     pub fn has_room(&self) -> Result<(), BodyError> {
         let records_max = self.limits.records_max;
+        if self.bytes > RECORDS_BYTES_MAX {
+            return Err(BodyError::RecordsTooLarge { bytes_max: RECORDS_BYTES_MAX });
+        }
         if self.index() < records_max { Ok(()) } else { Err(BodyError::TooManyRecords { records_max }) }
     }
 
@@ -86,6 +95,7 @@ impl<'a> Records<'a> {
     /// # Errors
     /// Why it was rejected; it is noted already.
     pub fn json(&mut self, text: &str) -> Result<(), Rejected> {
+        self.bytes += text.len() as u64;
         self.reader.take_text(text)
     }
 
@@ -108,7 +118,9 @@ impl<'a> Records<'a> {
     /// # Errors
     /// As [`Records::json`].
     pub fn object(&mut self, object: &mut Object) -> Result<(), Rejected> {
-        let taken = self.reader.take_text(object.close());
+        let text = object.close();
+        self.bytes += text.len() as u64;
+        let taken = self.reader.take_text(text);
         object.clear();
         taken
     }
@@ -131,6 +143,7 @@ impl<'a> Records<'a> {
             self.line.push_str(&more.json[1..]);
             self.line.push('}');
         }
+        self.bytes += self.line.len() as u64;
         self.reader.take_text(&self.line)
     }
 
@@ -416,6 +429,20 @@ mod tests {
         assert_eq!(decoded.batch.row(0).attributes(), Some(r#"{"shard":3,"peer_ip":"192.0.2.1"}"#));
         assert_eq!(decoded.batch.row(1).text(logs::MESSAGE), Some(&*many));
         assert_eq!(decoded.batch.row(1).attributes(), Some(r#"{"peer_ip":"192.0.2.1"}"#));
+    }
+
+    #[test]
+    fn what_is_said_once_for_many_records_has_an_end() {
+        let limits = DecodeLimits::default();
+        let mut records = records(Dataset::Logs, &limits);
+        let mut object = Object::new();
+        let long = "x".repeat(40 << 20);
+        for _ in 0..7 {
+            records.has_room().expect("room");
+            object.text("a", &long);
+            assert_eq!(records.object(&mut object).unwrap_err().kind, RejectKind::TooLarge);
+        }
+        assert_eq!(records.has_room(), Err(BodyError::RecordsTooLarge { bytes_max: RECORDS_BYTES_MAX }));
     }
 
     #[test]

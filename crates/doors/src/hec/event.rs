@@ -257,6 +257,7 @@ impl Reader<'_> {
         let samples = samples_of(fields)?;
         let common = std::mem::take(&mut self.object);
         for (name, value) in samples {
+            self.samples.has_room().map_err(|_| Code::TooLarge)?;
             self.object.clear();
             self.object.extend(&common);
             self.object.text("name", &name);

@@ -163,6 +163,21 @@ async fn a_sender_over_its_rate_is_told_to_come_back() {
 }
 
 #[tokio::test]
+async fn long_labels_of_many_entries_are_refused_before_they_cost_too_much() {
+    let it = shared();
+    let entries = vec![r#"["1",""]"#; 1_000].join(",");
+    let body =
+        format!(r#"{{"streams":[{{"stream":{{"a":"{}"}},"values":[{entries}]}}]}}"#, "x".repeat(900_000));
+    let (status, text) = send(&it, "application/json", body).await;
+    assert_eq!(
+        (status, text.contains("more than 268435456 bytes")),
+        (StatusCode::PAYLOAD_TOO_LARGE, true),
+        "{text}"
+    );
+    assert!(it.is_quiet());
+}
+
+#[tokio::test]
 async fn ready_until_the_end() {
     let it = shared();
     let ask = || Request::get("/ready").body(Body::empty()).expect("a request");
