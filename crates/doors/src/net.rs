@@ -193,7 +193,10 @@ pub(crate) fn keep_alive(listener: &TcpListener, silence: Duration) {
 
 fn datagrams(addr: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::DGRAM, None)?;
-    socket.set_recv_buffer_size(buffer_bytes)?;
+    // Beyond `net.core.rmem_max` when we may (CAP_NET_ADMIN), else up to it.
+    if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, buffer_bytes).is_err() {
+        socket.set_recv_buffer_size(buffer_bytes)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     UdpSocket::from_std(socket.into())
@@ -265,6 +268,7 @@ impl TcpDoor {
                 }
             });
         }
+        drop(self.listener); // whoever connects now is told so, rather than left in the queue
         tasks.close();
         tasks.wait().await;
     }

@@ -26,8 +26,9 @@ use crate::shared::Handover;
 pub(crate) const BATCH_BYTES: usize = 1024 * 1024;
 /// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
-/// At the end, how long to wait for bytes that are on their way.
-const LAST_WAIT: Duration = Duration::from_millis(50);
+/// At the end, how long to wait for bytes that are on their way, and how long for all of them.
+const LAST_WAIT: Duration = Duration::from_millis(250);
+const LAST_WAIT_TOTAL: Duration = Duration::from_secs(2);
 /// A peer that does not take what ends a connection in time is left.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 /// First pause before room is asked for again.
@@ -54,6 +55,8 @@ pub(crate) struct FrameDoor {
     pub(crate) decode: Arc<DecodeFrames>,
     /// Whether decoding unpacks, so that few bytes may be much work.
     pub(crate) unpacks: bool,
+    /// Whether the protocol has answers: a sender that gets none keeps what it sent.
+    pub(crate) answers: bool,
 }
 
 /// Why no more is read.
@@ -86,7 +89,7 @@ impl FrameDoor {
         loop {
             let mut frames = Frames::default();
             let end = reader.fill(shared, &mut stream, &mut frames).await;
-            if end.is_some() {
+            if end.is_some_and(|end| end != End::Shutdown) {
                 reader.framer.finish(&mut frames);
             }
             let is_taken = self.hand_over(shared, frames).await.is_ok();
@@ -95,6 +98,9 @@ impl FrameDoor {
                 counter!("door_connections_refused_total", "door" => self.name, "reason" => reason)
                     .increment(1);
             }
+            if end == Some(End::Shutdown) && is_taken {
+                self.take_last(shared, &mut reader, &mut stream).await;
+            }
             if end.is_some() || !is_taken {
                 break;
             }
@@ -102,10 +108,27 @@ impl FrameDoor {
         let _ = timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
     }
 
+    /// The server ends: the sender is told so, and what it had sent until then is taken along. One that looks before it sends
+    /// (rsyslog does) loses nothing so.
+    async fn take_last(&self, shared: &Shared, reader: &mut FrameReader, stream: &mut Box<dyn Stream>) {
+        let _ = timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
+        let deadline = Instant::now() + LAST_WAIT_TOTAL;
+        loop {
+            let mut frames = Frames::default();
+            let end = reader.fill_last(stream, &mut frames, deadline).await;
+            if end.is_some() {
+                reader.framer.finish(&mut frames);
+            }
+            if self.hand_over(shared, frames).await.is_err() || end.is_some() {
+                break;
+            }
+        }
+    }
+
     /// Makes frames durable, however long it takes.
     ///
     /// # Errors
-    /// [`Refused`], counted: waiting does not help. The records are lost unless the sender has them still.
+    /// [`Refused`]: waiting does not help. The records are lost, and counted, unless the protocol has answers.
     pub(crate) async fn hand_over(&self, shared: &Shared, frames: Frames) -> Result<(), Refused> {
         if frames.is_empty() {
             return Ok(());
@@ -114,6 +137,9 @@ impl FrameDoor {
         let rows = frames.list.len() as u64;
         let handed = self.admit(shared, frames).await;
         handed.inspect_err(|refused| {
+            if self.answers {
+                return tracing::warn!(door = self.name, rows, %refused, "records were not taken: their sender keeps them");
+            }
             tracing::error!(door = self.name, rows, %refused, "records could not be kept");
             counter!("door_dropped_total", "door" => self.name, "reason" => refused.code()).increment(rows);
         })
@@ -213,17 +239,22 @@ impl FrameReader {
                 self.fill_on(stream, out)
             }
             Some(Err(_)) => Some(late),
-            None => Some(self.fill_last(stream, out).await),
+            None => Some(End::Shutdown),
         }
     }
 
-    /// The server ends: what has arrived, or is about to, is taken along.
-    async fn fill_last(&mut self, stream: &mut dyn Stream, out: &mut Frames) -> End {
-        let end = match timeout(LAST_WAIT, stream.read(&mut self.buffer)).await {
-            Ok(read) => self.take(read, out).or_else(|| self.fill_on(stream, out)),
-            Err(_) => None,
+    /// As [`FrameReader::fill`], for bytes that are on their way; the end when there are no more, or no more time.
+    async fn fill_last(
+        &mut self,
+        stream: &mut dyn Stream,
+        out: &mut Frames,
+        deadline: Instant,
+    ) -> Option<End> {
+        let until = deadline.min(Instant::now() + LAST_WAIT);
+        let Ok(read) = timeout_at(until, stream.read(&mut self.buffer)).await else {
+            return Some(End::Shutdown);
         };
-        end.unwrap_or(End::Shutdown)
+        self.take(read, out).or_else(|| self.fill_on(stream, out))
     }
 
     /// Takes what is there, without waiting.

@@ -82,23 +82,21 @@ pub(super) fn decode(bytes: &[u8], frames: &[Frame], source: &Source, reading: R
         }
         messages.peer = Some(frame.peer);
         let message = &bytes[frame.range.clone()];
-        match packed_by(message).filter(|_| source.packing == Packing::Any) {
+        let taken = match packed_by(message).filter(|_| source.packing == Packing::Any) {
             None => messages.take(message),
             Some(encoding) => match unpack(encoding, message, source.bytes_max.min(unpacked_max)) {
                 Ok(unpacked) => {
                     unpacked_max -= unpacked.len();
-                    messages.take(&unpacked);
+                    messages.take(&unpacked)
                 }
                 Err(error) => {
-                    let kind = match error {
-                        CompressionError::TooLarge { .. } | CompressionError::Bomb { .. } => {
-                            RejectKind::TooLarge
-                        }
-                        _ => RejectKind::Syntax,
-                    };
-                    messages.records.reject(kind, "", error.to_string());
+                    messages.reject_packed(&error);
+                    Ok(())
                 }
             },
+        };
+        if let Err(full) = taken {
+            messages.records.reject(RejectKind::TooLarge, "", full.to_string());
         }
     }
     let mut decoded = messages.records.finish();
@@ -114,8 +112,7 @@ pub(super) fn decode(bytes: &[u8], frames: &[Frame], source: &Source, reading: R
 /// [`BodyError::TooManyRecords`].
 pub(super) fn decode_body(body: &[u8], reading: Reading<'_>) -> Result<Decoded, BodyError> {
     let mut messages = Messages::new(reading);
-    messages.take(body);
-    messages.records.has_room()?;
+    messages.take(body)?;
     Ok(messages.records.finish())
 }
 
@@ -139,21 +136,30 @@ impl<'r> Messages<'r> {
         Messages { records: Records::new(Dataset::Logs, reading), object: Object::new(), peer: None }
     }
 
+    fn reject_packed(&mut self, error: &CompressionError) {
+        let kind = match error {
+            CompressionError::TooLarge { .. } | CompressionError::Bomb { .. } => RejectKind::TooLarge,
+            _ => RejectKind::Syntax,
+        };
+        self.records.reject(kind, "", error.to_string());
+    }
+
     /// The messages of a text: usually one.
-    fn take(&mut self, text: &[u8]) {
+    ///
+    /// # Errors
+    /// [`BodyError::TooManyRecords`]; those before it were taken.
+    fn take(&mut self, text: &[u8]) -> Result<(), BodyError> {
         let text = match std::str::from_utf8(text) {
             Ok(text) => text.trim_start_matches('\u{feff}'),
             Err(error) => {
                 let reason = format!("message is not UTF-8 at byte {}", error.valid_up_to());
                 self.records.reject(RejectKind::Utf8, "", reason);
-                return;
+                return Ok(());
             }
         };
         let before = self.records.index();
         for message in serde_json::Deserializer::from_str(text).into_iter::<Members<'_>>() {
-            if self.records.has_room().is_err() {
-                return;
-            }
+            self.records.has_room()?;
             match message {
                 Ok(members) => self.message(&members),
                 Err(error) => {
@@ -162,13 +168,14 @@ impl<'r> Messages<'r> {
                         "",
                         format!("message is not a JSON object: {error}"),
                     );
-                    return;
+                    return Ok(());
                 }
             }
         }
         if self.records.index() == before {
             self.records.reject(RejectKind::Syntax, "", "message is empty");
         }
+        Ok(())
     }
 
     fn message(&mut self, members: &Members<'_>) {
@@ -394,6 +401,16 @@ mod tests {
             b"{\"_a\":1}",
         ]);
         assert_eq!((found.batch.rows(), found.rejected_total(), found.coerced_total), (2, 6, 1));
+    }
+
+    #[test]
+    fn records_beyond_the_limit_are_rejected_with_a_reason() {
+        let mut frames = Frames::default();
+        (0..3).for_each(|_| frames.push(b"{\"short_message\":\"a\"}{\"short_message\":\"b\"}", NOBODY, None));
+        let limits = DecodeLimits { records_max: 3, ..DecodeLimits::default() };
+        let reading = Reading { now: Timestamp(5), limits: &limits };
+        let found = decode(&frames.bytes, &frames.list, &source(), reading);
+        assert_eq!((found.batch.rows(), found.rejected_total()), (3, 2));
     }
 
     #[test]

@@ -124,7 +124,13 @@ fn door(config: &GelfConfig, name: &'static str, packing: Packing) -> FrameDoor 
     let decode = Arc::new(move |bytes: &[u8], frames: &[_], reading: Reading<'_>| {
         decode::decode(bytes, frames, &source, reading)
     });
-    FrameDoor { name, tenant: config.tenant.clone(), decode, unpacks: packing == Packing::Any }
+    FrameDoor {
+        name,
+        tenant: config.tenant.clone(),
+        decode,
+        unpacks: packing == Packing::Any,
+        answers: false,
+    }
 }
 
 fn datagrams(config: &GelfConfig, socket: UdpSocket, shared: &Arc<Shared>) -> Opened {

@@ -237,7 +237,7 @@ fn source(
     let decode = Arc::new(move |bytes: &[u8], frames: &[_], reading: heimdall_ingest::Reading<'_>| {
         decode::decode(bytes, frames, &source, reading)
     });
-    Ok(Sender { door: FrameDoor { name, tenant, decode, unpacks: false }, allow })
+    Ok(Sender { door: FrameDoor { name, tenant, decode, unpacks: false, answers: name == RELP }, allow })
 }
 
 fn datagrams(config: &SyslogConfig, sender: Sender, socket: UdpSocket, shared: &Arc<Shared>) -> Opened {

@@ -209,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn headers_of_products() {
+        check(
+            "<189>Feb  9 12:17:19 FG CEF: 0|Security|threatmanager|1.0|100|n|3|deviceExternalId=F1 cat=traffic:forward act=accept",
+            "2026-02-09T12:17:19.000000000Z info | facility=23 severity_code=5 host=\"FG\" service=\"threatmanager\" HEAD name=\"n\" cef_severity=\"3\" category=\"traffic:forward\" deviceExternalId=\"F1\" act=\"accept\" | n",
+        );
+        check(
+            "<5>1 2026-02-09T12:17:19Z VAULT CEF:0|Security|threatmanager|1.0|100|Logon|Unknown|act=\"Logon\"",
+            "2026-02-09T12:17:19.000000000Z info | facility=0 severity_code=5 host=\"VAULT\" service=\"threatmanager\" HEAD name=\"Logon\" cef_severity=\"Unknown\" act=\"\\\"Logon\\\"\" | Logon",
+        );
+    }
+
+    #[test]
     fn without_a_header_or_host() {
         check(
             "CEF:0|Security|threatmanager|1.0|100|n|5|",

@@ -33,13 +33,9 @@ pub(super) fn read<'a>(text: &'a str, when: When<'_>) -> Result<Event<'a>, &'sta
     let text = text.strip_prefix("LEEF:").ok_or(SHORT_HEADER)?.trim_start_matches(' ');
     let (head, rest) = split_header::<5>(text).ok_or(SHORT_HEADER)?;
     let [version, vendor, product, product_version, class] = head;
-    let (delimiter, attributes) = match rest.split_once('|').filter(|_| version.starts_with('2')) {
-        Some((named, attributes)) => match delimiter(named) {
-            Some(delimiter) => (delimiter, attributes),
-            None => ('\t', rest),
-        },
-        None => ('\t', rest),
-    };
+    let named = rest.split_once('|').filter(|_| version.starts_with('2'));
+    let named = named.and_then(|(named, attributes)| Some((delimiter(named)?, attributes)));
+    let (delimiter, attributes) = named.unwrap_or_else(|| (usual_delimiter(rest), rest));
     let mut event = Event { format: "leef", product: product.clone(), ..Event::default() };
     for (field, value) in [
         ("leef_version", version),
@@ -52,6 +48,13 @@ pub(super) fn read<'a>(text: &'a str, when: When<'_>) -> Result<Event<'a>, &'sta
     }
     take_members(&mut event, attributes, delimiter, when)?;
     Ok(event)
+}
+
+/// The tab, but for senders such as PAN-OS that use the pipe all along.
+fn usual_delimiter(attributes: &str) -> char {
+    let has_member = |piece: &str| piece.split_once('=').is_some_and(|(key, _)| is_name(key.trim_ascii()));
+    let has_pipes = !attributes.contains('\t') && attributes.split('|').skip(1).any(has_member);
+    if has_pipes { '|' } else { '\t' }
 }
 
 /// The delimiter a header names: one character, or its code as `x5E` or `0x5E`; none named: the tab.
@@ -148,6 +151,10 @@ mod tests {
             let line = format!("LEEF:2.0|V|P|1|41|{delimiter}");
             check(&line, &format!("- - | {fields} | (whole)"));
         }
+        let pan_os =
+            show(Format::Syslog, "LEEF:1.0|V|P|1|e(2)|a=1 x|cat=THREAT|devTime=Feb 09 2026 12:17:19 GMT|b=");
+        assert!(pan_os.starts_with("2026-02-09T12:17:19.000000000Z - |"), "{pan_os}");
+        assert!(pan_os.contains("category=\"THREAT\" a=\"1 x\" devTime"), "{pan_os}");
         let without = show(Format::Syslog, "LEEF:2.0|V|P|1|41|a=1|2\tb=3");
         assert!(without.contains("a=\"1|2\" b=\"3\""), "{without}");
     }

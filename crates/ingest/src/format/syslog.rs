@@ -121,13 +121,13 @@ fn split_priority(text: &str) -> Option<(Priority, &str)> {
 fn read_rfc5424<'a>(header: &'a str, mut parsed: ParsedLine<'a>) -> Result<ParsedLine<'a>, &'static str> {
     let (time, rest) = next_token(header)?;
     let (host, rest) = next_token(rest)?;
+    if is_event(rest) {
+        return read_event_header(time, host, rest, parsed);
+    }
     let (app, rest) = next_token(rest)?;
     let (pid, rest) = next_token(rest)?;
     let (msgid, rest) = next_token(rest)?;
-    parsed.timestamp = match time {
-        "-" => None,
-        _ => Some(strict_time(time).ok_or(BAD_TIME)?),
-    };
+    parsed.timestamp = nil_or_time(time)?;
     for (name, text) in [("host", host), ("service", app)] {
         if text != "-" {
             parsed.push_text(name, text);
@@ -150,6 +150,25 @@ fn read_rfc5424<'a>(header: &'a str, mut parsed: ParsedLine<'a>) -> Result<Parse
     };
     parsed.message = Cow::Borrowed(message);
     Ok(parsed)
+}
+
+/// An event right after the host, as some products write it.
+fn read_event_header<'a>(
+    time: &str,
+    host: &'a str,
+    event: &'a str,
+    mut parsed: ParsedLine<'a>,
+) -> Result<ParsedLine<'a>, &'static str> {
+    parsed.timestamp = nil_or_time(time)?;
+    if host != "-" {
+        parsed.push_text("host", host);
+    }
+    parsed.message = Cow::Borrowed(event);
+    Ok(parsed)
+}
+
+fn nil_or_time(text: &str) -> Result<Option<Timestamp>, &'static str> {
+    if text == "-" { Ok(None) } else { strict_time(text).map(Some).ok_or(BAD_TIME) }
 }
 
 fn next_token(text: &str) -> Result<(&str, &str), &'static str> {
