@@ -243,15 +243,27 @@ impl Door {
     async fn read_unix(self: Arc<Self>, socket: UnixDatagram) {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         let shutdown = self.shared.shutdown.clone();
-        while let Some(received) = shutdown.run_until_cancelled(socket.recv(&mut buffer)).await {
-            match received {
-                Ok(length) => self.take(&buffer[..length]),
-                Err(_) => tokio::time::sleep(PAUSE).await,
+        while let Some(ready) = shutdown.run_until_cancelled(socket.readable()).await {
+            if ready.is_err() {
+                tokio::time::sleep(PAUSE).await;
             }
+            self.empty_unix(&socket, &mut buffer);
+            tokio::task::yield_now().await;
         }
-        while let Ok(length) = socket.try_recv(&mut buffer) {
-            self.take(&buffer[..length]);
+        while self.empty_unix(&socket, &mut buffer) == BURST {}
+    }
+
+    /// As [`Door::empty_udp`]. The kernel holds a few datagrams only, and then its senders wait or drop theirs.
+    fn empty_unix(&self, socket: &UnixDatagram, buffer: &mut [u8]) -> usize {
+        let mut read = 0;
+        while read < BURST {
+            match socket.try_recv(buffer) {
+                Ok(length) => self.take(&buffer[..length]),
+                Err(_) => break,
+            }
+            read += 1;
         }
+        read
     }
 
     async fn read_stream(&self, mut stream: Box<dyn Stream>) {
