@@ -102,7 +102,10 @@ async fn services_and_their_map_are_told_from_spans() {
     );
     assert_eq!((&web["hosts"], &web["versions"]), (&json!(["web-1"]), &json!(["2.0"])));
     assert!(web["p99_ms"].as_f64().unwrap() > 130.0 && shop["p99_ms"].as_f64().unwrap() < 80.0);
-    assert_eq!((&shop["records"], &shop["spans"]), (&json!(1), &json!(80)));
+    assert_eq!(
+        (&shop["records"], &shop["spans"], &shop["hosts"]),
+        (&json!(1), &json!(80), &json!(["shop-1"]))
+    );
     let map = server.json(&format!("/api/v1/services/map?{RANGE}")).await;
     let edges: Vec<_> = map["edges"]
         .as_array()
@@ -112,8 +115,9 @@ async fn services_and_their_map_are_told_from_spans() {
             (edge["source"].clone(), edge["target"].clone(), edge["requests"].clone(), edge["errors"].clone())
         })
         .collect();
-    let edge = |source: &str, target: &str| (json!(source), json!(target), json!(40), json!(10));
-    assert_eq!(edges, [edge("shop", "postgres"), edge("web", "shop")], "{map}");
+    // One call of the shop failed by its log record alone.
+    let edge = |source: &str, target: &str, errors| (json!(source), json!(target), json!(40), json!(errors));
+    assert_eq!(edges, [edge("shop", "postgres", 10), edge("web", "shop", 11)], "{map}");
     assert_eq!((&map["spans_read"], &map["records_read"]), (&json!(160), &json!(161)));
     let nodes = map["nodes"].as_array().unwrap();
     assert!(nodes.iter().any(|node| node["service"] == "postgres" && node["error_rate"].is_null()), "{map}");

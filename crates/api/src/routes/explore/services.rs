@@ -16,7 +16,7 @@ use heimdall_metastore::AlertFilter;
 use heimdall_model::schema::{logs, spans};
 use heimdall_model::time::NS_PER_HOUR;
 use heimdall_model::{
-    Alert, Dataset, Filter, Level, Literal, Severity, Status, Tenant, Test, Timestamp, Value,
+    Alert, Dataset, FieldId, Filter, Level, Literal, Severity, Status, Tenant, Test, Timestamp, Value,
 };
 use heimdall_query::{Answer, QueryError, TimeRange};
 use heimdall_store::{Control, Hit, Order, ScanError, ScanRequest, Wanted};
@@ -129,7 +129,7 @@ pub(crate) struct ServiceView {
     pub(super) p95_ms: Option<f64>,
     /// Duration that 99 % do not exceed, ms.
     pub(super) p99_ms: Option<f64>,
-    /// Hosts of its latest 100 records, or spans, in the range.
+    /// Hosts of its latest 100 records, and of its latest 100 spans, in the range.
     pub(super) hosts: Vec<String>,
     /// Releases that they name.
     pub(super) versions: Vec<String>,
@@ -405,34 +405,46 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// Looks at the latest records of each service, and at its earliest.
+    /// Looks at the latest records and spans of each service, and at the earliest of each.
     fn look(&mut self, services: &mut [(String, Seen)]) -> Result<(), ScanError> {
         if services.len() > LOOKED_AT_MAX {
             self.warn(format!("hosts, versions and times are those of the first {LOOKED_AT_MAX} services"));
         }
         for (service, seen) in services.iter_mut().take(LOOKED_AT_MAX).filter(|(_, seen)| seen.heard() > 0) {
-            let dataset = if seen.records > 0 { Dataset::Logs } else { Dataset::Spans };
-            let [host, instance] = match dataset {
-                Dataset::Spans => [spans::HOST, spans::INSTANCE],
-                _ => [logs::HOST, logs::INSTANCE],
-            };
-            let fields = vec![host, instance, dataset.attributes()];
-            let latest = self.records(dataset, service, fields, Order::NewestFirst, LATEST_ROWS)?;
-            for Hit { block, row } in latest {
-                seen.last = seen.last.max(Some(block.timestamp(row)));
-                let host = block.text(host, row).or_else(|| block.text(instance, row));
-                seen.hosts.extend(host.map(str::to_owned));
-                let version = VERSIONS.iter().find_map(|name| {
-                    block.attribute(name, row).map(|found| found.to_value()).filter(|value| !value.is_null())
-                });
-                seen.versions.extend(version.map(|value| match value {
-                    Value::Text(text) => text,
-                    other => other.to_json().to_string(),
-                }));
+            if seen.records > 0 {
+                self.look_at(Dataset::Logs, [logs::HOST, logs::INSTANCE], service, seen)?;
             }
-            let first = self.records(dataset, service, Vec::new(), Order::OldestFirst, 1)?;
-            seen.first = first.first().map(|hit| hit.place().0);
+            if seen.spans > 0 {
+                self.look_at(Dataset::Spans, [spans::HOST, spans::INSTANCE], service, seen)?;
+            }
         }
+        Ok(())
+    }
+
+    fn look_at(
+        &mut self,
+        dataset: Dataset,
+        [host, instance]: [FieldId; 2],
+        service: &str,
+        seen: &mut Seen,
+    ) -> Result<(), ScanError> {
+        let fields = vec![host, instance, dataset.attributes()];
+        let latest = self.records(dataset, service, fields, Order::NewestFirst, LATEST_ROWS)?;
+        for Hit { block, row } in latest {
+            seen.last = seen.last.max(Some(block.timestamp(row)));
+            let host = block.text(host, row).or_else(|| block.text(instance, row));
+            seen.hosts.extend(host.map(str::to_owned));
+            let version = VERSIONS.iter().find_map(|name| {
+                block.attribute(name, row).map(|found| found.to_value()).filter(|value| !value.is_null())
+            });
+            seen.versions.extend(version.map(|value| match value {
+                Value::Text(text) => text,
+                other => other.to_json().to_string(),
+            }));
+        }
+        let first = self.records(dataset, service, Vec::new(), Order::OldestFirst, 1)?;
+        let first = first.first().map(|hit| hit.place().0);
+        seen.first = seen.first.into_iter().chain(first).min();
         Ok(())
     }
 
@@ -440,7 +452,7 @@ impl<'a> Survey<'a> {
         &mut self,
         dataset: Dataset,
         service: &str,
-        fields: Vec<heimdall_model::FieldId>,
+        fields: Vec<FieldId>,
         order: Order,
         limit: usize,
     ) -> Result<Vec<Hit>, ScanError> {
