@@ -6,7 +6,7 @@ how often each is in the journal. Needs confluent-kafka[avro,json,protobuf,schem
 
     kafka.py --tansu tansu --doors target/release/examples/doors [--messages 100000] [--kills 4] [--dir DIR]
 """
-import argparse, collections, json, os, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.request
+import argparse, atexit, collections, json, os, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
 
 from confluent_kafka import Producer, TopicPartition, Consumer
@@ -33,6 +33,7 @@ class Process:
     def start(self):
         out = open(self.log, "ab")
         self.child = subprocess.Popen(self.command, cwd=self.cwd, stdout=out, stderr=out)
+        atexit.register(self.child.kill)
 
     def end(self, how):
         self.child.send_signal(how)
@@ -53,7 +54,7 @@ class Run:
                               broker_dir, self.dir / "broker.log")
         config = self.dir / "doors.toml"
         config.write_text(f'[kafka]\nbrokers = "127.0.0.1:{self.port}"\ntopics = ["json", "avro"]\nstart = "earliest"\n'
-                          'session_timeout = "6s"\n')
+                          'session_timeout = "6s"\ninstance_id = "one"\n')
         self.server = Process([args.doors, str(self.data), str(config)], self.dir, self.dir / "server.log")
         self.brokers = {"bootstrap.servers": f"127.0.0.1:{self.port}"}
 
@@ -148,8 +149,8 @@ def main():
     args = parser.parse_args()
     run = Run(args)
     run.start_broker()
-    made = AdminClient(run.brokers).create_topics([NewTopic(t, args.partitions, 1) for t in ("json", "avro")])
-    for future in made.values():
+    admin = AdminClient(run.brokers)
+    for future in admin.create_topics([NewTopic(t, args.partitions, 1) for t in ("json", "avro")]).values():
         future.result(timeout=30)
     run.start_server()
     registry_answers(run.url)
@@ -199,7 +200,7 @@ def main():
     seen = run.counts()
     lost = [(t, n) for t in ("json", "avro") for n in range(args.messages) if seen[(t, n)] == 0]
     doubled = {key: count for key, count in seen.items() if count > 1}
-    run.server.end(signal.SIGTERM if False else signal.SIGINT)
+    run.server.end(signal.SIGINT)
     run.broker.end(signal.SIGKILL)
     print(f"sent {total} in {sent_s:.1f} s ({len(failed)} failed), read by {took:.1f} s; "
           f"kills {2 * args.kills} of the server, 1 of the broker; lost {len(lost)}, doubled {len(doubled)}")

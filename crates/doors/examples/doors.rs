@@ -1,7 +1,7 @@
 //! The doors alone, without store, detectors and UI: for trying a shipper against a door in seconds of build time.
 //!
 //! `doors DIR [CONFIG.toml]` listens on free ports, writes them to `DIR/listeners.json` and every durable record to
-//! `DIR/records.ndjson`, the records of an earlier run first. Nobody needs a token.
+//! `DIR/records.ndjson`, the records of an earlier run first. Nobody needs a token. `RUST_LOG` says what is logged (default `info`).
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -24,6 +24,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| "a provider is installed already")?;

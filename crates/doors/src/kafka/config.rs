@@ -27,6 +27,9 @@ pub struct KafkaConfig {
     pub name: String,
     /// Consumer group; servers that share one share the partitions. Default `heimdall`.
     pub group_id: String,
+    /// Name of this member of the group, when it is to keep its partitions over a restart (static membership): unique in the
+    /// group. A server that comes back under its name is not waited for. Default none.
+    pub instance_id: String,
     /// Where a group without offsets starts: `latest` or `earliest`. Default `latest`.
     pub start: Start,
     /// What messages are: `auto`, `json`, `avro`, `protobuf`, `text` or `raw`. Default `auto`: with a schema's id in front by that
@@ -76,6 +79,7 @@ impl Default for KafkaConfig {
             topics: vec![DEFAULT_TOPIC.to_owned()],
             name: "kafka".to_owned(),
             group_id: "heimdall".to_owned(),
+            instance_id: String::new(),
             start: Start::default(),
             format: MessageFormat::default(),
             dataset: Dataset::Logs,

@@ -207,8 +207,11 @@ impl<'a> Session<'a> {
         let int = |bytes: u64| i32::try_from(bytes).unwrap_or(i32::MAX);
         let messages_max = int(config.batch_messages_max as u64);
         let session_timeout = Duration::from_nanos(config.session_timeout.ns().unsigned_abs());
-        let consumer = kafka
-            .consumer(config.group_id.clone())
+        let mut consumer = kafka.consumer(config.group_id.clone());
+        if !config.instance_id.is_empty() {
+            consumer = consumer.group_instance_id(config.instance_id.clone());
+        }
+        let consumer = consumer
             .auto_offset_reset(AutoOffsetReset::None)
             .enable_auto_commit(false)
             .isolation_level(IsolationLevel::ReadCommitted)

@@ -235,6 +235,7 @@ async fn a_range_of_which_retention_took_a_part_is_read_from_what_is_left() {
     f.broker.with_state(|state| {
         state.partition_mut("t", 0).expect("the partition").log_start_offset = 2;
     });
+    f.broker.on_once(ApiKey::Fetch, |_| Control::Error(ErrorCode::OffsetOutOfRange));
     let running = f.run(&f.config());
     assert_eq!(f.numbers(4).await, once(2..6));
     f.until_committed(0, 6).await;
@@ -251,6 +252,7 @@ async fn a_gap_of_retention_is_passed_over() {
     f.broker.with_state(|state| {
         state.partition_mut("t", 0).expect("the partition").log_start_offset = 4;
     });
+    f.broker.on_once(ApiKey::Fetch, |_| Control::Error(ErrorCode::OffsetOutOfRange));
     let running = f.run(&f.config());
     assert_eq!(f.numbers(2).await, once(4..6));
     f.until_committed(0, 6).await;
@@ -324,16 +326,16 @@ async fn a_broker_that_is_away_for_a_while_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_journal_does_not_take_stays_in_the_topic() {
     let f = Fixture::over(shared_that_takes(3.0), 1).await;
-    f.send_numbers(0, 0..3).await;
+    f.send_numbers(0, 0..60).await; // a batch beyond the burst is taken, and waited for after it
     let running = f.run(&f.config());
-    f.until_committed(0, 3).await;
-    f.send_numbers(0, 3..6).await;
+    f.until_committed(0, 60).await;
+    f.send_numbers(0, 60..63).await;
     tokio::time::sleep(Duration::from_secs(3)).await; // longer than it takes to pause the partitions
-    assert_eq!(f.broker.committed_offset(GROUP, "t", 0), Some(3));
+    assert_eq!(f.broker.committed_offset(GROUP, "t", 0), Some(60));
     let before = f.broker.request_count(ApiKey::Heartbeat);
     f.until("the member still speaks to its group", |b| b.request_count(ApiKey::Heartbeat) > before).await;
     running.stop().await;
-    assert_eq!(f.numbers(3).await, once(0..3));
+    assert_eq!(f.numbers(60).await, once(0..60));
 }
 
 #[tokio::test(flavor = "multi_thread")]

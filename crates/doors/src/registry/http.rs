@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use heimdall_model::Tenant;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -131,14 +131,22 @@ fn found(value: &Value) -> Answer {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Asked {
+    #[serde(deserialize_with = "flag")]
     deleted: bool,
+    #[serde(deserialize_with = "flag")]
     permanent: bool,
     format: String,
     #[serde(rename = "subjectPrefix")]
     subject_prefix: String,
-    #[serde(rename = "defaultToGlobal")]
+    #[serde(rename = "defaultToGlobal", deserialize_with = "flag")]
     default_to_global: bool,
+    #[serde(deserialize_with = "flag")]
     verbose: bool,
+}
+
+/// `true` in any case, as clients write it; anything else is false.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(String::deserialize(deserializer)?.eq_ignore_ascii_case("true"))
 }
 
 impl Desk {
@@ -550,7 +558,7 @@ mod tests {
         f.check("POST /subjects/s/versions", v1, r#"200 {"id":1,"schema":"{\"type\":\"object\",\"additionalProperties\":false}","schemaType":"JSON","version":1}"#).await;
         f.check("POST /compatibility/subjects/s/versions/latest", v2, r#"200 {"is_compatible":false}"#).await;
         f.check(
-            "POST /compatibility/subjects/s/versions?verbose=true",
+            "POST /compatibility/subjects/s/versions?verbose=True",
             v2,
             r##"200 {"is_compatible":false,"messages":["#: `a` is required now; version 1"]}"##,
         )

@@ -98,9 +98,11 @@ pub(crate) fn compile(schema: &str, references: &[(String, String)]) -> Result<F
     pool.get_file_by_name(FILE).ok_or_else(|| "the schema has no file".to_owned())
 }
 
-/// The base64 of a file's descriptor.
+/// The base64 of a file's descriptor, without the words beside it.
 pub(crate) fn serialized(file: &FileDescriptor) -> String {
-    STANDARD.encode(file.file_descriptor_proto().encode_to_vec())
+    let mut descriptor = file.file_descriptor_proto().clone();
+    descriptor.source_code_info = None;
+    STANDARD.encode(descriptor.encode_to_vec())
 }
 
 fn check_depth(source: &str) -> Result<(), String> {
@@ -239,7 +241,7 @@ impl Writer<'_> {
                     if n > 0 {
                         self.out.push(',');
                     }
-                    self.value(item, kind, depth + 1)?;
+                    self.value(item, kind, depth)?; // a list holds no lists
                 }
                 self.out.push(']');
             }

@@ -270,9 +270,11 @@ def kafka(args):
     from confluent_kafka import Producer
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    made = AdminClient({"bootstrap.servers": args.target}).create_topics([NewTopic(args.topic, num_partitions=3)])
+    admin = AdminClient({"bootstrap.servers": args.target})
+    made = admin.create_topics([NewTopic(args.topic, num_partitions=3)])
     for future in made.values():
-        future.result(30)
+        if future.exception(30) is not None and "ALREADY_EXISTS" not in str(future.exception()):
+            raise GivenUp(future.exception())
     producer = Producer({"bootstrap.servers": args.target, "enable.idempotence": True, "compression.type": "lz4"})
     failed = []
 
