@@ -11,13 +11,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use heimdall_guard::{Admitted, Denied, Ends, Guard, Knock, NewAuditEvent, Outcome, Principal, PrincipalKind, Scope};
+use heimdall_guard::{
+    Admitted, Denied, Ends, Guard, Knock, NewAuditEvent, Outcome, Principal, PrincipalKind, Scope,
+};
 use heimdall_ingest::Caller;
+use heimdall_ingest::intake::shipper;
 use heimdall_model::Tenant;
 use serde_json::json;
 use uuid::Uuid;
@@ -132,6 +135,8 @@ pub(crate) struct Access {
     requested: Option<Tenant>,
     /// Where the request came from.
     pub(crate) source_ip: IpAddr,
+    /// The program that asks, as it names itself.
+    shipper: Option<Arc<str>>,
 }
 
 impl FromRequestParts<AppState> for Access {
@@ -142,7 +147,13 @@ impl FromRequestParts<AppState> for Access {
         let Admitted(admitted) = admitted.unwrap_or(Admitted(Err(Denied::NoToken)));
         let principal = admitted.map_err(|denied| problem(&denied))?;
         let ends = parts.extensions.get::<Ends>().copied().unwrap_or(NOWHERE);
-        Ok(Access { principal, requested: requested_tenant(&parts.headers)?, source_ip: ends.peer.ip() })
+        let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Access {
+            principal,
+            requested: requested_tenant(&parts.headers)?,
+            source_ip: ends.peer.ip(),
+            shipper: agent.and_then(shipper),
+        })
     }
 }
 
@@ -209,7 +220,7 @@ impl Access {
             PrincipalKind::Token(id) => Some(Arc::from(id.as_str())),
             PrincipalKind::Loopback => None,
         };
-        Caller { tenant, token, peer: Some(self.source_ip) }
+        Caller { tenant, token, peer: Some(self.source_ip), shipper: self.shipper.clone() }
     }
 
     /// The life of a session of this principal: it ends with its token, and is listed until then.

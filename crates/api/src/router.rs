@@ -12,9 +12,9 @@ use utoipa_axum::routes;
 use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::{
-    actions, admin, alertmanager, alerts, alerts_live, annotations, dashboards, description, detection,
-    explore, fields, inbound, incidents, ingest, notifications, operations, page, query, records, rules,
-    saved_queries, silences, status, storage, tail, trials, vitals, whoami,
+    actions, admin, alertmanager, alerts, alerts_live, annotations, dashboards, dead_letters, description,
+    detection, explore, fields, inbound, incidents, ingest, notifications, operations, page, pipelines,
+    query, records, rules, saved_queries, silences, status, storage, tail, trials, vitals, whoami,
 };
 use crate::{access, edge, vitals as measured};
 
@@ -70,7 +70,13 @@ fn registered() -> OpenApiRouter<AppState> {
         .routes(routes!(ingest::event))
         .routes(routes!(ingest::records))
         .routes(routes!(admin::receipts))
+        .routes(routes!(admin::receipts_summary))
         .routes(routes!(admin::receipt))
+        .routes(routes!(dead_letters::list, dead_letters::purge))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(dead_letters::show))
+        .routes(routes!(pipelines::list))
+        .routes(routes!(pipelines::test))
         .routes(routes!(records::logs))
         .routes(routes!(query::get, query::post))
         .routes(routes!(tail::tail))

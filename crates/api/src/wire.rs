@@ -42,15 +42,29 @@ pub(crate) struct ReceiptView<'a> {
     coerced_total: u64,
     /// Records that stated no time and were given the arrival time.
     timestamps_assigned: u64,
+    /// Records in which a pipeline replaced personal data.
+    redacted: u64,
+    /// Records kept aside among the dead letters.
+    quarantined: u64,
+    /// Records that pipelines dropped or sampled away.
+    dropped: u64,
+    /// Steps of pipelines that failed; their records were kept.
+    pipeline_errors: u64,
     /// Owner of the records.
     #[schema(value_type = String)]
     tenant: &'a Tenant,
     /// The door they came through.
-    door: &'static str,
+    door: &'a str,
+    /// The program that sent them, as it names itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shipper: Option<&'a str>,
     /// The sender's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     peer: Option<IpAddr>,
+    /// Id of the sender's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
     /// Arrival.
     #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
@@ -69,9 +83,15 @@ impl<'a> From<&'a Receipt> for ReceiptView<'a> {
             coerced: &receipt.coerced,
             coerced_total: receipt.coerced_total,
             timestamps_assigned: receipt.timestamps_assigned,
+            redacted: receipt.redacted,
+            quarantined: receipt.quarantined,
+            dropped: receipt.dropped,
+            pipeline_errors: receipt.pipeline_errors,
             tenant: &receipt.tenant,
-            door: receipt.door,
+            door: &receipt.door,
+            shipper: receipt.shipper.as_deref(),
             peer: receipt.peer,
+            token: receipt.token.as_deref(),
             time: receipt.time,
             bytes: receipt.bytes,
         }

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use heimdall_guard::{Admitted, Denied, Ends, Principal, PrincipalKind, Scope};
 use heimdall_ingest::arrive::{Announced, ArriveError, Arrived};
 use heimdall_ingest::compression::CompressionError;
+use heimdall_ingest::intake::shipper;
 use heimdall_ingest::{BodyError, Caller, Decoded, Receipt, Refused};
 use heimdall_model::Tenant;
 
@@ -46,6 +47,7 @@ pub struct Visitor {
     admitted: Result<Arc<Principal>, Denied>,
     requested: Result<Option<Tenant>, String>,
     ends: Option<Ends>,
+    shipper: Option<Arc<str>>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Visitor {
@@ -62,6 +64,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
             admitted,
             requested: requested.transpose(),
             ends: parts.extensions.get::<Ends>().copied(),
+            shipper: shipper_of(&parts.headers),
         })
     }
 }
@@ -95,8 +98,14 @@ impl Visitor {
             PrincipalKind::Token(id) => Some(Arc::from(id.as_str())),
             PrincipalKind::Loopback => None,
         };
-        Ok(Caller { tenant, token, peer: self.ends.map(|ends| ends.peer.ip()) })
+        let shipper = self.shipper.clone();
+        Ok(Caller { tenant, token, peer: self.ends.map(|ends| ends.peer.ip()), shipper })
     }
+}
+
+/// The program that asks, as it names itself.
+fn shipper_of(headers: &HeaderMap) -> Option<Arc<str>> {
+    shipper(headers.get(header::USER_AGENT)?.to_str().ok()?)
 }
 
 /// Takes the body of a request.

@@ -146,7 +146,8 @@ impl FrameDoor {
     }
 
     async fn admit(&self, shared: &Shared, frames: Frames) -> Result<(), Refused> {
-        let caller = Caller { tenant: self.tenant.clone(), token: None, peer: frames.only_peer() };
+        let caller =
+            Caller { tenant: self.tenant.clone(), token: None, peer: frames.only_peer(), shipper: None };
         let permit = room(shared, &caller, frames.size()).await?;
         let Frames { bytes, list } = frames;
         let (bytes, decode) = (Bytes::from(bytes), Arc::clone(&self.decode));

@@ -76,7 +76,7 @@ impl TestShared {
 
     /// A caller on this machine.
     pub(crate) fn caller(&self) -> Caller {
-        Caller { tenant: Tenant::default(), token: None, peer: Some([127, 0, 0, 1].into()) }
+        Caller { tenant: Tenant::default(), token: None, peer: Some([127, 0, 0, 1].into()), shipper: None }
     }
 
     /// Waits until `count` records more are durable, and returns them in order, each with its `dataset` and `tenant`.

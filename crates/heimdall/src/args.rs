@@ -66,6 +66,12 @@ pub(crate) enum Command {
     /// Check and test detection rules
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Try pipelines out: records before and after
+    #[command(subcommand)]
+    Pipeline(PipelineCommand),
+    /// Records that were rejected or kept aside: look at them, try them again, remove them
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
     /// Run one part of the engine over lines on standard input, without a server
     #[command(subcommand)]
     Batch(BatchTask),
@@ -477,6 +483,128 @@ pub(crate) enum RulesCommand {
     },
     /// Run rules over what a server keeps: how often would they have fired, and about whom
     Backtest(BacktestArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PipelineCommand {
+    /// Show what a pipeline makes of records: `heimdall pipeline test nginx.yaml --input access.log`
+    Test(PipelineTestArgs),
+    /// List the pipelines of a running server, or with --dir those of a folder and the built-in ones
+    List {
+        /// Folder of pipelines
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PipelineTestArgs {
+    /// The pipeline: a file, or the name of a built-in one. Tables are looked for in the file's folder
+    pub pipeline: String,
+    /// Records: a file, or `-` for standard input; without it the pipeline is only checked
+    #[arg(long, short)]
+    pub input: Option<String>,
+    /// Format of the records: json, text, syslog, combined, logfmt or auto
+    #[arg(long, default_value = "auto")]
+    pub format: String,
+    /// `logs`, `metrics` or `spans`
+    #[arg(long, default_value = "logs")]
+    pub dataset: String,
+    /// The door they would come through
+    #[arg(long, default_value = "http")]
+    pub door: String,
+    /// The tenant they would be of
+    #[arg(long, default_value = "default")]
+    pub tenant: String,
+    /// Service of records that name none
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Folder of JSON Schemas
+    #[arg(long)]
+    pub schemas_dir: Option<PathBuf>,
+    /// One JSON object a record
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LetterFilterArgs {
+    /// The door they came through
+    #[arg(long)]
+    pub door: Option<String>,
+    /// `logs`, `metrics` or `spans`
+    #[arg(long)]
+    pub dataset: Option<String>,
+    /// The receipt of their batch
+    #[arg(long)]
+    pub receipt: Option<String>,
+    /// `rejected` or `quarantined`
+    #[arg(long)]
+    pub outcome: Option<String>,
+    /// The field at fault
+    #[arg(long)]
+    pub field: Option<String>,
+    /// From this arrival on (RFC 3339, epoch, or now-15m)
+    #[arg(long)]
+    pub from: Option<String>,
+    /// Before this arrival
+    #[arg(long)]
+    pub to: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// List them, newest first
+    List {
+        #[command(flatten)]
+        filter: LetterFilterArgs,
+        /// At most this many
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show one with its text
+    Show {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Try them again; those taken are removed
+    Replay {
+        /// Their ids; or say which by conditions, or --all
+        ids: Vec<String>,
+        #[command(flatten)]
+        filter: LetterFilterArgs,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+        /// Through this pipeline of the server
+        #[arg(long)]
+        pipeline: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Remove them from disk
+    Purge {
+        #[command(flatten)]
+        filter: LetterFilterArgs,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -139,6 +139,19 @@ pub(crate) struct IngestConfig {
     pub records_per_second_per_tenant: u32,
     /// Records per second each source address may send on average; 0 is no limit. Default 0.
     pub records_per_second_per_source: u32,
+    /// Folder of pipelines (`*.yaml`) and their tables; read again when it changes. Default none.
+    pub pipelines_dir: Option<PathBuf>,
+    /// Pipelines that come with Heimdall and are switched on: `ecs`, `otel`, `ocsf`, `windows`, `sigma`. Default none: records
+    /// are kept under the names their senders give.
+    pub pipelines: Vec<String>,
+    /// Folder of JSON Schemas that pipelines check records against: `NAME.vN.json`, those of one tenant in a folder of its name; read
+    /// again when it changes. Default none.
+    pub schemas_dir: Option<PathBuf>,
+    /// Bytes of rejected and quarantined records that are kept as they came, in `<data_dir>/dead-letters`; the oldest go first.
+    /// 0 keeps none. Default `64MiB`.
+    pub dead_letter_bytes_max: Size,
+    /// How long they are kept. Default `7d`: time to mend a pipeline and try them again.
+    pub dead_letter_age_max: Period,
 }
 
 impl Default for IngestConfig {
@@ -150,6 +163,11 @@ impl Default for IngestConfig {
             records_per_second_per_token: 0,
             records_per_second_per_tenant: 0,
             records_per_second_per_source: 0,
+            pipelines_dir: None,
+            pipelines: Vec::new(),
+            schemas_dir: None,
+            dead_letter_bytes_max: Size(64 << 20),
+            dead_letter_age_max: Period::hours(24 * 7),
         }
     }
 }

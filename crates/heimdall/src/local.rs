@@ -89,7 +89,7 @@ impl Home for Door {
             let body = body.map_err(|error| never(&error))?;
             let decoded = json::decode(frame.dataset, &body, self.intake.now(), &DecodeLimits::default());
             let submission = Submission {
-                caller: Caller { tenant: self.tenant.clone(), token: None, peer: None },
+                caller: Caller { tenant: self.tenant.clone(), token: None, peer: None, shipper: None },
                 door: DOOR,
                 idempotency_key: Some(frame.key),
                 decoded: decoded.map_err(|error| never(&error))?,

@@ -103,6 +103,8 @@ async fn run_async(command: Command) -> anyhow::Result<()> {
         Command::Token(command) => commands::token::run(command).await,
         Command::Bench(command) => commands::bench::run(command).await,
         Command::Rules(command) => commands::rules::run(command).await,
+        Command::Pipeline(command) => commands::pipeline::run(command).await,
+        Command::DeadLetters(command) => commands::dead_letters::run(command).await,
         Command::Storage(command) => commands::storage::run(command).await,
         Command::Status(remote) => commands::status::run(remote).await,
         Command::Batch(_) | Command::Completions { .. } | Command::ConfigReference => {

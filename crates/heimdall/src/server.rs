@@ -28,12 +28,13 @@ use heimdall_guard::{AssessmentLog, AssessmentLogConfig, Audit, Guard, Tokens, c
 use heimdall_ingest::arrive::BodyLimits;
 use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::rate::RateLimit;
-use heimdall_ingest::{DecodeLimits, Intake, IntakeLimits};
+use heimdall_ingest::schema::{SchemaFolder, Schemas};
+use heimdall_ingest::{DeadConfig, DeadLetters, DecodeLimits, Intake, IntakeLimits, Pipelines};
 use heimdall_journal::Journal;
 use heimdall_journal::disk::{Disk, DiskLock, OsDisk};
 use heimdall_llm::{LanguageModel, LlmConfig, OpenAi, Reviewer};
 use heimdall_metastore::Metastore;
-use heimdall_model::{Clock, Judged, SystemClock, Tenant};
+use heimdall_model::{Clock, Judged, SystemClock, Tenant, Timestamp};
 use heimdall_query::{Engine, RunLimits};
 use heimdall_respond::runners::{self, RunnerPorts, Runners};
 use heimdall_respond::{ActionRunner, Playbook, Ports, Prober, Responder};
@@ -48,7 +49,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{AlertsConfig, ColdAfter, Config, PolicyConfig, ServerConfig};
+use crate::config::{AlertsConfig, ColdAfter, Config, IngestConfig, PolicyConfig, ServerConfig};
 use crate::herald::Herald;
 use crate::machine::Host;
 use crate::rulebook::Rulebook;
@@ -232,7 +233,8 @@ impl Server {
         let http = bind(config.server.listen)?;
         let watch = bind(watch_address)?;
         let limits = http_limits(config);
-        let intake = Arc::new(Intake::new(Arc::clone(&journal), Arc::clone(&clock), &intake_limits(config)));
+        let intake = Intake::new(Arc::clone(&journal), Arc::clone(&clock), &intake_limits(config));
+        let intake = Arc::new(furnished(intake, config, clock.now())?);
         let guard = Guard::new(Arc::clone(&tokens), config.auth.enabled);
         let compression = CompressionLimits {
             decompressed_bytes_max: config.ingest.decompressed_bytes_max.usize(),
@@ -327,6 +329,7 @@ impl Server {
         tracing::info!(%addresses, "listening");
         let shutdown = self.shutdown.clone();
         let mut doors = self.doors;
+        let intake = Arc::clone(&self.state.intake);
         let router = heimdall_api::router(self.state.clone(), doors.routes());
         let more = std::mem::take(&mut doors.http).into_iter().map(|door| door.listener);
         let serve = |listener| {
@@ -372,6 +375,7 @@ impl Server {
             shutdown.clone(),
         ));
         let rules = tokio::spawn(watch_rules(Arc::clone(&self.status), shutdown.clone()));
+        let sifting = tokio::spawn(watch_intake(intake, shutdown.clone()));
         let review = self.reviewer.map(|(reviewer, reports)| {
             let sink = move |verdicts| tokio::task::block_in_place(|| reports.report(verdicts));
             tokio::spawn(reviewer.run(sink, shutdown.clone()))
@@ -399,6 +403,7 @@ impl Server {
         watch.await?;
         keeping.await?;
         rules.await?;
+        sifting.await?;
         vitals.await?;
         for task in [routing, playbooks, attending, keeping_runners, responding] {
             task.await?;
@@ -427,6 +432,39 @@ impl Server {
         tracing::info!("stopped; nothing is left in memory");
         Ok(())
     }
+}
+
+/// The intake with its pipelines, schemas, dead letters, and the receipts of earlier runs.
+fn furnished(intake: Intake, config: &Config, now: Timestamp) -> Result<Intake> {
+    let IngestConfig { pipelines_dir, pipelines, schemas_dir, .. } = &config.ingest;
+    let schemas = Schemas::default();
+    if let Some(dir) = schemas_dir {
+        schemas.add(Arc::new(SchemaFolder::open(dir.clone())));
+    }
+    let pipelines = Pipelines::new(pipelines_dir.clone(), pipelines.clone(), schemas);
+    look_at(&pipelines);
+    let data_dir = &config.server.data_dir;
+    let intake = intake
+        .with_pipelines(Arc::new(pipelines))
+        .with_receipts(data_dir.join("receipts"))
+        .context("could not open the receipts")?;
+    let bytes_max = config.ingest.dead_letter_bytes_max.0;
+    if bytes_max == 0 {
+        return Ok(intake);
+    }
+    let age_max = duration(config.ingest.dead_letter_age_max);
+    let dead = DeadConfig { bytes_max, age_max, ..DeadConfig::new(data_dir.join("dead-letters")) };
+    let dead = DeadLetters::open(dead, now).context("could not open the dead letters")?;
+    Ok(intake.with_dead_letters(Arc::new(dead)))
+}
+
+/// Reads the pipelines again when they changed. Blocks on disk.
+fn look_at(pipelines: &Pipelines) {
+    let Some(loaded) = pipelines.look() else { return };
+    for fault in pipelines.current().faults() {
+        tracing::error!(%fault, "a pipeline does not load");
+    }
+    tracing::info!(enabled = loaded.enabled, faults = loaded.faults, "pipelines read");
 }
 
 fn doors_limits(http: &HttpLimits, compression: &CompressionLimits) -> heimdall_doors::Limits {
@@ -618,6 +656,26 @@ async fn watch_rules(status: Arc<Status>, shutdown: CancellationToken) {
         let status = Arc::clone(&status);
         if tokio::task::spawn_blocking(move || status.rulebook.look()).await.is_err() {
             tracing::error!("the look at the rules folder panicked");
+        }
+    }
+}
+
+/// Looks at the folders of pipelines and schemas, and lets old dead letters go, until `shutdown` fires.
+async fn watch_intake(intake: Arc<Intake>, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RULES_LOOK_EVERY) => {}
+        }
+        let intake = Arc::clone(&intake);
+        let look = move || {
+            look_at(intake.pipelines());
+            if let Some(dead) = intake.dead_letters() {
+                dead.tick(intake.now());
+            }
+        };
+        if tokio::task::spawn_blocking(look).await.is_err() {
+            tracing::error!("the look at the pipelines folder panicked");
         }
     }
 }

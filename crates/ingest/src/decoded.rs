@@ -7,7 +7,10 @@
 use std::borrow::Cow;
 
 use heimdall_model::Batch;
-use serde::Serialize;
+use metrics::counter;
+use serde::{Deserialize, Serialize};
+
+use crate::dead::{DeadLetters, Sender};
 
 /// Entries kept in each list of a [`Decoded`]; totals go on.
 pub const NOTES_MAX: usize = 100;
@@ -23,7 +26,7 @@ pub const DEAD_RECORD_BYTES_MAX: usize = 64 << 10;
 const NOTE_CHARS_MAX: usize = 120;
 
 /// Why a record was rejected, for counters; the record's own reason says more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RejectKind {
     /// Not valid JSON.
     Syntax,
@@ -34,6 +37,7 @@ pub enum RejectKind {
     /// A required field is absent.
     Missing,
     /// A required field has an unsuitable value.
+    #[default]
     Invalid,
     /// The record, its keys or their number exceed a limit.
     TooLarge,
@@ -69,7 +73,7 @@ impl RejectKind {
 }
 
 /// A record that was not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     /// Its index within the body, from 0, rejected ones counted.
     pub index: u64,
@@ -100,7 +104,7 @@ pub struct Dead {
 }
 
 /// A value that was kept, but not as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coerced {
     /// Index of its record within the body, from 0, rejected ones counted.
     pub index: u64,
@@ -143,6 +147,42 @@ impl Decoded {
     /// Names the service of the records that name none.
     pub fn default_service(&mut self, service: &str) {
         self.batch.fill_text(self.batch.dataset.service(), service);
+    }
+
+    /// Rejects the quarantined records after all: they could not be kept aside.
+    fn reject_quarantined(&mut self) {
+        for dead in self.dead.iter().filter(|dead| dead.is_quarantined) {
+            self.rejected_totals[RejectKind::Schema as usize] += 1;
+            if self.rejected.len() < NOTES_MAX {
+                let (field, kind) = (dead.field.clone().into(), RejectKind::Schema);
+                let reason = format!("{}; it could not be kept aside", dead.reason).into();
+                self.rejected.push(Rejected { index: dead.index, field, reason, kind });
+            }
+        }
+        self.quarantined = 0;
+    }
+
+    /// Keeps the dead records in `store`; without one, and where the disk fails, quarantined ones are rejected.
+    pub(crate) fn bury(&mut self, store: Option<&DeadLetters>, sender: &Sender) {
+        let dead = std::mem::take(&mut self.dead);
+        let Some(store) = store else {
+            self.dead = dead;
+            self.reject_quarantined();
+            self.dead.clear();
+            return;
+        };
+        let count = dead.len() as u64;
+        let quarantined: Vec<Dead> = dead.iter().filter(|dead| dead.is_quarantined).cloned().collect();
+        match store.keep(sender, dead) {
+            Ok(()) => counter!("dead_letters_total", "door" => sender.door).increment(count),
+            Err(error) => {
+                tracing::error!(%error, records = count, "dead letters could not be kept");
+                counter!("dead_letters_lost_total", "reason" => "disk").increment(count);
+                self.dead = quarantined;
+                self.reject_quarantined();
+                self.dead.clear();
+            }
+        }
     }
 
     /// How many records were rejected in all.

@@ -7,21 +7,27 @@
 //!
 //! Not here: who may send (see `guard`), protocols, what a frame's bytes mean (see `heimdall-model`).
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use heimdall_journal::{Append, Appended, Journal, JournalError};
 use heimdall_model::{Batch, Clock, Dataset, Tenant, Timestamp, codec};
 use metrics::counter;
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
+use crate::body::DecodeLimits;
+use crate::dead::{DeadLetters, Sender, WholeLetter};
 use crate::decoded::{Decoded, RejectKind};
 use crate::frames::FrameKind;
-use crate::pipeline::Pipelines;
+use crate::pipeline::{Origin, PipelineSet, Pipelines, Pipes};
 use crate::rate::{Buckets, RateLimit};
-use crate::receipt::{Receipt, ReceiptPage, Receipts};
+use crate::receipt::{Receipt, ReceiptFilter, ReceiptPage, Receipts, SHIPPER_CHARS_MAX, ShipperSummary};
+use crate::records::{Reading, Records};
 
 /// In-flight bytes are counted in units of this size.
 const UNIT_BYTES: usize = 1024;
@@ -30,6 +36,11 @@ const RETRY_AFTER_BUSY: Duration = Duration::from_secs(1);
 
 /// Longest pause between two tries of [`Intake::admit_patiently`].
 const PATIENCE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// The door of dead letters that are tried again.
+pub const REPLAY_DOOR: &str = "replay";
+/// Dead letters tried again at the same time.
+const REPLAYS_AT_ONCE: usize = 32;
 
 /// What all doors together may take.
 #[derive(Debug, Clone)]
@@ -64,6 +75,15 @@ pub struct Caller {
     pub token: Option<Arc<str>>,
     /// The address it comes from.
     pub peer: Option<IpAddr>,
+    /// The program that sends, as it names itself: a `User-Agent`, a client id of the protocol. See [`shipper`].
+    pub shipper: Option<Arc<str>>,
+}
+
+/// The name of a shipper as receipts keep it: without control characters, and not longer than [`SHIPPER_CHARS_MAX`].
+#[must_use]
+pub fn shipper(name: &str) -> Option<Arc<str>> {
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(SHIPPER_CHARS_MAX).collect();
+    (!name.is_empty()).then(|| name.into())
 }
 
 /// Decoded records on their way in.
@@ -214,6 +234,7 @@ pub struct Intake {
     per_source: Option<Buckets<IpAddr>>,
     receipts: Receipts,
     pipelines: Arc<Pipelines>,
+    dead: Option<Arc<DeadLetters>>,
 }
 
 impl Intake {
@@ -230,6 +251,7 @@ impl Intake {
             per_source: limits.per_source.map(Buckets::new),
             receipts: Receipts::default(),
             pipelines: Arc::default(),
+            dead: None,
         }
     }
 
@@ -237,6 +259,26 @@ impl Intake {
     #[must_use]
     pub fn with_pipelines(self, pipelines: Arc<Pipelines>) -> Intake {
         Intake { pipelines, ..self }
+    }
+
+    /// The same, keeping what is not taken among dead letters.
+    #[must_use]
+    pub fn with_dead_letters(self, dead: Arc<DeadLetters>) -> Intake {
+        Intake { dead: Some(dead), ..self }
+    }
+
+    /// The same, with the receipts of earlier runs in `dir`, and a place for those to come.
+    ///
+    /// # Errors
+    /// The folder cannot be read or made.
+    pub fn with_receipts(self, dir: std::path::PathBuf) -> std::io::Result<Intake> {
+        Ok(Intake { receipts: Receipts::open(dir)?, ..self })
+    }
+
+    /// The dead letters, where they are kept.
+    #[must_use]
+    pub fn dead_letters(&self) -> Option<&Arc<DeadLetters>> {
+        self.dead.as_ref()
     }
 
     /// The pipelines of decoders; see [`crate::Reading`].
@@ -271,7 +313,7 @@ impl Intake {
     /// [`Refused`]; nothing was written, except perhaps after [`Refused::Latched`].
     pub async fn admit(&self, submission: Submission) -> Result<Receipt, Refused> {
         let written = self.write(&submission).await?;
-        Ok(self.taken(submission, &written))
+        Ok(self.taken(submission, &written).await)
     }
 
     /// The same for senders that cannot be told to come back: what waiting may cure is tried again, until `given_up` ends.
@@ -287,7 +329,7 @@ impl Intake {
         let mut given_up = std::pin::pin!(given_up);
         loop {
             let refused = match self.write(&submission).await {
-                Ok(written) => return Ok(self.taken(submission, &written)),
+                Ok(written) => return Ok(self.taken(submission, &written).await),
                 Err(refused) => refused,
             };
             let Some(pause) = refused.retry_after() else { return Err(refused) };
@@ -319,34 +361,186 @@ impl Intake {
         })
     }
 
-    fn taken(&self, submission: Submission, written: &Written) -> Receipt {
-        let Submission { caller, door, decoded, body_bytes, .. } = submission;
+    async fn taken(&self, submission: Submission, written: &Written) -> Receipt {
+        let Submission { caller, door, idempotency_key, mut decoded, body_bytes } = submission;
         let now = self.clock.now();
+        let id = receipt_id(now);
+        if !decoded.dead.is_empty() {
+            let dataset = decoded.batch.dataset;
+            let key = idempotency_key.map(|key| dedup_key(&caller.tenant, door, dataset, &key));
+            let batch = key.map(|key| Arc::from(format!("{:032x}", u128::from_be_bytes(key))));
+            let tenant = caller.tenant.clone();
+            let sender = Sender { tenant, door, dataset, receipt: id, batch, time: now };
+            decoded = self.bury(decoded, sender, written.deduplicated > 0).await;
+        }
+        if decoded.dead_over > 0 {
+            counter!("dead_letters_lost_total", "reason" => "body").increment(decoded.dead_over);
+        }
         let receipt = Receipt {
             accepted: written.accepted,
             deduplicated: written.deduplicated,
             rejected_total: decoded.rejected_total(),
             rejected: decoded.rejected,
-            id: receipt_id(now),
+            id,
             coerced: decoded.coerced,
             coerced_total: decoded.coerced_total,
             timestamps_assigned: decoded.timestamps_assigned,
+            redacted: decoded.redacted,
+            quarantined: decoded.quarantined,
+            dropped: decoded.dropped,
+            pipeline_errors: decoded.pipeline_errors,
             tenant: caller.tenant,
-            door,
+            door: Cow::Borrowed(door),
+            shipper: caller.shipper,
             peer: caller.peer,
+            token: caller.token,
             time: now,
             bytes: body_bytes,
             seq: written.seq,
         };
-        count_taken(&receipt, decoded.rejected_totals);
+        count_taken(&receipt, door, decoded.rejected_totals);
         self.receipts.keep(&receipt);
+        receipt
+    }
+
+    /// Keeps the records that are not in the batch. A retry brings those again that are kept already; but an earlier try may have ended
+    /// before they were, and then those whose sender is not told to look after them are kept now.
+    async fn bury(&self, mut decoded: Decoded, sender: Sender, is_retry: bool) -> Decoded {
+        let Some(store) = self.dead.clone() else {
+            decoded.bury(None, &sender);
+            return decoded;
+        };
+        if sender.batch.as_ref().is_some_and(|batch| store.has_batch(batch)) {
+            decoded.dead.clear();
+        } else if is_retry {
+            decoded.dead.retain(|dead| dead.is_quarantined);
+        }
+        if decoded.dead.is_empty() {
+            return decoded;
+        }
+        tokio::task::spawn_blocking(move || {
+            decoded.bury(Some(&store), &sender);
+            decoded
+        })
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// Tries dead letters of the caller's tenant again, through the pipelines of their door, or through one by name. Those taken are
+    /// removed. A letter is written once however often it is tried, for as long as the journal remembers keys.
+    ///
+    /// # Errors
+    /// There is no such pipeline. What becomes of each letter is in [`Replayed`].
+    pub async fn replay(
+        &self,
+        caller: &Caller,
+        ids: &[Uuid],
+        pipeline: Option<&str>,
+        limits: &DecodeLimits,
+    ) -> Result<Replayed, String> {
+        let Some(dead) = self.dead.clone() else { return Ok(Replayed::default()) };
+        let set = self.pipelines.current();
+        let set = match pipeline {
+            None => set,
+            Some(name) => Arc::new(set.only(name).ok_or_else(|| format!("there is no pipeline `{name}`"))?),
+        };
+        let tries = ids.iter().map(|id| self.replay_one(&dead, caller, *id, Arc::clone(&set), limits));
+        let tried: Vec<_> = futures::stream::iter(tries).buffered(REPLAYS_AT_ONCE).collect().await;
+        let mut replayed = Replayed::default();
+        let mut done = Vec::new();
+        for (id, outcome) in ids.iter().zip(tried) {
+            match outcome {
+                Ok(receipt) => {
+                    replayed.accepted += receipt.accepted;
+                    replayed.deduplicated += receipt.deduplicated;
+                    replayed.dropped += receipt.dropped;
+                    done.push(*id);
+                }
+                Err(reason) => replayed.failed.push(NotReplayed { id: *id, reason }),
+            }
+        }
+        let tenant = caller.tenant.clone();
+        let removed = tokio::task::spawn_blocking(move || dead.remove(&tenant, &done)).await;
+        match removed {
+            Ok(Ok(count)) => replayed.removed = count as u64,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "replayed dead letters could not be removed; they are not doubled when tried again")
+            }
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+        Ok(replayed)
+    }
+
+    async fn replay_one(
+        &self,
+        dead: &Arc<DeadLetters>,
+        caller: &Caller,
+        id: Uuid,
+        set: Arc<PipelineSet>,
+        limits: &DecodeLimits,
+    ) -> Result<Receipt, String> {
+        let (store, tenant) = (Arc::clone(dead), caller.tenant.clone());
+        let found = tokio::task::spawn_blocking(move || store.get(&tenant, id)).await;
+        let found = found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let WholeLetter { letter, raw } = match found {
+            Ok(Some(whole)) => whole,
+            Ok(None) => return Err("is not kept".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        if letter.is_cut {
+            return Err("only the beginning of the record is kept".to_owned());
+        }
+        let bytes = raw.len();
+        let permit = self.reserve(caller, bytes).map_err(|refused| refused.to_string())?;
+        let decoded = {
+            let origin = Origin { door: &letter.door, tenant: &caller.tenant, service: None };
+            // A record that states no time has that of its arrival.
+            let reading = Reading { now: letter.time, limits, pipelines: Some(Pipes { set: &set, origin }) };
+            let mut records = Records::new(letter.dataset, reading);
+            if let Err(rejected) = records.json(&raw) {
+                return Err(format!("{}: {}", rejected.field, rejected.reason)
+                    .trim_start_matches(": ")
+                    .to_owned());
+            }
+            records.finish()
+        };
+        if let Some(dead) = decoded.dead.first() {
+            return Err(format!("{}: {}", dead.field, dead.reason).trim_start_matches(": ").to_owned());
+        }
+        let submission = Submission {
+            caller: caller.clone(),
+            door: REPLAY_DOOR,
+            idempotency_key: Some(format!("dead-letter:{id}")),
+            decoded,
+            body_bytes: bytes as u64,
+        };
+        let receipt = self.admit(submission).await.map_err(|refused| refused.to_string());
+        drop(permit);
         receipt
     }
 
     /// The tenant's receipts, newest first; `before` is the `next` of the page before.
     #[must_use]
     pub fn receipts(&self, tenant: &Tenant, limit: usize, before: Option<u64>) -> ReceiptPage {
-        self.receipts.page(tenant, limit, before)
+        self.receipts_where(tenant, &ReceiptFilter::default(), limit, before)
+    }
+
+    /// The tenant's receipts that fit, newest first; `before` is the `next` of the page before.
+    #[must_use]
+    pub fn receipts_where(
+        &self,
+        tenant: &Tenant,
+        filter: &ReceiptFilter,
+        limit: usize,
+        before: Option<u64>,
+    ) -> ReceiptPage {
+        self.receipts.page(tenant, filter, limit, before)
+    }
+
+    /// What each shipper of the tenant sent through each door since the start; the latest first.
+    #[must_use]
+    pub fn shippers(&self, tenant: &Tenant) -> Vec<ShipperSummary> {
+        self.receipts.summary(tenant)
     }
 
     /// One receipt of the tenant, while it is kept.
@@ -401,6 +595,30 @@ impl Intake {
     }
 }
 
+/// What became of dead letters that were tried again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Replayed {
+    /// Records made durable.
+    pub accepted: u64,
+    /// Records that an earlier try had made durable.
+    pub deduplicated: u64,
+    /// Records that a pipeline dropped.
+    pub dropped: u64,
+    /// Letters removed, since they were taken.
+    pub removed: u64,
+    /// Letters that were not taken, and stay.
+    pub failed: Vec<NotReplayed>,
+}
+
+/// A letter that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotReplayed {
+    /// Its id.
+    pub id: Uuid,
+    /// Why.
+    pub reason: String,
+}
+
 struct Written {
     accepted: u64,
     deduplicated: u64,
@@ -448,13 +666,14 @@ fn count_refused(refused: &Refused) {
     counter!("ingest_refused_total", "reason" => refused.code()).increment(1);
 }
 
-fn count_taken(receipt: &Receipt, rejected_totals: [u64; RejectKind::ALL.len()]) {
-    let door = receipt.door;
+fn count_taken(receipt: &Receipt, door: &'static str, rejected_totals: [u64; RejectKind::ALL.len()]) {
     counter!("ingest_bytes_total", "door" => door).increment(receipt.bytes);
     let outcomes = [
         ("accepted", receipt.accepted),
         ("deduplicated", receipt.deduplicated),
         ("rejected", receipt.rejected_total),
+        ("quarantined", receipt.quarantined),
+        ("dropped", receipt.dropped),
     ];
     for (outcome, records) in outcomes.into_iter().filter(|(_, records)| *records > 0) {
         counter!("ingest_records_total", "door" => door, "outcome" => outcome).increment(records);
@@ -472,8 +691,9 @@ mod tests {
     use heimdall_model::{Dataset, ManualClock};
 
     use super::*;
-    use crate::body::DecodeLimits;
+    use crate::dead::{DeadConfig, LetterFilter};
     use crate::json;
+    use crate::schema::Schemas;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000_000_000);
 
@@ -495,7 +715,12 @@ mod tests {
 
     fn caller(tenant: &str) -> Caller {
         let peer = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Caller { tenant: Tenant::new(tenant).expect("a name"), token: Some("t1".into()), peer }
+        Caller {
+            tenant: Tenant::new(tenant).expect("a name"),
+            token: Some("t1".into()),
+            peer,
+            shipper: shipper("curl/8\n"),
+        }
     }
 
     fn submission(tenant: &str, key: Option<&str>, body: &str) -> Submission {
@@ -519,9 +744,11 @@ mod tests {
             answer,
             serde_json::json!({
                 "accepted": 2, "deduplicated": 0, "rejected_total": 1, "coerced_total": 1, "timestamps_assigned": 2,
+                "redacted": 0, "quarantined": 0, "dropped": 0, "pipeline_errors": 0,
                 "rejected": [{"index": 1, "field": "", "reason": "line is not JSON at byte 1: expected a field name in quotes"}],
                 "coerced": [{"index": 2, "field": "level", "reason": "is not a level"}],
                 "receipt": receipt.id.to_string(), "tenant": "a", "door": "http", "peer": "127.0.0.1",
+                "shipper": "curl/8", "token": "t1",
                 "time": "2023-11-14T22:13:20.000000000Z", "bytes": body.len(), "seq": 1,
             })
         );
@@ -569,5 +796,106 @@ mod tests {
         assert!(matches!(it.intake.reserve(&caller("a"), 3 * UNIT_BYTES), Err(Refused::Busy { .. })));
         drop(first);
         it.intake.reserve(&caller("a"), 10 * UNIT_BYTES).expect("room again");
+    }
+
+    #[tokio::test]
+    async fn dead_letters_are_tried_again_and_never_doubled() {
+        let mut it = fixture(&IntakeLimits::default());
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dead = DeadLetters::open(DeadConfig::new(dir.path().join("dead")), NOW).expect("a folder");
+        let rules = dir.path().join("pipelines");
+        std::fs::create_dir(&rules).expect("a folder");
+        std::fs::write(
+            rules.join("fix.yaml"),
+            "name: fix\nenabled: false\nsteps:\n - set: {value: 1}\n   if: {field: value, exists: false}\n",
+        )
+        .expect("written");
+        let pipelines = Arc::new(Pipelines::new(Some(rules), Vec::new(), Schemas::default()));
+        pipelines.look().expect("a folder");
+        it.intake = it.intake.with_dead_letters(Arc::new(dead)).with_pipelines(pipelines);
+        let limits = DecodeLimits::default();
+        let body = "{\"name\":\"m\",\"value\":1}\n{\"name\":\"n\"}\n{oops";
+        let decoded = json::decode(Dataset::Metrics, body.as_bytes(), NOW, &limits).expect("JSON");
+        let sent = Submission { decoded, ..submission("a", Some("k"), "[{}]") };
+        let receipt = it.intake.admit(sent).await.expect("room");
+        assert_eq!((receipt.accepted, receipt.rejected_total), (1, 2));
+        let a = caller("a");
+        let letters = |it: &Fixture| {
+            let store = it.intake.dead_letters().expect("a store");
+            store.page(&a.tenant, &LetterFilter::default(), 10, None).items
+        };
+        let kept = letters(&it);
+        assert_eq!(kept.iter().map(|letter| letter.index).collect::<Vec<_>>(), [2, 1]);
+        assert!(kept.iter().all(|letter| letter.receipt == receipt.id));
+        let ids: Vec<Uuid> = kept.iter().map(|letter| letter.id).collect();
+        let again = it.intake.replay(&a, &ids, None, &limits).await.expect("pipelines");
+        assert_eq!((again.accepted, again.failed.len(), again.removed), (0, 2, 0));
+        assert_eq!(again.failed[1].reason, "value: is missing");
+        assert!(it.intake.replay(&a, &ids, Some("none"), &limits).await.is_err());
+        // As if the server had ended between writing the record and removing the letter.
+        let store = it.intake.dead_letters().expect("a store");
+        let whole = store.get(&a.tenant, ids[1]).expect("readable").expect("kept");
+        let mut records = Records::new(Dataset::Metrics, Reading::new(NOW, &limits));
+        records.json(&whole.raw.replace('}', ",\"value\":1}")).expect("a record");
+        let key = format!("dead-letter:{}", ids[1]);
+        let written = Submission {
+            decoded: records.finish(),
+            door: REPLAY_DOOR,
+            ..submission("a", Some(&key), "[{}]")
+        };
+        it.intake.admit(written).await.expect("room");
+        let fixed = it.intake.replay(&a, &ids, Some("fix"), &limits).await.expect("a pipeline");
+        assert_eq!((fixed.accepted, fixed.deduplicated, fixed.removed, fixed.failed.len()), (0, 1, 1, 1));
+        assert_eq!(letters(&it).iter().map(|letter| letter.index).collect::<Vec<_>>(), [2]);
+        let other = it.intake.replay(&caller("b"), &ids, None, &limits).await.expect("pipelines");
+        assert!(other.failed.iter().all(|failed| failed.reason == "is not kept"));
+    }
+
+    #[tokio::test]
+    async fn a_retry_brings_no_second_letters_but_those_that_are_missing() {
+        let it = fixture(&IntakeLimits::default());
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dead = DeadLetters::open(DeadConfig::new(dir.path().to_owned()), NOW).expect("a folder");
+        let dead = Arc::new(dead);
+        let intake = it.intake.with_dead_letters(Arc::clone(&dead));
+        let sent = |body: &str, quarantined: bool| {
+            let mut sent = submission("a", Some("k"), body);
+            sent.decoded.quarantined = u64::from(quarantined);
+            sent.decoded.dead.push(crate::Dead {
+                index: 1,
+                is_quarantined: quarantined,
+                field: String::new(),
+                reason: "r".to_owned(),
+                raw: "{}".to_owned(),
+                is_cut: false,
+            });
+            sent
+        };
+        // As if the first try had ended right after the journal.
+        intake.admit(submission("a", Some("k"), "[{}]")).await.expect("room");
+        intake.admit(sent("[{}]", false)).await.expect("room");
+        assert_eq!(dead.size().0, 0, "its sender is told again");
+        for _ in 0..2 {
+            let receipt = intake.admit(sent("[{}]", true)).await.expect("room");
+            assert_eq!((receipt.deduplicated, receipt.quarantined, dead.size().0), (1, 1, 1));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_place_to_keep_it_a_quarantined_record_is_rejected() {
+        let it = fixture(&IntakeLimits::default());
+        let mut sent = submission("a", None, "[{\"a\":1}]");
+        sent.decoded.quarantined = 1;
+        sent.decoded.dead.push(crate::Dead {
+            index: 1,
+            is_quarantined: true,
+            field: "f".to_owned(),
+            reason: "r".to_owned(),
+            raw: "{}".to_owned(),
+            is_cut: false,
+        });
+        let receipt = it.intake.admit(sent).await.expect("room");
+        assert_eq!((receipt.quarantined, receipt.rejected_total), (0, 1));
+        assert_eq!(receipt.rejected[0].reason, "r; it could not be kept aside");
     }
 }

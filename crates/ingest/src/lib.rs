@@ -23,6 +23,7 @@ pub mod frames;
 pub mod intake;
 pub mod journald;
 pub mod json;
+mod lines;
 pub mod pipeline;
 pub mod rate;
 pub mod receipt;
@@ -32,11 +33,12 @@ pub mod text;
 pub mod typed;
 
 pub use body::{BodyError, BodyFormat, DecodeLimits};
+pub use dead::{DeadConfig, DeadLetters, Letter, LetterFilter, WholeLetter};
 pub use decoded::{
     Coerced, DEAD_BYTES_MAX, DEAD_RECORD_BYTES_MAX, DEAD_RECORDS_MAX, Dead, Decoded, NOTES_MAX, RejectKind,
     Rejected,
 };
-pub use intake::{Caller, Intake, IntakeLimits, Permit, Refused, Submission};
+pub use intake::{Caller, Intake, IntakeLimits, Permit, Refused, Replayed, Submission};
 pub use pipeline::{Origin, Pipelines, Pipes};
-pub use receipt::{Receipt, ReceiptPage};
+pub use receipt::{Receipt, ReceiptFilter, ReceiptPage, ShipperSummary};
 pub use records::{Object, Reading, Records};

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use heimdall_guard::{AuditEntry, NewToken, Outcome, Scope, Scopes, TenantAccess};
+use heimdall_ingest::ReceiptFilter;
 use heimdall_metastore::AuditFilter;
 use heimdall_model::time::parse_duration;
 use heimdall_model::{Tenant, Timestamp};
@@ -230,6 +231,39 @@ pub(crate) struct ReceiptParams {
     limit: Option<usize>,
     /// `next` of the page before.
     cursor: Option<String>,
+    /// The door they came through, such as `http`.
+    door: Option<String>,
+    /// The sender's address.
+    peer: Option<String>,
+    /// A part of the shipper's name.
+    shipper: Option<String>,
+    /// At least one such record: `accepted`, `deduplicated`, `rejected`, `coerced`, `redacted`, `quarantined`, `dropped`, or `failed`
+    /// (a step of a pipeline).
+    outcome: Option<String>,
+    /// From this arrival on (RFC 3339, epoch, or now-15m).
+    from: Option<String>,
+    /// Before this arrival.
+    to: Option<String>,
+}
+
+impl ReceiptParams {
+    fn filter(&self, now: Timestamp) -> Result<ReceiptFilter, Problem> {
+        let peer = self.peer.as_deref().map(str::parse).transpose();
+        let outcome = self.outcome.as_deref().map(word).transpose();
+        Ok(ReceiptFilter {
+            door: self.door.clone(),
+            peer: peer.map_err(|_| Problem::parameter("peer", "is no address"))?,
+            shipper: self.shipper.clone(),
+            outcome: outcome.map_err(|()| Problem::parameter("outcome", "is none of the outcomes"))?,
+            from: time_opt("from", self.from.as_deref(), now)?,
+            to: time_opt("to", self.to.as_deref(), now)?,
+        })
+    }
+}
+
+/// A word of a closed set, as its type reads it.
+fn word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ()> {
+    serde_json::from_value(Value::from(text)).map_err(|_| ())
 }
 
 /// The latest ingest receipts, newest first.
@@ -245,10 +279,25 @@ pub(crate) async fn receipts(
     let tenant = access.require_any(&[Scope::Read, Scope::Ingest])?;
     let limit = limit(params.limit, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX)?;
     let before = params.cursor.as_deref().map(number_cursor).transpose()?;
-    let page = state.intake.receipts(&tenant, limit, before);
+    let filter = params.filter(state.clock.now())?;
+    let page = state.intake.receipts_where(&tenant, &filter, limit, before);
     let items: Vec<_> = page.items.iter().map(|receipt| ReceiptView::from(receipt.as_ref())).collect();
     let page = Page { items, next: page.next.map(|number| number.to_string()) };
     Ok(Json(serde_json::to_value(page).expect("plain data serialises")))
+}
+
+/// What each shipper sent through each door since the server started, the latest first.
+#[utoipa::path(
+    get, path = "/api/v1/receipts/summary", tag = "ingest",
+    responses((status = 200, description = "counts, last seen and last trouble by door and shipper", body = Object))
+)]
+pub(crate) async fn receipts_summary(
+    State(state): State<AppState>,
+    access: Access,
+) -> Result<Json<Value>, Problem> {
+    let tenant = access.require_any(&[Scope::Read, Scope::Ingest])?;
+    let items = state.intake.shippers(&tenant);
+    Ok(Json(serde_json::json!({ "items": items })))
 }
 
 /// One ingest receipt, while it is kept (the latest 10,000).

@@ -10,8 +10,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use heimdall_guard::Scope;
 use heimdall_ingest::arrive::{Announced, Arrived, BodyLimits, arrive};
-use heimdall_ingest::{BodyFormat, Decoded, Intake, Permit, Receipt, Submission, body, typed};
-use heimdall_model::{Dataset, Timestamp};
+use heimdall_ingest::{
+    BodyFormat, Decoded, Intake, Origin, Permit, Pipes, Reading, Receipt, Submission, body, typed,
+};
+use heimdall_model::{Dataset, Tenant, Timestamp};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -141,7 +143,7 @@ async fn take(
     let Arrived { body, permit } = arrived.map_err(|error| error::arrive(&error))?;
     let now = state.intake.now();
     let body_bytes = body.len() as u64;
-    let decoded = decode(state, reader, body, now).await?;
+    let decoded = decode(state, reader, caller.tenant.clone(), body, now).await?;
     let submission = Submission { caller, door: DOOR, idempotency_key, decoded, body_bytes };
     let receipt = admit(&state.intake, submission, permit).await?;
     Ok(answer(&receipt))
@@ -170,12 +172,18 @@ fn answer(receipt: &Receipt) -> Response {
         .into_response()
 }
 
-async fn decode(state: &AppState, reader: Reader, body: Bytes, now: Timestamp) -> Result<Decoded, Problem> {
+async fn decode(
+    state: &AppState,
+    reader: Reader,
+    tenant: Tenant,
+    body: Bytes,
+    now: Timestamp,
+) -> Result<Decoded, Problem> {
     let decoded = if body.len() <= state.limits.inline_decode_bytes_max {
-        decode_now(state, &reader, &body, now)
+        decode_now(state, &reader, &tenant, &body, now)
     } else {
         let state = state.clone();
-        blocking(move || decode_now(&state, &reader, &body, now)).await?
+        blocking(move || decode_now(&state, &reader, &tenant, &body, now)).await?
     };
     decoded.map_err(|error| error::body(&error))
 }
@@ -183,13 +191,19 @@ async fn decode(state: &AppState, reader: Reader, body: Bytes, now: Timestamp) -
 fn decode_now(
     state: &AppState,
     reader: &Reader,
+    tenant: &Tenant,
     bytes: &[u8],
     now: Timestamp,
 ) -> Result<Decoded, body::BodyError> {
+    let set = state.intake.pipelines().current();
+    let reading = |service| {
+        let origin = Origin { door: DOOR, tenant, service };
+        Reading { now, limits: &state.decode, pipelines: Some(Pipes { set: &set, origin }) }
+    };
     match reader {
-        Reader::Event => typed::decode(bytes, now, &state.decode),
+        Reader::Event => typed::read(bytes, reading(None)),
         Reader::Records(dataset, format, service) => {
-            let mut decoded = body::decode(*dataset, *format, bytes, now, &state.decode)?;
+            let mut decoded = body::read(*dataset, *format, bytes, reading(service.as_deref()))?;
             service.iter().for_each(|name| decoded.default_service(name));
             Ok(decoded)
         }

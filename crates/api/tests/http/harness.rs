@@ -373,8 +373,12 @@ impl Server {
         };
         let config = StreamConfig { flush_age: Duration::from_secs(3_600) };
         let stream = Arc::new(Stream::start(parts, config).unwrap());
+        let dead = heimdall_ingest::DeadConfig::new(dir.path().join("dead-letters"));
+        let dead = heimdall_ingest::DeadLetters::open(dead, clock.now()).unwrap();
+        let intake = Intake::new(journal.clone(), clock.clone(), &IntakeLimits::default())
+            .with_dead_letters(Arc::new(dead));
         let state = AppState::new(heimdall_api::Parts {
-            intake: Arc::new(Intake::new(journal.clone(), clock.clone(), &IntakeLimits::default())),
+            intake: Arc::new(intake),
             engine: Engine::new(store.clone()),
             sql: Arc::new(
                 SqlEngine::new(

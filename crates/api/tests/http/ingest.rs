@@ -133,3 +133,74 @@ async fn two_thousand_posts_at_once_are_all_answered() {
     server.settled().await;
     assert_eq!(server.json("/metrics/summary").await["samples"]["total"], 2_000);
 }
+
+#[tokio::test]
+async fn receipts_are_found_by_what_became_of_records_and_summed_up() {
+    let server = Server::open().await;
+    let send = async |body: &str, agent: &str| {
+        read(server.post("/api/v1/ingest/metrics", body.to_owned()).header("user-agent", agent)).await
+    };
+    send(r#"{"name":"a","value":1}"#, "vector/0.40").await;
+    let (status, answer) = send("{\"name\":\"a\",\"value\":1}\n{\"name\":\"b\"}", "Fluent-Bit").await;
+    assert_eq!(
+        (status, &answer["shipper"], &answer["rejected_total"]),
+        (200, &json!("Fluent-Bit"), &json!(1))
+    );
+    let count = async |query: &str| {
+        let page = server.json(&format!("/api/v1/receipts?{query}")).await;
+        page["items"].as_array().unwrap().len()
+    };
+    assert_eq!(count("").await, 2);
+    assert_eq!(count("outcome=rejected").await, 1);
+    assert_eq!(count("shipper=vector&door=http").await, 1);
+    assert_eq!(count("door=hec").await, 0);
+    assert_eq!(count("peer=127.0.0.1&from=now-1h").await, 2);
+    for bad in ["outcome=lost", "peer=here", "from=soon"] {
+        assert_eq!(read(server.get(&format!("/api/v1/receipts?{bad}"))).await.0, 400, "{bad}");
+    }
+    let summary = server.json("/api/v1/receipts/summary").await;
+    let fluent =
+        summary["items"].as_array().unwrap().iter().find(|item| item["shipper"] == "Fluent-Bit").unwrap();
+    assert_eq!((&fluent["rejected"], &fluent["last_reason"]), (&json!(1), &json!("value: is missing")));
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_shown_and_removed() {
+    let server = Server::open().await;
+    let body = "{\"name\":\"a\"}\n{oops\n{\"name\":\"a\",\"value\":1}";
+    read(server.post("/api/v1/ingest/metrics", body.to_owned())).await;
+    let page = server.json("/api/v1/dead-letters").await;
+    let ids: Vec<_> = page["items"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect();
+    assert_eq!((ids.len(), &page["items"][0]["raw"]), (2, &json!(null)));
+    let shown = server.json(&format!("/api/v1/dead-letters/{}", ids[1].as_str().unwrap())).await;
+    assert_eq!((&shown["raw"], &shown["reason"]), (&json!(r#"{"name":"a"}"#), &json!("is missing")));
+    assert_eq!(server.json("/api/v1/dead-letters?field=value").await["items"].as_array().unwrap().len(), 1);
+    let (status, replayed) =
+        read(server.post("/api/v1/dead-letters/replay", json!({"all": true}).to_string())).await;
+    assert_eq!((status, replayed["failed"].as_array().unwrap().len()), (200, 2), "{replayed}");
+    let purge = |query: &str| read(server.client.delete(server.url(&format!("/api/v1/dead-letters{query}"))));
+    assert_eq!(purge("").await.0, 400, "nobody means all by saying nothing");
+    assert_eq!(purge("?all=true").await.1["removed"], 2);
+    assert_eq!(server.json("/api/v1/dead-letters").await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_pipeline_is_tried_out() {
+    let server = Server::open().await;
+    let test = async |request: Value| read(server.post("/api/v1/pipelines/test", request.to_string())).await;
+    let yaml = "name: p\nsteps:\n - parse: {as: logfmt, keep_source: false}\n";
+    let (status, answer) = test(json!({"yaml": yaml, "input": "a=1 b\n", "format": "text"})).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["items"][0]["after"], r#"{"a":1,"b":true}"#);
+    assert_eq!(answer["items"][0]["steps"][0]["text"], "changed");
+    let (status, answer) = test(json!({"yaml": "name: p\nsteps:\n - pars: {}\n"})).await;
+    assert_eq!((status, &answer["place"]["line"]), (422, &json!(3)), "{answer}");
+    let list = server.json("/api/v1/pipelines").await;
+    assert!(
+        list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|item| item["name"] == "ecs" && item["enabled"] == false)
+    );
+}

@@ -195,7 +195,7 @@ impl<'f> Follower<'f> {
         self.bytes = self.bytes.saturating_sub(bytes);
         let reading = Reading::new(self.shared.intake.now(), &self.shared.limits.decode);
         let decoded = records::decode(self.container, &entries, reading);
-        let caller = Caller { tenant: self.tenant.clone(), token: None, peer: None };
+        let caller = Caller { tenant: self.tenant.clone(), token: None, peer: None, shipper: None };
         let handover =
             Handover { caller, door: NAME, key: Some(key), decoded: vec![decoded], bytes: bytes as u64 };
         self.shared.admit_patiently(handover, None).await?;

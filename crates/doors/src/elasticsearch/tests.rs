@@ -125,7 +125,10 @@ async fn a_bulk_is_answered_item_by_item_after_it_is_durable() {
     );
     assert_eq!(records[1]["attributes"], json!({"_index": "of-path", "_id": "7"}));
     let receipts = it.shared.intake.receipts(&it.caller().tenant, 10, None).items;
-    assert_eq!((receipts[0].door, receipts[0].accepted, receipts[0].rejected_total), ("elasticsearch", 2, 2));
+    assert_eq!(
+        (receipts[0].door.as_ref(), receipts[0].accepted, receipts[0].rejected_total),
+        ("elasticsearch", 2, 2)
+    );
 }
 
 #[tokio::test]

@@ -247,7 +247,8 @@ impl Ended {
 }
 
 async fn serve(door: &Door, stream: Box<dyn Stream>, ends: Ends) {
-    let caller = Caller { tenant: door.tenant.clone(), token: None, peer: Some(ends.peer.ip()) };
+    let caller =
+        Caller { tenant: door.tenant.clone(), token: None, peer: Some(ends.peer.ip()), shipper: None };
     let mut connection = Connection {
         door,
         stream,

@@ -135,7 +135,8 @@ enum Ended {
 }
 
 async fn serve(door: &Door, stream: Box<dyn Stream>, ends: Ends) {
-    let caller = Caller { tenant: door.tenant.clone(), token: None, peer: Some(ends.peer.ip()) };
+    let caller =
+        Caller { tenant: door.tenant.clone(), token: None, peer: Some(ends.peer.ip()), shipper: None };
     let mut connection = Connection {
         door,
         stream,

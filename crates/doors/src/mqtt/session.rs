@@ -287,7 +287,7 @@ impl Client {
         let dataset = messages.first().map_or(Dataset::Logs, |first| self.reader.dataset_of(first));
         let reading = Reading::new(self.shared.intake.now(), &self.shared.limits.decode);
         let decoded = vec![self.reader.decode(dataset, &messages, reading)];
-        let caller = Caller { tenant: self.config.tenant.clone(), token: None, peer: None };
+        let caller = Caller { tenant: self.config.tenant.clone(), token: None, peer: None, shipper: None };
         let handover =
             Handover { caller, door: NAME, key: Some(key.to_owned()), decoded, bytes: bytes as u64 };
         let receipts = self.shared.admit_patiently(handover, None).await?;

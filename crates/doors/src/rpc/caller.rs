@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use heimdall_guard::{Ends, Knock, PrincipalKind, Scope};
 use heimdall_ingest::Caller;
+use heimdall_ingest::intake::shipper;
 use heimdall_model::Tenant;
 
 use crate::Shared;
@@ -31,6 +32,7 @@ pub(crate) struct Credentials {
     is_forwarded: bool,
     is_cross_site: bool,
     tenant: Option<String>,
+    shipper: Option<Arc<str>>,
 }
 
 impl Credentials {
@@ -47,6 +49,7 @@ impl Credentials {
             is_forwarded: FORWARDED_HEADERS.iter().any(|name| headers.contains_key(*name)),
             is_cross_site,
             tenant: text(headers, "x-scope-orgid"),
+            shipper: text(headers, "user-agent").and_then(|name| shipper(&name)),
         }
     }
 
@@ -72,7 +75,7 @@ impl Credentials {
             PrincipalKind::Token(id) => Some(Arc::from(id.as_str())),
             PrincipalKind::Loopback => None,
         };
-        Ok(Caller { tenant, token, peer: Some(self.ends.peer.ip()) })
+        Ok(Caller { tenant, token, peer: Some(self.ends.peer.ip()), shipper: self.shipper.clone() })
     }
 }
 

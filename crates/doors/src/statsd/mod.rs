@@ -302,7 +302,7 @@ impl Door {
     async fn flush(&self) {
         let reading = Reading::new(self.shared.intake.now(), &self.shared.limits.decode);
         let decoded = self.aggregate.lock().flush(reading);
-        let caller = Caller { tenant: self.config.tenant.clone(), token: None, peer: None };
+        let caller = Caller { tenant: self.config.tenant.clone(), token: None, peer: None, shipper: None };
         for decoded in decoded {
             let rows = decoded.batch.rows() as u64;
             let (caller, decoded) = (caller.clone(), vec![decoded]);

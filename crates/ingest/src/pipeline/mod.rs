@@ -116,6 +116,8 @@ pub struct PipelineSet {
     running: Vec<Arc<Pipeline>>,
     all: BTreeMap<String, Arc<Pipeline>>,
     faults: Vec<Fault>,
+    /// Every record goes through, whether a pipeline says it is for it or not.
+    is_forced: bool,
 }
 
 /// The pipelines that may concern the records of one body.
@@ -155,9 +157,19 @@ impl PipelineSet {
         if self.running.is_empty() {
             return None;
         }
-        let list: Vec<_> =
-            self.running.iter().filter(|pipeline| pipeline.concerns(origin, dataset)).collect();
+        let list: Vec<_> = self
+            .running
+            .iter()
+            .filter(|pipeline| self.is_forced || pipeline.concerns(origin, dataset))
+            .collect();
         (!list.is_empty()).then_some(Chosen { set: self, list, origin })
+    }
+
+    /// One of them for every record, whatever it says of those it is for.
+    #[must_use]
+    pub fn only(&self, name: &str) -> Option<PipelineSet> {
+        let running = vec![Arc::clone(self.all.get(name)?)];
+        Some(PipelineSet { running, all: self.all.clone(), faults: Vec::new(), is_forced: true })
     }
 
     /// Puts pipelines together. What cannot work becomes a fault.
@@ -183,7 +195,7 @@ impl PipelineSet {
         }
         let mut running: Vec<_> = all.values().filter(|pipeline| pipeline.enabled).cloned().collect();
         running.sort_by_key(|pipeline| pipeline.order); // stable: by name within
-        PipelineSet { running, all, faults }
+        PipelineSet { running, all, faults, is_forced: false }
     }
 
     /// Runs one pipeline, and those it routes to.
@@ -270,7 +282,7 @@ impl Chosen<'_> {
     fn run_doc(&self, doc: &mut Doc<'_>, context: &mut Context<'_>, out: &mut String) -> Ran {
         let mut is_touched = false;
         for pipeline in &self.list {
-            if !pipeline.fits(doc, context.dataset, self.origin.service) {
+            if !self.set.is_forced && !pipeline.fits(doc, context.dataset, self.origin.service) {
                 continue;
             }
             is_touched = true;

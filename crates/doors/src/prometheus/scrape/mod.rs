@@ -87,7 +87,7 @@ impl Job {
         Ok(Job {
             targets,
             client: client(config)?,
-            caller: Caller { tenant: config.tenant.clone(), token: None, peer: None },
+            caller: Caller { tenant: config.tenant.clone(), token: None, peer: None, shipper: None },
             config: config.clone(),
             shared: Arc::clone(shared),
             seats: Arc::clone(seats),
