@@ -43,6 +43,7 @@ pub use limits::{HttpLimits, QUERY_ROWS_MAX};
 pub use ports::{DetectorView, Readiness, RuleFault, RuleView, StatusSource, StreamView, TunedView, Writer};
 pub use problem::{FieldError, Problem};
 pub use router::router;
+pub use routes::doors::DoorView;
 pub use routes::inbound::Inbound;
 pub use server::{ServeError, serve};
 pub use state::{AppState, Inner, Parts};

@@ -13,7 +13,7 @@ use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::{
     actions, admin, alertmanager, alerts, alerts_live, annotations, dashboards, dead_letters, description,
-    detection, explore, fields, inbound, incidents, ingest, notifications, operations, page, pipelines,
+    detection, doors, explore, fields, inbound, incidents, ingest, notifications, operations, page, pipelines,
     query, records, rules, saved_queries, silences, status, storage, tail, trials, vitals, whoami,
 };
 use crate::{access, edge, vitals as measured};
@@ -67,6 +67,7 @@ fn registered() -> OpenApiRouter<AppState> {
         .routes(routes!(detection::detectors))
         .routes(routes!(detection::rules))
         .merge(desk())
+        .routes(routes!(doors::doors))
         .routes(routes!(ingest::event))
         .routes(routes!(ingest::records))
         .routes(routes!(admin::receipts))

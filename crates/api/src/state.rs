@@ -27,6 +27,7 @@ use crate::ports::{StatusSource, Writer};
 use crate::routes::description::Description;
 use crate::routes::inbound::Inbound;
 use crate::routes::trials::Turns;
+use crate::routes::doors::DoorView;
 use crate::sessions::Sessions;
 use crate::vitals::Vitals;
 
@@ -42,6 +43,8 @@ pub struct Parts {
     pub sql: Arc<SqlEngine>,
     /// What people keep: dashboards, queries, annotations.
     pub metastore: Arc<dyn Metastore>,
+    /// The doors that have a listener of their own, or that fetch.
+    pub doors: Vec<DoorView>,
     /// The web app.
     pub web: Site,
     /// Alerts, their silences and incidents.

@@ -186,6 +186,13 @@ impl Doors {
         self.opened.iter().filter_map(|door| Some((door.name, door.addr?))).chain(http)
     }
 
+    /// Name of every door that listens or fetches, and where it listens.
+    pub fn listed(&self) -> impl Iterator<Item = (String, Option<String>)> {
+        let fetching = self.opened.iter().filter(|door| door.addr.is_none()).map(|door| (door.name, None));
+        let listening = self.addresses().map(|(name, addr)| (name, Some(addr.to_string())));
+        listening.chain(fetching).map(|(name, addr)| (name.to_owned(), addr))
+    }
+
     /// The paths of the doors that speak HTTP, for the router behind the gate.
     pub fn routes(&self) -> Router {
         self.routes.clone()

@@ -19,7 +19,7 @@ use heimdall_agent::Agent;
 use heimdall_alert::{AlertConfig, Alerts, EventQueue, FlapConfig, IncidentConfig, Pipeline, PipelineConfig};
 use heimdall_api::desk::{DetectorChange, RuleSource};
 use heimdall_api::{
-    AppState, DURATION_BUCKETS, Desk, DeskError, DetectorView, HttpLimits, Inbound, Parts as ApiParts,
+    AppState, DURATION_BUCKETS, Desk, DeskError, DoorView, DetectorView, HttpLimits, Inbound, Parts as ApiParts,
     QUERY_ROWS_MAX, Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer,
 };
 use heimdall_detect::{DetectConfig, Judge, Mode as RuleMode, RuleSet, adjust};
@@ -259,6 +259,7 @@ impl Server {
             sql: Arc::new(sql),
             store,
             metastore,
+            doors: doors.listed().map(|(name, addr)| DoorView { name, address: addr }).collect(),
             web: heimdall_web::embedded(),
             alerts: Arc::clone(&alerts),
             pipeline: pipeline.handle(),

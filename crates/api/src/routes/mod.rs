@@ -10,6 +10,7 @@ pub(crate) mod dashboards;
 pub(crate) mod dead_letters;
 pub(crate) mod description;
 pub(crate) mod detection;
+pub(crate) mod doors;
 pub(crate) mod explore;
 pub(crate) mod fields;
 pub(crate) mod inbound;

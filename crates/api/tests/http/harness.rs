@@ -393,6 +393,7 @@ impl Server {
             ),
             store,
             metastore,
+            doors: Vec::new(),
             web: WEB,
             alerts: alerts.clone(),
             pipeline: told,
