@@ -5,6 +5,8 @@ import { useGridKeys } from "@/lib/gridKeys";
 import { PageHeader } from "@/ui/Card";
 import { Tabs } from "@/ui/Tabs";
 import { Audit } from "./Audit";
+import { DeadLetters } from "./DeadLetters";
+import { Doors } from "./Doors";
 import { FieldCosts } from "./FieldCosts";
 import { Receipts } from "./Receipts";
 import { Sessions } from "./Sessions";
@@ -22,14 +24,16 @@ export function AdminPage() {
       <Tabs
         label="Admin"
         value={search.tab ?? (search.receipt ? "receipts" : search.line ? "audit" : "tokens")}
-        onChange={(tab) => set({ tab, line: undefined, receipt: undefined }, { replace: true })}
+        onChange={(tab) => set({ tab, line: undefined, receipt: undefined, door: undefined, outcome: undefined }, { replace: true })}
         tabs={[
           { value: "tokens", label: "Tokens", content: <Tokens /> },
           { value: "sessions", label: "Live sessions", content: <Sessions /> },
           { value: "tenants", label: "Tenants", content: <Tenants /> },
           { value: "storage", label: "Storage", content: <Storage /> },
           { value: "fields", label: "Cost of fields", content: <FieldCosts /> },
+          { value: "doors", label: "Doors", content: <Doors /> },
           { value: "receipts", label: "Receipts", content: <Receipts /> },
+          { value: "dead-letters", label: "Dead letters", content: <DeadLetters /> },
           { value: "audit", label: "Audit trail", content: <Audit /> },
         ]}
       />

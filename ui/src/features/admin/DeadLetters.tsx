@@ -2,7 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { MailX, RotateCcw, Trash2 } from "lucide-react";
 import { useState } from "react";
 import { requestJson } from "@/api/client";
-import { usePages } from "@/api/pages";
+import { usePages, withQuery } from "@/api/pages";
 import { useWhoAmI } from "@/app/whoami";
 import { formatNumber } from "@/lib/format";
 import { formatAgo, formatTime, useZone } from "@/lib/time";
@@ -102,15 +102,12 @@ function Detail({ id, onGone }: { id: string; onGone: () => void }) {
   };
   const replay = useMutation({
     mutationFn: () =>
-      requestJson<{ accepted?: number; deduplicated?: number }>(`${PATH}/replay`, {
-        method: "POST",
-        body: JSON.stringify({ ids: [id] }),
-        headers: { "Content-Type": "application/json" },
-      }),
+      requestJson<unknown>(`${PATH}/replay`, { method: "POST", json: { ids: [id] } }),
     onSuccess: gone,
   });
   const remove = useMutation({
-    mutationFn: () => requestJson<unknown>(`${PATH}/${id}`, { method: "DELETE" }),
+    mutationFn: (receipt: string) =>
+      requestJson<unknown>(withQuery(PATH, { receipt }), { method: "DELETE" }),
     onSuccess: () => {
       gone();
       onGone();
@@ -134,8 +131,8 @@ function Detail({ id, onGone }: { id: string; onGone: () => void }) {
             <Button icon={RotateCcw} disabled={!may || replay.isPending} onClick={() => replay.mutate()}>
               Try again
             </Button>
-            <Button icon={Trash2} disabled={!may || remove.isPending} onClick={() => remove.mutate()}>
-              Remove
+            <Button icon={Trash2} disabled={!may || remove.isPending} onClick={() => remove.mutate(letter.receipt)}>
+              Remove all of this batch
             </Button>
           </div>
           {may ? null : <p className="text-muted">Trying again and removing need the scope admin.</p>}

@@ -4,7 +4,6 @@ import { client, requestJson, unwrap } from "@/api/client";
 import { useUrl } from "@/app/url";
 import { formatBytes, formatNumber } from "@/lib/format";
 import { formatAgo, formatTime, useZone } from "@/lib/time";
-import { Badge } from "@/ui/Badge";
 import { Empty, Remote } from "@/ui/States";
 import { Table } from "@/ui/Table";
 
@@ -44,9 +43,9 @@ export function Doors() {
           <ul aria-label="Open doors" className="flex flex-wrap gap-1.5 px-4 pt-3">
             {page.items.map((door) => (
               <li key={`${door.name} ${door.address}`}>
-                <Badge>
+                <span className="rounded-md border border-line px-2 py-1 text-sm">
                   {door.name} <span className="font-mono text-xs text-muted">{door.address ?? "fetches"}</span>
-                </Badge>
+                </span>
               </li>
             ))}
           </ul>

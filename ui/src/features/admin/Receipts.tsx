@@ -6,11 +6,15 @@ import { usePages } from "@/api/pages";
 import { useUrl } from "@/app/url";
 import { formatBytes, formatNumber } from "@/lib/format";
 import { formatAgo, formatTime, useZone } from "@/lib/time";
+import { Button } from "@/ui/Button";
 import { Dialog } from "@/ui/Dialog";
 import { Empty, Failed, Remote, Skeleton } from "@/ui/States";
 import { Table } from "@/ui/Table";
 
 type Receipt = Schemas["Receipt"];
+
+/** What can become of a record. */
+const OUTCOMES = ["accepted", "deduplicated", "coerced", "redacted", "quarantined", "dropped", "rejected"];
 
 /** One receipt: it need not be among those listed. */
 function useReceipt(id: string | null) {
@@ -27,13 +31,18 @@ function useReceipt(id: string | null) {
 /** What arrived, batch by batch, and what became of each record. */
 export function Receipts() {
   const zone = useZone((state) => state.zone);
-  const { query, items, more } = usePages<Receipt>("/api/v1/receipts", { limit: 200 }, { refreshMs: 10_000 });
   const { search, set } = useUrl();
+  const { query, items, more } = usePages<Receipt>(
+    "/api/v1/receipts",
+    { limit: 200, door: search.door, outcome: search.outcome },
+    { refreshMs: 10_000 },
+  );
   const [inHand, setInHand] = useState<string | null>(null);
   const one = useReceipt(search.receipt ?? null);
   if (query.isPending) return <Skeleton rows={8} />;
   if (query.isError && items.length === 0) return <Failed error={query.error} onRetry={() => void query.refetch()} />;
-  if (items.length === 0) {
+  const isFiltered = search.door !== undefined || search.outcome !== undefined;
+  if (items.length === 0 && !isFiltered) {
     return (
       <Empty icon={PackageCheck} title="Nothing has arrived yet">
         Every batch gets a receipt that says what was accepted, changed and refused, and why.
@@ -45,6 +54,28 @@ export function Receipts() {
   );
   return (
     <div className="flex h-full min-h-0 flex-col">
+      <div className="flex flex-wrap items-center gap-2 px-4 py-2 text-sm">
+        <label className="flex items-center gap-2">
+          <span className="text-muted">What became of it</span>
+          <select
+            value={search.outcome ?? ""}
+            onChange={(event) => set({ outcome: event.target.value || undefined }, { replace: true })}
+            className="h-8 rounded-md border border-line bg-bg px-2"
+          >
+            <option value="">anything</option>
+            {OUTCOMES.map((outcome) => (
+              <option key={outcome} value={outcome}>
+                {outcome}
+              </option>
+            ))}
+          </select>
+        </label>
+        {search.door ? (
+          <Button size="sm" onClick={() => set({ door: undefined }, { replace: true })}>
+            Door {search.door} ×
+          </Button>
+        ) : null}
+      </div>
       <Table<Receipt>
         label="Receipts"
         rows={items}
@@ -130,10 +161,14 @@ function Detail({ receipt }: { receipt: Receipt }) {
   const rows: [string, string][] = [
     ["Arrived", formatTime(receipt.time, zone, "ms")],
     ["Door", `${receipt.door}${receipt.peer ? `, from ${receipt.peer}` : ""}`],
+    ["Program", receipt.shipper ?? "does not say"],
     ["Tenant", receipt.tenant],
     ["Accepted", formatNumber(receipt.accepted)],
     ["Seen before, not stored again", formatNumber(receipt.deduplicated)],
     ["Got their arrival time", formatNumber(receipt.timestamps_assigned)],
+    ["Personal data replaced", formatNumber(receipt.redacted)],
+    ["Kept aside", formatNumber(receipt.quarantined)],
+    ["Dropped by a pipeline", formatNumber(receipt.dropped)],
     ["Size", formatBytes(receipt.bytes)],
   ];
   return (
