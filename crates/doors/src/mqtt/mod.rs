@@ -63,7 +63,7 @@ pub struct MqttConfig {
     pub service_level: Option<usize>,
     /// A connection silent for longer is tried out, and given up if nothing comes (default 30 s).
     pub keep_alive: Period,
-    /// Bytes of one packet (default 1 MiB); a larger one ends the connection.
+    /// Bytes of one packet (default 1 MiB); a larger message is passed over and counted.
     pub frame_bytes_max: Size,
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use heimdall_ingest::{Caller, Reading, Refused};
 use heimdall_model::Dataset;
 use metrics::counter;
@@ -75,6 +75,10 @@ struct Link {
     /// Pings sent and answered.
     pings: u64,
     answers: u64,
+    /// Bytes still to come of a packet that is too large.
+    skip: usize,
+    /// Packet ids of messages that were too large.
+    passed_over: Vec<u16>,
     /// When something was sent last, and when something came.
     sent: Instant,
     heard: Instant,
@@ -111,6 +115,10 @@ impl Client {
         while !shutdown.is_cancelled() {
             let begun = Instant::now();
             if let Err(ended) = self.session().await {
+                if matches!(ended, Ended::Packet(_) | Ended::Unexpected(_)) {
+                    counter!("door_frames_rejected_total", "door" => NAME, "reason" => "malformed")
+                        .increment(1);
+                }
                 let url = &self.config.url;
                 tracing::warn!(door = NAME, url, error = %ended, "not connected to the broker, retrying");
             }
@@ -131,7 +139,7 @@ impl Client {
         tracing::info!(door = NAME, url = self.config.url, "connected to the broker");
         loop {
             let (publishes, answers) = link.packets(&self.config)?;
-            if publishes.is_empty() && answers == 0 {
+            if publishes.is_empty() && answers == 0 && link.passed_over.is_empty() {
                 if !link.read(self.keep_alive, &shutdown).await? {
                     let _ = link.send(&[Packet::Disconnect]).await; // the broker notices anyway
                     return Ok(());
@@ -141,6 +149,7 @@ impl Client {
             if !publishes.is_empty() {
                 self.take(&mut link, publishes).await?;
             }
+            link.acknowledge_passed_over().await?;
             link.answers += answers;
             self.announcements.answered(link.answers);
         }
@@ -164,6 +173,8 @@ impl Client {
             packet_bytes_max: self.config.frame_bytes_max.usize(),
             pings: 0,
             answers: 0,
+            skip: 0,
+            passed_over: Vec::new(),
             sent: now,
             heard: now,
         };
@@ -316,13 +327,40 @@ impl Link {
         self.send(&[Packet::PingReq]).await
     }
 
-    /// The next packet, when it is there as a whole.
+    /// The next packet, when it is there as a whole. A message that is too large is passed over: the broker would send it again
+    /// for ever, and nothing behind it.
     fn next(&mut self) -> Result<Option<Packet>, Ended> {
+        let here = self.skip.min(self.buffer.len());
+        self.buffer.advance(here);
+        self.skip -= here;
+        if self.skip > 0 {
+            return Ok(None);
+        }
         match Packet::read(&mut self.buffer, self.packet_bytes_max) {
             Ok(packet) => Ok(Some(packet)),
             Err(mqttbytes::Error::InsufficientBytes(_)) => Ok(None),
+            Err(mqttbytes::Error::PayloadSizeLimitExceeded(bytes)) => {
+                let Some(large) = Large::read(&self.buffer)? else { return Ok(None) };
+                counter!("door_frames_rejected_total", "door" => NAME, "reason" => "too_large").increment(1);
+                tracing::warn!(
+                    door = NAME,
+                    topic = large.topic,
+                    bytes,
+                    "a message is lost: it is larger than frame_bytes_max"
+                );
+                self.skip = large.length;
+                self.passed_over.extend(large.packet_id);
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Acknowledges messages that were too large.
+    async fn acknowledge_passed_over(&mut self) -> Result<(), Ended> {
+        let acks: Vec<Packet> =
+            self.passed_over.drain(..).map(|id| Packet::PubAck(PubAck::new(id))).collect();
+        if acks.is_empty() { Ok(()) } else { self.send(&acks).await }
     }
 
     async fn packet(&mut self) -> Result<Packet, Ended> {
@@ -340,7 +378,7 @@ impl Link {
     /// Messages that are there, a batch at most, and how many pings were answered after them.
     fn packets(&mut self, config: &MqttConfig) -> Result<(Vec<Publish>, u64), Ended> {
         let (mut publishes, mut bytes) = (Vec::new(), 0);
-        while publishes.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
+        while publishes.len() < BATCH_MESSAGES && bytes < BATCH_BYTES && self.passed_over.is_empty() {
             match self.next()? {
                 None => break,
                 Some(Packet::Publish(publish)) if publish.qos == QoS::ExactlyOnce => {
@@ -390,6 +428,40 @@ impl Link {
                 () = shutdown.cancelled() => return Ok(false),
             }
         }
+    }
+}
+
+/// What the first bytes say of a message that is too large.
+struct Large {
+    /// Bytes of the packet.
+    length: usize,
+    topic: String,
+    /// None for QoS 0.
+    packet_id: Option<u16>,
+}
+
+impl Large {
+    /// `None`: more bytes are needed.
+    fn read(bytes: &[u8]) -> Result<Option<Large>, Ended> {
+        const PUBLISH: u8 = 3;
+        let Some((first, rest)) = bytes.split_first() else { return Ok(None) };
+        if first >> 4 != PUBLISH {
+            return Err(Ended::Unexpected("a packet that is too large and no message"));
+        }
+        let width = rest.iter().take(4).take_while(|byte| **byte & 0x80 != 0).count() + 1;
+        let Some((size, rest)) = rest.split_at_checked(width) else { return Ok(None) };
+        let size = size.iter().rev().fold(0_usize, |all, byte| all << 7 | usize::from(byte & 0x7f));
+        let word = |at: usize| Some(u16::from_be_bytes(rest.get(at..at + 2)?.try_into().ok()?));
+        let Some(topic_length) = word(0).map(usize::from) else { return Ok(None) };
+        let (Some(topic), Some(packet_id)) = (rest.get(2..2 + topic_length), word(2 + topic_length)) else {
+            return Ok(None);
+        };
+        let has_id = first & 0b0110 != 0;
+        Ok(Some(Large {
+            length: 1 + width + size,
+            topic: String::from_utf8_lossy(topic).into_owned(),
+            packet_id: has_id.then_some(packet_id),
+        }))
     }
 }
 

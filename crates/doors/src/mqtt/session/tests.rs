@@ -155,3 +155,37 @@ async fn bytes_that_are_no_mqtt_end_the_connection_and_it_comes_again() {
     shutdown.cancel();
     client.await.expect("no panic");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_too_large_is_passed_over_and_the_next_one_is_taken() {
+    let it = shared();
+    let (broker, config) = StandIn::new().await;
+    let config = MqttConfig { frame_bytes_max: heimdall_model::Size(1000), ..config };
+    let (shutdown, client) = start(&it, &config);
+    let mut end = broker.accept(false).await;
+    end.publish(1, false, "small").await;
+    end.publish(2, false, &"x".repeat(300_000)).await;
+    end.publish(3, false, "next").await;
+    for expected in 1..=3 {
+        assert_eq!(end.acknowledged().await, expected);
+    }
+    let texts: Vec<_> = it.records(2).iter().map(|record| record["message"].to_string()).collect();
+    assert_eq!(texts, ["\"small\"", "\"next\""]);
+    shutdown.cancel();
+    client.await.expect("no panic");
+}
+
+#[test]
+fn the_first_bytes_of_a_large_message_are_enough() {
+    let mut bytes = BytesMut::new();
+    let mut publish = Publish::new("a/b", QoS::AtLeastOnce, "x".repeat(20_000));
+    publish.pkid = 7;
+    let length = publish.write(&mut bytes).expect("a packet");
+    let enough = 1 + 3 + 2 + 3 + 2;
+    for cut in 0..enough {
+        assert!(Large::read(&bytes[..cut]).expect("a message").is_none(), "{cut}");
+    }
+    let large = Large::read(&bytes[..enough]).expect("a message").expect("enough");
+    assert_eq!((large.length, large.topic.as_str(), large.packet_id), (length, "a/b", Some(7)));
+    assert!(Large::read(&[0x20, 0xff, 0xff, 0xff, 0x7f]).is_err());
+}
