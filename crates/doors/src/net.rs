@@ -183,11 +183,13 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Lets the kernel ask silent peers of a listener's connections, after `silence`, whether they are still there.
-pub(crate) fn keep_alive(listener: &TcpListener, silence: Duration) {
+/// Sets what connections inherit from their listener: the kernel asks silent peers, after `silence`, whether they are still there,
+/// and answers leave at once, however small they are.
+pub(crate) fn prepare(listener: &TcpListener, silence: Duration) {
+    let socket = socket2::SockRef::from(listener);
     let keepalive = socket2::TcpKeepalive::new().with_time(silence).with_interval(silence / 4);
-    if let Err(error) = socket2::SockRef::from(listener).set_tcp_keepalive(&keepalive) {
-        tracing::warn!(%error, "connections whose peer has gone will not be noticed");
+    if let Err(error) = socket.set_tcp_keepalive(&keepalive).and_then(|()| socket.set_tcp_nodelay(true)) {
+        tracing::warn!(%error, "connections whose peer has gone may not be noticed");
     }
 }
 

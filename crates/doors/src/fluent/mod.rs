@@ -121,7 +121,7 @@ pub(crate) fn open(
         addr: SocketAddr::from(([0, 0, 0, 0], PORT)),
         source,
     })?;
-    crate::net::keep_alive(&listener, KEEPALIVE);
+    crate::net::prepare(&listener, KEEPALIVE);
     let heartbeats = match binder.udp(NAME, addr, HEARTBEAT_BUFFER_BYTES) {
         Ok(socket) => Some(socket),
         Err(error) => {

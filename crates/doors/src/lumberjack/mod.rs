@@ -94,7 +94,7 @@ pub(crate) fn open(
     let tls = config.tls.acceptor(NAME)?;
     let listener = binder.tcp(NAME, addr)?;
     let addr = listener.local_addr().map_err(|source| DoorError::Bind { door: NAME, addr, source })?;
-    crate::net::keep_alive(&listener, KEEPALIVE);
+    crate::net::prepare(&listener, KEEPALIVE);
     let (connections_max, allow) = (config.connections_max, config.allow.clone());
     let tcp = TcpDoor { name: NAME, listener, tls, connections_max, allow };
     let door = Arc::new(Door {
