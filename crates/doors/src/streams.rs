@@ -153,9 +153,11 @@ impl FrameDoor {
         let (bytes, decode) = (Bytes::from(bytes), Arc::clone(&self.decode));
         let length = bytes.len() as u64;
         let decoded = if self.unpacks {
-            off_the_async_threads(shared, move |reading| decode(&bytes, &list, reading)).await
+            let work = move |reading: Reading<'_>| decode(&bytes, &list, reading);
+            off_the_async_threads(shared, &caller, self.name, work).await
         } else {
-            shared.decode(bytes, move |bytes, reading| decode(bytes, &list, reading)).await
+            let work = move |bytes: &[u8], reading: Reading<'_>| decode(bytes, &list, reading);
+            shared.decode_from(&caller, self.name, bytes, work).await
         };
         let handover = Handover { caller, door: self.name, key: None, decoded: vec![decoded], bytes: length };
         shared.admit_patiently(handover, Some(permit)).await.map(drop)
@@ -169,13 +171,15 @@ impl FrameDoor {
     }
 }
 
-/// Runs a decoder that may take long whatever the size of what it decodes.
+/// Runs a decoder that may take long whatever the size of what it decodes, with the pipelines for what `caller` sends.
 pub(crate) async fn off_the_async_threads<T: Send + 'static>(
     shared: &Shared,
+    caller: &Caller,
+    door: &'static str,
     decode: impl FnOnce(Reading<'_>) -> T + Send + 'static,
 ) -> T {
-    let (now, limits) = (shared.intake.now(), shared.limits.decode.clone());
-    tokio::task::spawn_blocking(move || decode(Reading::new(now, &limits)))
+    let (sift, limits) = (shared.sift(caller, door), shared.limits.decode.clone());
+    tokio::task::spawn_blocking(move || decode(sift.reading(&limits)))
         .await
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

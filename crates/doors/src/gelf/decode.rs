@@ -153,7 +153,7 @@ impl<'r> Messages<'r> {
             Ok(text) => text.trim_start_matches('\u{feff}'),
             Err(error) => {
                 let reason = format!("message is not UTF-8 at byte {}", error.valid_up_to());
-                self.records.reject(RejectKind::Utf8, "", reason);
+                self.records.reject_raw(RejectKind::Utf8, "", reason, text);
                 return Ok(());
             }
         };
@@ -163,11 +163,8 @@ impl<'r> Messages<'r> {
             match message {
                 Ok(members) => self.message(&members),
                 Err(error) => {
-                    self.records.reject(
-                        RejectKind::Syntax,
-                        "",
-                        format!("message is not a JSON object: {error}"),
-                    );
+                    let reason = format!("message is not a JSON object: {error}");
+                    self.records.reject_raw(RejectKind::Syntax, "", reason, text.as_bytes());
                     return Ok(());
                 }
             }
@@ -408,7 +405,7 @@ mod tests {
         let mut frames = Frames::default();
         (0..3).for_each(|_| frames.push(b"{\"short_message\":\"a\"}{\"short_message\":\"b\"}", NOBODY, None));
         let limits = DecodeLimits { records_max: 3, ..DecodeLimits::default() };
-        let reading = Reading { now: Timestamp(5), limits: &limits };
+        let reading = Reading::new(Timestamp(5), &limits);
         let found = decode(&frames.bytes, &frames.list, &source(), reading);
         assert_eq!((found.batch.rows(), found.rejected_total()), (3, 2));
     }

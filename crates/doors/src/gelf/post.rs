@@ -47,13 +47,15 @@ async fn take(shared: &Shared, visitor: &Visitor, mut headers: HeaderMap, body: 
     if let Some(encoding) = packed_by(&body) {
         let limits = shared.limits.compression.clone();
         let packed = body;
-        let unpacked =
-            off_the_async_threads(shared, move |_| decompress(Some(encoding), packed, &limits)).await;
+        let unpacked = off_the_async_threads(shared, &caller, DOOR, move |_| {
+            decompress(Some(encoding), packed, &limits)
+        })
+        .await;
         body = unpacked.map_err(ArriveError::from)?;
         permit.grow(body.len())?;
     }
     let bytes = body.len() as u64;
-    let decoded = shared.decode(body, decode_body).await?;
+    let decoded = shared.decode_from(&caller, DOOR, body, decode_body).await?;
     let first = decoded.rejected.first().filter(|_| decoded.batch.is_empty());
     let reason = first.map(|rejected| format!("{} {}", rejected.field, rejected.reason).trim().to_owned());
     let handover = Handover { caller, door: DOOR, key: None, decoded: vec![decoded], bytes };
