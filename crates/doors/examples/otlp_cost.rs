@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[expect(clippy::print_stdout, reason = "what it is for")]
 fn measure(name: &str, signal: &str, is_json: bool, body: &[u8]) {
     let limits = DecodeLimits::default();
-    let reading = Reading { now: Timestamp(1_800_000_000_000_000_000), limits: &limits };
+    let reading = Reading::new(Timestamp(1_800_000_000_000_000_000), &limits);
     let mut best = f64::INFINITY;
     let mut records = 0;
     for _ in 0..ROUNDS {

@@ -56,8 +56,8 @@ fn batch(id: &str, messages: &[&str]) -> RecordBatch {
 }
 
 fn rows<T: Item>(body: &[u8]) -> Vec<Value> {
-    let batch = records::decode::<T>(body, Reading { now: Timestamp(9), limits: &DecodeLimits::default() })
-        .expect("a batch");
+    let batch =
+        records::decode::<T>(body, Reading::new(Timestamp(9), &DecodeLimits::default())).expect("a batch");
     let rows = batch.decoded.batch.iter().map(|row| {
         let mut row = row.to_json();
         row.retain(|name, _| name != "id" && name != "observed");
@@ -143,7 +143,8 @@ fn samples_and_spans() {
 proptest! {
     #[test]
     fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        let reading = Reading { now: Timestamp(9), limits: &DecodeLimits::default() };
+        let limits = DecodeLimits::default();
+        let reading = Reading::new(Timestamp(9), &limits);
         let _ = records::decode::<LogRecord>(&bytes, reading);
         let _ = records::decode::<Sample>(&bytes, reading);
         let _ = records::decode::<Span>(&bytes, reading);

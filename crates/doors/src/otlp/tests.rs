@@ -33,7 +33,7 @@ use crate::{Doors, Opened};
 const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
 
 fn read(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<Export, BodyError> {
-    decode(signal, encoding, body, Reading { now: NOW, limits: &DecodeLimits::default() })
+    decode(signal, encoding, body, Reading::new(NOW, &DecodeLimits::default()))
 }
 
 /// Protobuf of a request, by the readers and writers of `opentelemetry-proto`.
@@ -625,7 +625,7 @@ async fn ask_as(
     let here = SocketAddr::from(([127, 0, 0, 1], 9));
     request.extensions_mut().insert(Ends { peer: here, local: here });
     request.extensions_mut().insert(Admitted(admitted.map(std::sync::Arc::new)));
-    let routes = crate::http::routes(std::sync::Arc::clone(&it.shared));
+    let routes = crate::http::routes(&it.shared, &DoorsConfig::default());
     let response = routes.oneshot(request).await.expect("routes answer");
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.expect("a body").to_vec();
