@@ -7,7 +7,7 @@ use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use heimdall_ingest::{Caller, Reading, Refused};
+use heimdall_ingest::{Caller, Refused};
 use heimdall_model::Tenant;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -193,9 +193,9 @@ impl<'f> Follower<'f> {
         entries.iter().for_each(|entry| position.pass(entry));
         let bytes: usize = entries.iter().map(|entry| entry.text.len() + 32).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
-        let reading = Reading::new(self.shared.intake.now(), &self.shared.limits.decode);
-        let decoded = records::decode(self.container, &entries, reading);
         let caller = Caller { tenant: self.tenant.clone(), token: None, peer: None, shipper: None };
+        let sift = self.shared.sift(&caller, NAME);
+        let decoded = records::decode(self.container, &entries, sift.reading(&self.shared.limits.decode));
         let handover =
             Handover { caller, door: NAME, key: Some(key), decoded: vec![decoded], bytes: bytes as u64 };
         self.shared.admit_patiently(handover, None).await?;

@@ -387,7 +387,7 @@ impl Connection<'_> {
                 decode::decode(bytes, &ends, Surroundings { reading, unpack: &unpack, room: grow });
             (units, outcome, room)
         };
-        let (units, outcome, room) = self.door.shared.decode(bytes, decode).await;
+        let (units, outcome, room) = self.door.shared.decode_from(&self.caller, NAME, bytes, decode).await;
         self.admit(units).await?;
         drop(room);
         Ok(outcome?)

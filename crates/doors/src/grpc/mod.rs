@@ -126,7 +126,7 @@ async fn take<T: Item>(
 ) -> (String, Result<Receipt, Failure>) {
     let Arrived { body, permit } = arrived;
     let bytes = body.len() as u64;
-    let batch = match shared.decode(body, records::decode::<T>).await {
+    let batch = match shared.decode_from(&caller, DOOR, body, records::decode::<T>).await {
         Ok(batch) => batch,
         Err(error) => return (String::new(), Err(error.into())),
     };

@@ -19,7 +19,7 @@ use super::export::Assembler;
 use super::marks::{Due, Held, Marks, Place, Range};
 use super::{Cut, DOOR};
 use crate::Shared;
-use crate::shared::Handover;
+use crate::shared::{Handover, Sift};
 
 /// Entries in one batch.
 const ROWS_MAX: u64 = 1_000;
@@ -35,6 +35,7 @@ pub(super) struct Batch<'d> {
     shared: &'d Shared,
     marks: &'d Marks,
     caller: &'d Caller,
+    sift: &'d Sift,
     open: Option<Open<'d>>,
     object: Object,
 }
@@ -71,8 +72,13 @@ impl Open<'_> {
 }
 
 impl<'d> Batch<'d> {
-    pub(super) fn new(shared: &'d Shared, marks: &'d Marks, caller: &'d Caller) -> Batch<'d> {
-        Batch { shared, marks, caller, open: None, object: Object::new() }
+    pub(super) fn new(
+        shared: &'d Shared,
+        marks: &'d Marks,
+        caller: &'d Caller,
+        sift: &'d Sift,
+    ) -> Batch<'d> {
+        Batch { shared, marks, caller, sift, open: None, object: Object::new() }
     }
 
     /// When the batch has waited long enough for more entries; `None`: there is none, or it waits for the rest of a range.
@@ -143,7 +149,8 @@ impl<'d> Batch<'d> {
                 None => None,
             };
             let permit = self.room().await?;
-            let reading = Reading::new(self.shared.intake.now(), &self.shared.limits.decode);
+            let reading = self.sift.reading(&self.shared.limits.decode);
+            let reading = Reading { now: self.shared.intake.now(), ..reading };
             self.open = Some(Open {
                 records: Records::new(Dataset::Logs, reading),
                 bytes: 0,

@@ -172,7 +172,8 @@ impl Door {
         let decode = &self.shared.limits.decode;
         let limits = EntryLimits { bytes_max: decode.record_bytes_max, fields_max: decode.fields_max };
         let mut entries = Assembler::new(limits);
-        let mut batch = Batch::new(&self.shared, &self.marks, caller);
+        let sift = self.shared.sift(caller, DOOR);
+        let mut batch = Batch::new(&self.shared, &self.marks, caller, &sift);
         let taken = self.take_pieces(body, &mut entries, &mut batch).await;
         match taken {
             Ok(()) => batch.finish().await,

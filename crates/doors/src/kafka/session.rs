@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
-use heimdall_ingest::{Decoded, Permit, Reading, Refused, Submission};
+use heimdall_ingest::{Decoded, Permit, Refused, Submission};
 use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, ConsumerRecord, IsolationLevel, OffsetAndMetadata,
     TopicPartition,
@@ -704,14 +704,14 @@ async fn records(
     schemas: Schemas,
     bytes: usize,
 ) -> Vec<Decoded> {
-    let now = source.shared.intake.now();
+    let sift = source.shared.sift(&source.caller, DOOR);
     if bytes <= INLINE_BYTES_MAX {
-        let reading = Reading::new(now, &source.shared.limits.decode);
+        let reading = sift.reading(&source.shared.limits.decode);
         return decode(messages, &schemas, &source.options, reading);
     }
     let (source, messages) = (Arc::clone(source), messages.to_vec()); // values are shared, not copied
     tokio::task::spawn_blocking(move || {
-        let reading = Reading::new(now, &source.shared.limits.decode);
+        let reading = sift.reading(&source.shared.limits.decode);
         decode(&messages, &schemas, &source.options, reading)
     })
     .await

@@ -303,7 +303,8 @@ impl Connection<'_> {
         let bytes = json.len() as u64;
         let Door { shared, idle_timeout, .. } = self.door;
         self.room.at_least(json.len() + self.buffer.len(), shared, &self.caller, *idle_timeout).await?;
-        let decoded = shared.decode(json.into(), move |json, reading| decode(json, &ends, reading)).await;
+        let decode = move |json: &[u8], reading: Reading<'_>| decode(json, &ends, reading);
+        let decoded = shared.decode_from(&self.caller, NAME, json.into(), decode).await;
         let caller = self.caller.clone();
         let handover = Handover { caller, door: NAME, key: None, decoded: vec![decoded], bytes };
         let mut admitting = std::pin::pin!(shared.admit_patiently(handover, None));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use heimdall_ingest::{Caller, Reading, Refused};
+use heimdall_ingest::{Caller, Refused};
 use heimdall_model::Dataset;
 use metrics::counter;
 use rumqttc::mqttbytes::v4::{
@@ -296,9 +296,10 @@ impl Client {
         let messages: Vec<Message> = publishes.iter().map(message).collect();
         let bytes: usize = messages.iter().map(|message| message.payload.len()).sum();
         let dataset = messages.first().map_or(Dataset::Logs, |first| self.reader.dataset_of(first));
-        let reading = Reading::new(self.shared.intake.now(), &self.shared.limits.decode);
-        let decoded = vec![self.reader.decode(dataset, &messages, reading)];
         let caller = Caller { tenant: self.config.tenant.clone(), token: None, peer: None, shipper: None };
+        let sift = self.shared.sift(&caller, NAME);
+        let reading = sift.reading(&self.shared.limits.decode);
+        let decoded = vec![self.reader.decode(dataset, &messages, reading)];
         let handover =
             Handover { caller, door: NAME, key: Some(key.to_owned()), decoded, bytes: bytes as u64 };
         let receipts = self.shared.admit_patiently(handover, None).await?;

@@ -89,7 +89,7 @@ pub(super) async fn take(
     let Arrived { body, permit } = arrived;
     let bytes = body.len() as u64;
     let (mut export, key) = shared
-        .decode(body, move |body, reading| {
+        .decode_from(&caller, door, body, move |body, reading| {
             let export = decode(signal, encoding, body, reading)?;
             let key = export.is_timed().then(|| hex(digest(&SHA256, body).as_ref()));
             Ok::<_, BodyError>((export, key))

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heimdall_detect::Period;
-use heimdall_ingest::{Caller, Reading};
+use heimdall_ingest::Caller;
 use heimdall_model::{Size, Tenant};
 use ipnet::IpNet;
 use metrics::counter;
@@ -300,9 +300,9 @@ impl Door {
 
     /// Makes what was added up durable. Meanwhile the next interval goes on, however long that takes.
     async fn flush(&self) {
-        let reading = Reading::new(self.shared.intake.now(), &self.shared.limits.decode);
-        let decoded = self.aggregate.lock().flush(reading);
         let caller = Caller { tenant: self.config.tenant.clone(), token: None, peer: None, shipper: None };
+        let sift = self.shared.sift(&caller, NAME);
+        let decoded = self.aggregate.lock().flush(sift.reading(&self.shared.limits.decode));
         for decoded in decoded {
             let rows = decoded.batch.rows() as u64;
             let (caller, decoded) = (caller.clone(), vec![decoded]);

@@ -171,7 +171,8 @@ impl Job {
         {
             return answer.err(); // the target is not down, and there is no room to say anything
         }
-        let reading = Reading::new(time, &self.shared.limits.decode);
+        let sift = self.shared.sift(&self.caller, DOOR);
+        let reading = Reading { now: time, ..sift.reading(&self.shared.limits.decode) };
         let mut records = Records::new(Dataset::Metrics, reading);
         let samples = answer.as_ref().ok().map(|answer| answer.samples);
         report(&mut records, target, time, took, samples);

@@ -12,6 +12,7 @@ use heimdall_model::{Dataset, Timestamp};
 use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use reqwest::{StatusCode, Url};
 
+use super::DOOR;
 use super::config::ScrapeConfig;
 use super::parse::{Format, Label, Samples};
 use crate::Shared;
@@ -162,7 +163,7 @@ pub(super) async fn ask(
     let arrived = arrive(&shared.intake, caller, announced, pieces, &limits, &unpacked).await?;
     let bytes = arrived.body.len() as u64;
     let (job, target, stated) = (job.clone(), target.clone(), Arc::clone(stated));
-    let decoded = shared.decode(arrived.body, move |body, reading| {
+    let decoded = shared.decode_from(caller, DOOR, arrived.body, move |body, reading| {
         decode(body, format, &Scrape { job: &job, target: &target, stated: &stated, time }, reading)
     });
     let (decoded, samples, stated) = decoded.await?;
