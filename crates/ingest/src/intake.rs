@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt as _, StreamExt as _};
 use heimdall_journal::{Append, Appended, Journal, JournalError};
 use heimdall_model::{Batch, Clock, Dataset, Tenant, Timestamp, codec};
 use metrics::counter;
@@ -444,7 +444,8 @@ impl Intake {
             None => set,
             Some(name) => Arc::new(set.only(name).ok_or_else(|| format!("there is no pipeline `{name}`"))?),
         };
-        let tries = ids.iter().map(|id| self.replay_one(&dead, caller, *id, Arc::clone(&set), limits));
+        let tried = |id: &Uuid| self.replay_one(&dead, caller, *id, Arc::clone(&set), limits).boxed();
+        let tries: Vec<_> = ids.iter().map(tried).collect();
         let tried: Vec<_> = futures::stream::iter(tries).buffered(REPLAYS_AT_ONCE).collect().await;
         let mut replayed = Replayed::default();
         let mut done = Vec::new();

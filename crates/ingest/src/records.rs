@@ -398,7 +398,7 @@ mod tests {
         object.hex("trace_id", &[0xab; 16]);
         object.uint("big", u64::MAX);
         object.float("nan", f64::NAN);
-        object.value("list", |out| write::array(out, [1, 2], |out, n| write::number(out, n)));
+        object.value("list", |out| write::array(out, [1, 2], write::number));
         object.value("nothing", |_| {});
         records.object(&mut object).expect("a record");
         assert!(object.is_empty());

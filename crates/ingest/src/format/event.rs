@@ -82,6 +82,7 @@ impl<'a> Event<'a> {
     }
 
     /// Takes a field for the first member that means it; whether it was free.
+    #[expect(clippy::ptr_arg, reason = "the text is kept: borrowed stays borrowed")]
     pub(super) fn mean(&mut self, field: &'static str, value: &Cow<'a, str>) -> bool {
         let is_free = !value.is_empty() && self.meant.iter().all(|(taken, _)| *taken != field);
         if is_free {

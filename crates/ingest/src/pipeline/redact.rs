@@ -176,7 +176,7 @@ fn luhn(text: &str) -> bool {
         .enumerate()
         .map(|(n, digit)| if n % 2 == 1 { if digit > 4 { digit * 2 - 9 } else { digit * 2 } } else { digit })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 #[cfg(test)]
