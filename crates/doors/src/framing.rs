@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn both_framings_on_one_connection() {
         check(
-            "5 <1>ab<2>c\n<3>d\r\n7 <4>e\nfg\n\n<5>h\06 <6>ijk",
+            "5 <1>ab<2>c\n<3>d\r\n7 <4>e\nfg\n\n<5>h\x006 <6>ijk",
             &["<1>ab", "<2>c", "<3>d", "<4>e\nfg", "<5>h", "<6>ijk"],
         );
         check("5 <1>a\n5 <1>b\n", &["<1>a", "<1>b"]); // the trailer is counted

@@ -249,7 +249,7 @@ impl<'p> Payload<'p> {
         ];
         object.value("attributes", |out| {
             let filled = attributes.into_iter().filter(|(_, value)| !value.is_empty());
-            write::object(out, filled, |out, value| write::text(out, value));
+            write::object(out, filled, write::text);
         });
         self.made()
     }

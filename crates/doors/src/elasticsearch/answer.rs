@@ -79,11 +79,10 @@ impl Detail {
     pub(super) fn of(filter_path: Option<&str>) -> Detail {
         let is_brief = |path: &str| {
             let mut parts = path.trim().split('.');
-            match (parts.next(), parts.next(), parts.next()) {
-                (Some("took" | "errors"), None, None) => true,
-                (Some("items"), Some("*"), Some("status" | "error")) => true,
-                _ => false,
-            }
+            matches!(
+                (parts.next(), parts.next(), parts.next()),
+                (Some("took" | "errors"), None, None) | (Some("items"), Some("*"), Some("status" | "error"))
+            )
         };
         match filter_path {
             Some(paths) if paths.split(',').all(is_brief) => Detail::Brief,
@@ -137,7 +136,7 @@ fn refused(item: &Item, status: StatusCode, kind: &str, reason: &str) -> Object 
     object.text_if("_id", item.id.as_deref().unwrap_or_default());
     object.uint("status", status.as_u16().into());
     object.value("error", |out| {
-        write::object(out, [("type", kind), ("reason", reason)], |out, text| write::text(out, text));
+        write::object(out, [("type", kind), ("reason", reason)], write::text);
     });
     object
 }

@@ -197,7 +197,7 @@ impl Named {
         if let Some((kind, dataset, namespace)) = data_stream(name) {
             object.value("data_stream", |out| {
                 let members = [("type", kind), ("dataset", dataset), ("namespace", namespace)];
-                write::object(out, members, |out, value| write::text(out, value));
+                write::object(out, members, write::text);
             });
         }
         Named { name: Arc::from(name), plain, with_data_stream: inside(&object) }
@@ -493,7 +493,7 @@ mod tests {
             if let Ok(bulk) = read(&lines.join(&b'\n'), Some("logs-p-q")) {
                 let taken = bulk.items.iter().filter(|item| item.error.is_none()).count();
                 prop_assert_eq!(bulk.decoded.batch.rows(), taken);
-                prop_assert_eq!(bulk.decoded.rejected_total() as usize, bulk.items.len() - taken);
+                prop_assert_eq!(bulk.decoded.rejected_total(), (bulk.items.len() - taken) as u64);
             }
         }
     }

@@ -40,6 +40,7 @@ use crate::{DoorError, Shared};
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     reason = "generated from the protocol, which says what they are"
 )]
 pub mod proto {

@@ -282,7 +282,9 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Vec<(usize, Result<Point<'_>, (&str, Refused)>)> {
+    type Read<'t> = (usize, Result<Point<'t>, (&'t str, Refused)>);
+
+    fn read(text: &str) -> Vec<Read<'_>> {
         Lines::of(text).collect()
     }
 

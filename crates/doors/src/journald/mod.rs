@@ -15,6 +15,7 @@ mod marks;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,7 +114,7 @@ async fn upload(State(door): State<Arc<Door>>, visitor: Visitor, headers: Header
         Err(failure) => return refused(&failure),
     };
     if let Err(answer) = fits(&headers) {
-        return answer;
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, answer).into_response();
     }
     let Ok(_seat) = door.seats.try_acquire() else {
         counter!("door_connections_refused_total", "door" => DOOR, "reason" => "full").increment(1);
@@ -134,17 +135,17 @@ async fn upload(State(door): State<Arc<Door>>, visitor: Visitor, headers: Header
 }
 
 /// Whether the body is what this door takes.
-fn fits(headers: &HeaderMap) -> Result<(), Response> {
+fn fits(headers: &HeaderMap) -> Result<(), Cow<'static, str>> {
     let text =
         |name| headers.get(name).map_or("", |value: &header::HeaderValue| value.to_str().unwrap_or("?"));
     let media = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     if !media.eq_ignore_ascii_case(CONTENT_TYPE) {
         let answer = format!("Content-Type: {CONTENT_TYPE} is required\n");
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, answer).into_response());
+        return Err(answer.into());
     }
     match text(header::CONTENT_ENCODING) {
         "" | "identity" => Ok(()),
-        _ => Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "an upload is not to be compressed\n").into_response()),
+        _ => Err("an upload is not to be compressed\n".into()),
     }
 }
 

@@ -120,8 +120,14 @@ impl Work<'_> {
             place(&mut self.place, message);
         }
         let read = match (self.options.format, framed(value)) {
-            (MessageFormat::Raw, _) => Ok(self.raw(value, None)),
-            (MessageFormat::Text, _) => Ok(self.line(value)),
+            (MessageFormat::Raw, _) => {
+                self.raw(value, None);
+                Ok(())
+            }
+            (MessageFormat::Text, _) => {
+                self.line(value);
+                Ok(())
+            }
             (format, Some((id, rest))) => self.framed(format, id, rest),
             (MessageFormat::Json, None) => self.json_value(value),
             (MessageFormat::Auto, None) => self.guessed(value),

@@ -53,7 +53,7 @@ pub(super) fn exponential(point: &ExponentialHistogramDataPoint) -> Result<Vec<B
     if positive.bucket_counts.len() + negative.bucket_counts.len() > BUCKETS_MAX {
         return Err("has more than 10000 buckets");
     }
-    if !(point.zero_threshold >= 0.0) {
+    if point.zero_threshold.is_nan() || point.zero_threshold < 0.0 {
         return Err("zero_threshold must not be negative");
     }
     let mut buckets = Cumulative::new(positive.bucket_counts.len() + negative.bucket_counts.len() + 2);

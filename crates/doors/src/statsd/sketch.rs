@@ -99,7 +99,8 @@ impl Sketch {
         self.max
     }
 
-    pub(crate) fn bucket_count(&self) -> usize {
+    #[cfg(test)]
+    fn bucket_count(&self) -> usize {
         self.buckets.len()
     }
 }

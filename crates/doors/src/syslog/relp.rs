@@ -347,7 +347,9 @@ mod tests {
     use super::*;
     use crate::framing::NOBODY;
 
-    fn read(pieces: &[&[u8]], max: usize) -> (Result<(), Malformed>, Vec<Command>, Vec<(Vec<u8>, bool)>) {
+    type Read = (Result<(), Malformed>, Vec<Command>, Vec<(Vec<u8>, bool)>);
+
+    fn read(pieces: &[&[u8]], max: usize) -> Read {
         let mut reader = CommandReader::new(max);
         let (mut commands, mut frames) = (Vec::new(), Frames::default());
         let mut outcome = Ok(());

@@ -189,7 +189,7 @@ async fn relp_tells_its_senders_when_the_server_ends() {
     let open = Open::new(shared(), &config);
     let mut client = open.connect(RELP).await;
     client.write_all(b"1 open 0\n").await.expect("sent");
-    client.read(&mut [0; 1000]).await.expect("an answer");
+    assert!(client.read(&mut [0; 1000]).await.expect("an answer") > 0);
     open.it.shared.shutdown.cancel();
     let mut end = String::new();
     client.read_to_string(&mut end).await.expect("closed in order");
