@@ -35,7 +35,7 @@ pub struct DoorsConfig {
     /// Splunk's HTTP event collector.
     pub hec: HecConfig,
     /// Uploads of systemd's journal.
-    pub journald: JournaldConfig,
+    pub journald: JournalUploadConfig,
     /// Topics of a Kafka cluster.
     pub kafka: KafkaConfig,
     /// Lumberjack v2: Beats and Logstash.
@@ -120,7 +120,7 @@ pub enum AckMode {
 /// Uploads of systemd's journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct JournaldConfig {
+pub struct JournalUploadConfig {
     /// Address besides the HTTP listener's, such as `127.0.0.1:19532`. Default none.
     pub listen: Option<SocketAddr>,
     /// Uploads at once. Default 1,000; beyond: 503.
@@ -132,9 +132,9 @@ pub struct JournaldConfig {
     pub entry_timeout: Period,
 }
 
-impl Default for JournaldConfig {
+impl Default for JournalUploadConfig {
     fn default() -> Self {
-        JournaldConfig {
+        JournalUploadConfig {
             listen: None,
             uploads_max: 1_000,
             journals_max: 10_000,

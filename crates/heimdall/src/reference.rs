@@ -12,6 +12,21 @@ use crate::config::Config;
 /// The sources whose structs are configuration.
 const SOURCES: &[&str] = &[
     include_str!("config.rs"),
+    include_str!("local.rs"),
+    include_str!("../../agent/src/config.rs"),
+    include_str!("../../doors/src/config.rs"),
+    include_str!("../../doors/src/docker/mod.rs"),
+    include_str!("../../doors/src/elasticsearch/mod.rs"),
+    include_str!("../../doors/src/fluent/mod.rs"),
+    include_str!("../../doors/src/gelf/mod.rs"),
+    include_str!("../../doors/src/kafka/config.rs"),
+    include_str!("../../doors/src/lumberjack/mod.rs"),
+    include_str!("../../doors/src/mqtt/mod.rs"),
+    include_str!("../../doors/src/net.rs"),
+    include_str!("../../doors/src/prometheus/scrape/config.rs"),
+    include_str!("../../doors/src/rpc/mod.rs"),
+    include_str!("../../doors/src/statsd/mod.rs"),
+    include_str!("../../doors/src/syslog/mod.rs"),
     include_str!("../../detect/src/config.rs"),
     include_str!("../../llm/src/config.rs"),
     include_str!("../../respond/src/config.rs"),
@@ -40,11 +55,20 @@ pub(crate) fn markdown() -> String {
     out
 }
 
+/// The struct of a field that is a table, or a list of tables.
+fn table_of(ty: &str) -> (&str, bool) {
+    match ty.strip_prefix("Vec<").and_then(|ty| ty.strip_suffix('>')) {
+        Some(item) => (item, true),
+        None => (ty, false),
+    }
+}
+
 fn section(name: &str, prefix: &str, defaults: &Table, structs: &HashMap<String, Fields>, out: &mut String) {
     let fields = structs.get(name).map(Vec::as_slice).unwrap_or_default();
-    let is_section = |ty: &str| structs.contains_key(ty);
+    let is_section = |ty: &str| structs.contains_key(table_of(ty).0);
     if !prefix.is_empty() {
-        let _ = writeln!(out, "\n## `[{prefix}]`\n\n| key | default | meaning |\n|---|---|---|");
+        let shown = if prefix.starts_with('[') { format!("{prefix}]") } else { prefix.to_owned() };
+        let _ = writeln!(out, "\n## `[{shown}]`\n\n| key | default | meaning |\n|---|---|---|");
         for (field, ty, doc) in fields.iter().filter(|(_, ty, _)| !is_section(ty)) {
             let default = defaults.get(field).map_or_else(|| "none".to_owned(), show);
             let _ = writeln!(out, "| `{field}` | `{default}` | {} ({ty}) |", doc.replace('|', "\\|"));
@@ -52,7 +76,13 @@ fn section(name: &str, prefix: &str, defaults: &Table, structs: &HashMap<String,
     }
     for (field, ty, doc) in fields.iter().filter(|(_, ty, _)| is_section(ty)) {
         let nested = defaults.get(field).and_then(Value::as_table).cloned().unwrap_or_default();
-        let inner = if prefix.is_empty() { field.clone() } else { format!("{prefix}.{field}") };
+        let (ty, is_list) = table_of(ty);
+        if ty == name {
+            continue; // a list of its own kind: the keys are the same
+        }
+        let outer = prefix.trim_start_matches('[');
+        let inner = if outer.is_empty() { field.clone() } else { format!("{outer}.{field}") };
+        let inner = if is_list || prefix.starts_with('[') { format!("[{inner}") } else { inner };
         let mut body = String::new();
         section(ty, &inner, &nested, structs, &mut body);
         out.push_str(&body.replacen("\n\n| key", &format!("\n\n{doc}\n\n| key"), 1));

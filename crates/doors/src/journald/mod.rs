@@ -36,7 +36,7 @@ use self::batch::Batch;
 use self::export::{Assembler, EntryLimits, ExportError};
 use self::marks::Marks;
 use crate::Shared;
-use crate::config::JournaldConfig;
+use crate::config::JournalUploadConfig;
 use crate::http::{Failure, Visitor};
 
 /// Name in receipts and metrics.
@@ -54,7 +54,7 @@ struct Door {
 }
 
 /// The paths of this door.
-pub(crate) fn routes(shared: Arc<Shared>, config: &JournaldConfig) -> Router {
+pub(crate) fn routes(shared: Arc<Shared>, config: &JournalUploadConfig) -> Router {
     let door = Door {
         marks: Marks::open(shared.data_dir.join(DOOR), config.journals_max),
         seats: Semaphore::new(config.uploads_max.min(Semaphore::MAX_PERMITS)),

@@ -16,7 +16,7 @@ struct Bench {
 
 fn bench() -> Bench {
     let it = shared();
-    let routes = routes(Arc::clone(&it.shared), &JournaldConfig::default());
+    let routes = routes(Arc::clone(&it.shared), &JournalUploadConfig::default());
     Bench { it, routes }
 }
 
@@ -43,7 +43,7 @@ impl Bench {
 
     /// As after a restart: what is in memory is gone, what is on the disk is there.
     fn restart(&mut self) {
-        self.routes = routes(Arc::clone(&self.it.shared), &JournaldConfig::default());
+        self.routes = routes(Arc::clone(&self.it.shared), &JournalUploadConfig::default());
     }
 
     fn messages(&self, count: usize) -> Vec<Value> {
@@ -159,10 +159,10 @@ async fn a_long_upload_is_many_batches() {
 #[tokio::test]
 async fn an_entry_that_does_not_go_on_ends_the_upload_and_seats_are_few() {
     let it = shared();
-    let config = JournaldConfig {
+    let config = JournalUploadConfig {
         uploads_max: 1,
         entry_timeout: heimdall_detect::Period(50_000_000),
-        ..JournaldConfig::default()
+        ..JournalUploadConfig::default()
     };
     let routes = routes(Arc::clone(&it.shared), &config);
     let stuck = || {

@@ -24,7 +24,9 @@ export function AdminPage() {
       <Tabs
         label="Admin"
         value={search.tab ?? (search.receipt ? "receipts" : search.line ? "audit" : "tokens")}
-        onChange={(tab) => set({ tab, line: undefined, receipt: undefined, door: undefined, outcome: undefined }, { replace: true })}
+        onChange={(tab) =>
+          set({ tab, line: undefined, receipt: undefined, door: undefined, outcome: undefined }, { replace: true })
+        }
         tabs={[
           { value: "tokens", label: "Tokens", content: <Tokens /> },
           { value: "sessions", label: "Live sessions", content: <Sessions /> },

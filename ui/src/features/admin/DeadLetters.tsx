@@ -101,13 +101,11 @@ function Detail({ id, onGone }: { id: string; onGone: () => void }) {
     void queries.invalidateQueries({ queryKey: ["pages", PATH] });
   };
   const replay = useMutation({
-    mutationFn: () =>
-      requestJson<unknown>(`${PATH}/replay`, { method: "POST", json: { ids: [id] } }),
+    mutationFn: () => requestJson<unknown>(`${PATH}/replay`, { method: "POST", json: { ids: [id] } }),
     onSuccess: gone,
   });
   const remove = useMutation({
-    mutationFn: (receipt: string) =>
-      requestJson<unknown>(withQuery(PATH, { receipt }), { method: "DELETE" }),
+    mutationFn: (receipt: string) => requestJson<unknown>(withQuery(PATH, { receipt }), { method: "DELETE" }),
     onSuccess: () => {
       gone();
       onGone();

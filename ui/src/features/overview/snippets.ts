@@ -108,9 +108,7 @@ export OTEL_EXPORTER_OTLP_ENDPOINT=http://${host(sender, 4317)}${
 exporters:
   otlp:
     endpoint: ${host(sender, 4317)}
-    tls: { insecure: true }${
-      sender.token ? '\n    headers: { authorization: "Bearer ${env:HEIMDALL_TOKEN}" }' : ""
-    }`,
+    tls: { insecure: true }${sender.token ? '\n    headers: { authorization: "Bearer ${env:HEIMDALL_TOKEN}" }' : ""}`,
     doors: ["otlp", "otlp_grpc"],
   },
   {
