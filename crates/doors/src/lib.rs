@@ -139,6 +139,8 @@ impl Doors {
             detail: format!("`{}`: {error}", folder.display()),
         })?;
         let registry = Arc::new(registry);
+        let schemas = registry::records::RecordSchemas::new(Arc::clone(&registry));
+        shared.intake.pipelines().schemas().add(Arc::new(schemas));
         let routes = http::routes(&shared, config)
             .merge(registry::http::routes(Arc::clone(&shared), Arc::clone(&registry)));
         let mut doors = Doors { opened: Vec::new(), http: Vec::new(), registry, routes };

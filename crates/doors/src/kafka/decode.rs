@@ -140,7 +140,8 @@ impl Work<'_> {
                 self.raw(value, Some(&reason));
             } else {
                 let ConsumerRecord { topic, partition, offset, .. } = message;
-                self.records.reject(kind, "", format!("{topic}/{partition}@{offset}: {reason}"));
+                let reason = format!("{topic}/{partition}@{offset}: {reason}");
+                self.records.reject_raw(kind, "", reason, value);
             }
         }
     }

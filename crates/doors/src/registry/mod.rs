@@ -2,6 +2,7 @@
 //! written by those schemas.
 //!
 //! - [`store`]: what is kept, for each tenant; [`compatibility`]: what may follow what; [`http`]: the paths
+//! - [`records`]: JSON Schemas for records that pipelines check
 //! - [`avro`], [`protobuf`]: messages to JSON text; [`lookup`]: decoders by id, from here or from another registry
 //!
 //! Invariants:
@@ -14,6 +15,7 @@ pub(crate) mod compatibility;
 pub(crate) mod http;
 pub(crate) mod lookup;
 pub(crate) mod protobuf;
+pub(crate) mod records;
 pub(crate) mod store;
 
 pub use store::{Registry, RegistryError};
