@@ -192,7 +192,7 @@ mod tests {
         check("dataset:spans status:er", "error");
         check("dataset:spans kind:cl", "client");
         check("dataset:spans parent", "parent_span_id");
-        check("status:er", "nothing");
+        check("status:er", "error_rate"); // of logs it is any attribute
         assert_eq!(suggest("é", 1, Dataset::Logs, &[]), []);
     }
 }
