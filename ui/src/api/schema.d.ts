@@ -528,6 +528,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Records that were rejected or kept aside, newest first, without their text. */
+        get: operations["list_dead_letters"];
+        put?: never;
+        post?: never;
+        /** Removes dead letters from disk. */
+        delete: operations["purge_dead_letters"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tries dead letters again. Those taken are removed; none is ever written twice. */
+        post: operations["replay_dead_letters"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One dead letter with its text. */
+        get: operations["one_dead_letter"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/detectors": {
         parameters: {
             query?: never;
@@ -576,6 +628,23 @@ export interface paths {
          *     with nothing learnt. At most 2 million records and 60 s; it ends when the client goes away.
          */
         post: operations["preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/doors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The doors that have a listener of their own, or that fetch. Those of HTTP are on every HTTP listener. */
+        get: operations["doors"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -861,6 +930,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/pipelines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The pipelines of the server, and files that do not load. */
+        get: operations["list_pipelines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/pipelines/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tries a pipeline out: each record before and after, and what each step did. Nothing is kept. */
+        post: operations["test_pipeline"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/query": {
         parameters: {
             query?: never;
@@ -888,6 +991,23 @@ export interface paths {
         };
         /** The latest ingest receipts, newest first. */
         get: operations["receipts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/receipts/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What each shipper sent through each door since the server started, the latest first. */
+        get: operations["receipts_summary"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1081,7 +1201,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Services that wrote records in a range, and those with alerts. */
+        /** Services that wrote records or spans in a range, and those with alerts. */
         get: operations["list_services"];
         put?: never;
         post?: never;
@@ -1361,6 +1481,23 @@ export interface paths {
         post?: never;
         /** Revokes a token: it is refused from now on, and its live sessions are cut within a second. */
         delete: operations["revoke_token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The spans of a trace and its log records. */
+        get: operations["one_trace"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -2421,7 +2558,7 @@ export interface components {
         };
         /** @description A dataset and what is kept of it. */
         DatasetView: components["schemas"]["SegmentTotals"] & {
-            /** @description `logs` or `metrics`. */
+            /** @description `logs`, `metrics` or `spans`. */
             dataset: string;
             /**
              * Format: int64
@@ -2576,6 +2713,13 @@ export interface components {
              */
             total_bytes: number;
         };
+        /** @description A door that is open. */
+        DoorView: {
+            /** @description Where it listens; none for doors that fetch. */
+            address?: string | null;
+            /** @description Its name, as in receipts. */
+            name: string;
+        };
         /** @description How often a rule would have told about something. */
         EntityCount: {
             /** @description What it is about. */
@@ -2595,7 +2739,7 @@ export interface components {
         };
         /** @description What shall be erased. */
         EraseRequest: {
-            /** @description `logs` (default) or `metrics`. */
+            /** @description `logs` (default), `metrics` or `spans`. */
             dataset?: string | null;
             /** @description `true` (default) only says what would be erased. */
             dry_run?: boolean | null;
@@ -3222,7 +3366,8 @@ export interface components {
             error_correlation?: number | null;
             /**
              * Format: int64
-             * @description Those in which the called one wrote a record of level error or fatal, or answered with a status of 500 or more.
+             * @description Those whose span failed, or in which the called one wrote a record of level error or fatal, or answered with a status of 500
+             *     or more.
              */
             errors: number;
             /**
@@ -3244,7 +3389,8 @@ export interface components {
         MapNode: {
             /**
              * Format: double
-             * @description Their share, 0 to 1; null without records.
+             * @description Share of failed requests, 0 to 1; where there are no spans, of records that are errors; null without records, and where the
+             *     service is known from its callers alone.
              */
             error_rate?: number | null;
             /**
@@ -3264,11 +3410,16 @@ export interface components {
             p95_ms?: number | null;
             /**
              * Format: int64
-             * @description Records in the range.
+             * @description Log records in the range.
              */
             records: number;
             /** @description Its name. */
             service: string;
+            /**
+             * Format: int64
+             * @description Spans in the range.
+             */
+            spans: number;
             /** @description How it is. */
             state: components["schemas"]["ServiceState"];
         };
@@ -3602,6 +3753,18 @@ export interface components {
             next?: string | null;
         };
         /** @description One page of a list. */
+        Page_DoorView: {
+            /** @description The items. */
+            items: {
+                /** @description Where it listens; none for doors that fetch. */
+                address?: string | null;
+                /** @description Its name, as in receipts. */
+                name: string;
+            }[];
+            /** @description Pass it as `cursor` for the next page; null on the last. */
+            next?: string | null;
+        };
+        /** @description One page of a list. */
         Page_Incident: {
             /** @description The items. */
             items: {
@@ -3714,13 +3877,33 @@ export interface components {
                 deduplicated: number;
                 /** @description The door they came through. */
                 door: string;
+                /**
+                 * Format: int64
+                 * @description Records that pipelines dropped or sampled away.
+                 */
+                dropped: number;
                 /** @description The sender's address. */
                 peer?: string | null;
+                /**
+                 * Format: int64
+                 * @description Steps of pipelines that failed; their records were kept.
+                 */
+                pipeline_errors: number;
+                /**
+                 * Format: int64
+                 * @description Records kept aside among the dead letters.
+                 */
+                quarantined: number;
                 /**
                  * Format: uuid
                  * @description Id of this receipt.
                  */
                 receipt: string;
+                /**
+                 * Format: int64
+                 * @description Records in which a pipeline replaced personal data.
+                 */
+                redacted: number;
                 /** @description The first rejected records. */
                 rejected: components["schemas"]["FieldError"][];
                 /**
@@ -3728,6 +3911,8 @@ export interface components {
                  * @description How many were rejected in all.
                  */
                 rejected_total: number;
+                /** @description The program that sent them, as it names itself. */
+                shipper?: string | null;
                 /** @description Owner of the records. */
                 tenant: string;
                 /**
@@ -3740,6 +3925,8 @@ export interface components {
                  * @description Records that stated no time and were given the arrival time.
                  */
                 timestamps_assigned: number;
+                /** @description Id of the sender's token. */
+                token?: string | null;
             }[];
             /** @description Pass it as `cursor` for the next page; null on the last. */
             next?: string | null;
@@ -4015,6 +4202,11 @@ export interface components {
                  * @description Segments.
                  */
                 segments: number;
+                /**
+                 * Format: int64
+                 * @description Of them, spans.
+                 */
+                spans: number;
                 /** @description Its name. */
                 tenant: string;
             }[];
@@ -4237,7 +4429,7 @@ export interface components {
              *     `now` means is kept.
              */
             cursor?: string | null;
-            /** @description `logs` (default) or `metrics`; the line may name another. */
+            /** @description `logs` (default), `metrics` or `spans`; the line may name another. */
             dataset?: string | null;
             /** @description Answer the plan instead of running it. */
             explain?: boolean | null;
@@ -4284,13 +4476,33 @@ export interface components {
             deduplicated: number;
             /** @description The door they came through. */
             door: string;
+            /**
+             * Format: int64
+             * @description Records that pipelines dropped or sampled away.
+             */
+            dropped: number;
             /** @description The sender's address. */
             peer?: string | null;
+            /**
+             * Format: int64
+             * @description Steps of pipelines that failed; their records were kept.
+             */
+            pipeline_errors: number;
+            /**
+             * Format: int64
+             * @description Records kept aside among the dead letters.
+             */
+            quarantined: number;
             /**
              * Format: uuid
              * @description Id of this receipt.
              */
             receipt: string;
+            /**
+             * Format: int64
+             * @description Records in which a pipeline replaced personal data.
+             */
+            redacted: number;
             /** @description The first rejected records. */
             rejected: components["schemas"]["FieldError"][];
             /**
@@ -4298,6 +4510,8 @@ export interface components {
              * @description How many were rejected in all.
              */
             rejected_total: number;
+            /** @description The program that sent them, as it names itself. */
+            shipper?: string | null;
             /** @description Owner of the records. */
             tenant: string;
             /**
@@ -4310,6 +4524,8 @@ export interface components {
              * @description Records that stated no time and were given the arrival time.
              */
             timestamps_assigned: number;
+            /** @description Id of the sender's token. */
+            token?: string | null;
         };
         /** @description Which receiver to try. */
         ReceiverTestRequest: {
@@ -4365,6 +4581,65 @@ export interface components {
             weekdays?: string[];
             /** @description IANA time zone; UTC when absent. */
             zone?: string | null;
+        };
+        /** @description Which letters to try again. */
+        ReplayRequest: {
+            /**
+             * @description All of them, when nothing else is given.
+             * @default false
+             */
+            all: boolean;
+            /**
+             * @description `next` of the answer before: on with the letters older than those.
+             * @default null
+             */
+            cursor: string | null;
+            /**
+             * @description `logs`, `metrics` or `spans`.
+             * @default null
+             */
+            dataset: string | null;
+            /**
+             * @description The door they came through.
+             * @default null
+             */
+            door: string | null;
+            /**
+             * @description The field at fault.
+             * @default null
+             */
+            field: string | null;
+            /**
+             * @description From this arrival on.
+             * @default null
+             */
+            from: string | null;
+            /**
+             * @description These; then the other conditions do not count.
+             * @default []
+             */
+            ids: string[];
+            /**
+             * @description `rejected` or `quarantined`.
+             * @default null
+             */
+            outcome: string | null;
+            /**
+             * @description The pipeline they go through, whatever it says of those it is for; else those of their door.
+             * @default null
+             */
+            pipeline: string | null;
+            /**
+             * Format: uuid
+             * @description The receipt of their batch.
+             * @default null
+             */
+            receipt: string | null;
+            /**
+             * @description Before this arrival.
+             * @default null
+             */
+            to: string | null;
         };
         /** @description Something about a rule that people should know. */
         RuleDiagnostic: {
@@ -4476,7 +4751,7 @@ export interface components {
         };
         /** @description Records to try a rule on. */
         RuleTestRequest: {
-            /** @description `logs` (default) or `metrics`. */
+            /** @description `logs` (default), `metrics` or `spans`. */
             dataset?: string | null;
             /** @description Records: objects as they are ingested, or texts, which are messages. At most 1,000. */
             records?: Record<string, never>[];
@@ -4859,7 +5134,7 @@ export interface components {
         Service: {
             /**
              * Format: double
-             * @description Their share, 0 to 1; null without records.
+             * @description Share of failed requests, 0 to 1; where there are no spans, of records that are errors; null without records.
              */
             error_rate?: number | null;
             /**
@@ -4868,15 +5143,20 @@ export interface components {
              */
             errors: number;
             /**
+             * Format: int64
+             * @description Of the spans of kind server or consumer those with status error; null where there are none.
+             */
+            failed_requests?: number | null;
+            /**
              * Format: date-time
-             * @description Its earliest record in the range.
+             * @description Its earliest record, or span, in the range.
              */
             first_seen?: string | null;
-            /** @description Hosts of its latest 100 records in the range. */
+            /** @description Hosts of its latest 100 records, and of its latest 100 spans, in the range. */
             hosts: string[];
             /**
              * Format: date-time
-             * @description Its latest record in the range.
+             * @description Its latest.
              */
             last_seen?: string | null;
             /**
@@ -4886,7 +5166,7 @@ export interface components {
             open_alerts: number;
             /**
              * Format: double
-             * @description Median duration, ms; null where no record has one.
+             * @description Median duration of the requests, ms; null where none has one.
              */
             p50_ms?: number | null;
             /**
@@ -4901,19 +5181,29 @@ export interface components {
             p99_ms?: number | null;
             /**
              * Format: int64
-             * @description Records in the range.
+             * @description Log records in the range.
              */
             records: number;
             /**
+             * Format: int64
+             * @description Spans of kind server or consumer; where there are none, log records that have a duration.
+             */
+            requests: number;
+            /**
              * Format: double
-             * @description Records that have a duration, a second.
+             * @description `requests`, a second.
              */
             requests_per_second: number;
             /** @description Its name. */
             service: string;
+            /**
+             * Format: int64
+             * @description Spans in the range.
+             */
+            spans: number;
             /** @description How it is: the worst of its reasons. */
             state: components["schemas"]["ServiceState"];
-            /** @description Releases that its latest 100 records name. */
+            /** @description Releases that they name. */
             versions: string[];
             /** @description The reasons, the worst first, at most 10; none when it is as expected. */
             why: components["schemas"]["ServiceReason"][];
@@ -4955,10 +5245,12 @@ export interface components {
             nodes: components["schemas"]["MapNode"][];
             /** @description Whether something is missing; `warnings` says what. */
             partial: boolean;
-            /** @description Records that were read for them. */
+            /** @description Spans and log records that were read for them. */
             records_read: number;
-            /** @description Whether there are more records of traces in the range than were read: the calls are then a sample, of the newest. */
+            /** @description Whether there are more in the range than were read: the calls are then a sample, of the newest. */
             sampled: boolean;
+            /** @description Of them, spans. */
+            spans_read: number;
             /** @description Traces that the calls are from. */
             traces_read: number;
             /** @description What is missing, or not as asked for. */
@@ -5330,6 +5622,8 @@ export interface components {
             samples: components["schemas"]["Volume"];
             /** @description Services, by activity; with a state other than NORMAL first. */
             services: components["schemas"]["ServiceSummary"][];
+            /** @description Spans of traces. */
+            spans: components["schemas"]["Volume"];
             /**
              * Format: date-time
              * @description When they were counted.
@@ -5393,6 +5687,11 @@ export interface components {
              * @description Segments.
              */
             segments: number;
+            /**
+             * Format: int64
+             * @description Of them, spans.
+             */
+            spans: number;
             /** @description Its name. */
             tenant: string;
         };
@@ -5483,6 +5782,143 @@ export interface components {
             /** @description The tenant it is bound to; absent: the tenant of this request, which `X-Scope-OrgID` names. */
             tenant?: string | null;
         };
+        /** @description A trace. */
+        TraceDetail: {
+            /**
+             * Format: double
+             * @description From the start of its earliest span to the end of its last, ms; null without spans.
+             */
+            duration_ms?: number | null;
+            /** @description Whether something is missing; `warnings` says what. */
+            partial: boolean;
+            /** @description Log records written within it, the earliest first; at most 1,000. */
+            records: components["schemas"]["LogRecord"][];
+            /** @description Services that took part, by name. */
+            services: string[];
+            /** @description Its spans, the earliest first; at most 5,000. */
+            spans: components["schemas"]["TraceSpan"][];
+            /** @description 32 hex digits. */
+            trace_id: string;
+            /** @description What is missing: damaged segments, or what is beyond the limits. */
+            warnings: string[];
+        };
+        /** @description A span: every field it has, by canonical name. */
+        TraceSpan: {
+            /**
+             * @description Every other field, as it was sent.
+             * @default null
+             */
+            attributes: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Format: double
+             * @description Duration, ms.
+             * @default null
+             */
+            duration_ms: number | null;
+            /**
+             * @description dev, staging or prod.
+             * @default null
+             */
+            environment: string | null;
+            /**
+             * @description Its events.
+             * @default null
+             */
+            events: unknown[] | null;
+            /**
+             * @description Host the span was made on.
+             * @default null
+             */
+            host: string | null;
+            /**
+             * @description UUID version 7: start and position.
+             * @default
+             */
+            id: string;
+            /**
+             * @description Instance of the service.
+             * @default null
+             */
+            instance: string | null;
+            /**
+             * @description internal, server, client, producer or consumer.
+             * @default null
+             */
+            kind: string | null;
+            /**
+             * @description Links to other spans.
+             * @default null
+             */
+            links: unknown[] | null;
+            /**
+             * @description Name of the operation.
+             * @default null
+             */
+            name: string | null;
+            /**
+             * @description Arrival time.
+             * @default null
+             */
+            observed: string | null;
+            /**
+             * @description 16 hex digits; absent at the root.
+             * @default null
+             */
+            parent_span_id: string | null;
+            /**
+             * @description Service called, where the span says it.
+             * @default null
+             */
+            peer_service: string | null;
+            /**
+             * @description Instrumentation scope.
+             * @default null
+             */
+            scope: string | null;
+            /**
+             * @description Service that did the work.
+             * @default null
+             */
+            service: string | null;
+            /**
+             * @description 16 hex digits.
+             * @default null
+             */
+            span_id: string | null;
+            /**
+             * @description unset, ok or error.
+             * @default null
+             */
+            status: string | null;
+            /**
+             * @description What the status says.
+             * @default null
+             */
+            status_message: string | null;
+            /**
+             * @description Start, RFC 3339 with nanoseconds.
+             * @default
+             */
+            timestamp: string;
+            /**
+             * Format: int64
+             * @description W3C trace flags.
+             * @default null
+             */
+            trace_flags: number | null;
+            /**
+             * @description 32 hex digits.
+             * @default null
+             */
+            trace_id: string | null;
+            /**
+             * @description W3C trace state.
+             * @default null
+             */
+            trace_state: string | null;
+        };
         /** @description What comes in, a second; over the last five minutes. */
         TrafficSignals: {
             /**
@@ -5500,6 +5936,44 @@ export interface components {
              * @description Requests answered, queries included.
              */
             requests_per_second: number;
+        };
+        /** @description A pipeline to try out, and on what. */
+        TrialRequest: {
+            /**
+             * @description `logs` (default), `metrics` or `spans`.
+             * @default null
+             */
+            dataset: string | null;
+            /**
+             * @description The door it would come through. Default `http`.
+             * @default null
+             */
+            door: string | null;
+            /**
+             * @description Its format, as of the ingest path. Default `auto`.
+             * @default null
+             */
+            format: string | null;
+            /**
+             * @description The body a sender would send; at most 1,000 records are tried.
+             * @default
+             */
+            input: string;
+            /**
+             * @description One of the server's pipelines.
+             * @default null
+             */
+            name: string | null;
+            /**
+             * @description The service of records that name none.
+             * @default null
+             */
+            service: string | null;
+            /**
+             * @description The pipeline, as a file has it. Either this or `name`.
+             * @default null
+             */
+            yaml: string | null;
         };
         /** @description Who changed a detector last. */
         TunedView: {
@@ -6970,6 +7444,144 @@ export interface operations {
             };
         };
     };
+    list_dead_letters: {
+        parameters: {
+            query?: {
+                /** @description The door they came through, such as `http`. */
+                door?: string;
+                /** @description `logs`, `metrics` or `spans`. */
+                dataset?: string;
+                /** @description The receipt of their batch. */
+                receipt?: string;
+                /** @description `rejected` or `quarantined`. */
+                outcome?: string;
+                /** @description The field at fault. */
+                field?: string;
+                /** @description From this arrival on (RFC 3339, epoch, or now-15m). */
+                from?: string;
+                /** @description Before this arrival. */
+                to?: string;
+                /** @description Letters at most; default 100. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+                /** @description For DELETE: all of them, when nothing else is given. */
+                all?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a page of dead letters */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+        };
+    };
+    purge_dead_letters: {
+        parameters: {
+            query?: {
+                /** @description The door they came through, such as `http`. */
+                door?: string;
+                /** @description `logs`, `metrics` or `spans`. */
+                dataset?: string;
+                /** @description The receipt of their batch. */
+                receipt?: string;
+                /** @description `rejected` or `quarantined`. */
+                outcome?: string;
+                /** @description The field at fault. */
+                field?: string;
+                /** @description From this arrival on (RFC 3339, epoch, or now-15m). */
+                from?: string;
+                /** @description Before this arrival. */
+                to?: string;
+                /** @description Letters at most; default 100. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
+                /** @description For DELETE: all of them, when nothing else is given. */
+                all?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description `removed`: how many */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+        };
+    };
+    replay_dead_letters: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayRequest"];
+            };
+        };
+        responses: {
+            /** @description what became of them: `accepted`, `deduplicated`, `dropped`, `removed`, `failed`; `next` when there are more */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+        };
+    };
+    one_dead_letter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `id` of the list */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the letter; `raw` is the record as it came */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description not kept */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     detectors: {
         parameters: {
             query?: never;
@@ -7107,6 +7719,26 @@ export interface operations {
             };
         };
     };
+    doors: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the doors */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DoorView"];
+                };
+            };
+        };
+    };
     erase: {
         parameters: {
             query?: never;
@@ -7143,7 +7775,7 @@ export interface operations {
     fields: {
         parameters: {
             query?: {
-                /** @description `logs` (default) or `metrics`. */
+                /** @description `logs` (default), `metrics` or `spans`. */
                 dataset?: string;
                 /** @description Segments with records at or after this time; default all. RFC 3339, epoch, or `now-15m`. */
                 from?: string;
@@ -7488,7 +8120,7 @@ export interface operations {
                 "X-Scope-OrgID"?: string | null;
             };
             path: {
-                /** @description `logs` or `metrics` */
+                /** @description `logs`, `metrics` or `spans` */
                 dataset: string;
             };
             cookie?: never;
@@ -7736,6 +8368,59 @@ export interface operations {
             };
         };
     };
+    list_pipelines: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description `items`: name, description, file, enabled, order, steps; `faults`: file, line, column, detail */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+        };
+    };
+    test_pipeline: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrialRequest"];
+            };
+        };
+        responses: {
+            /** @description `items`: before, after, outcome, reason, steps */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description the pipeline does not load */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get: {
         parameters: {
             query?: {
@@ -7743,7 +8428,7 @@ export interface operations {
                 query?: string;
                 /** @description `search` (default), `sql`, or `ask` for a question in plain words. */
                 language?: string;
-                /** @description `logs` (default) or `metrics`; the line may name another. */
+                /** @description `logs` (default), `metrics` or `spans`; the line may name another. */
                 dataset?: string;
                 /** @description Event time at or after: RFC 3339, epoch s/ms/µs/ns, or `now-15m`. */
                 from?: string;
@@ -7833,6 +8518,21 @@ export interface operations {
                 limit?: number;
                 /** @description `next` of the page before. */
                 cursor?: string;
+                /** @description The door they came through, such as `http`. */
+                door?: string;
+                /** @description The sender's address. */
+                peer?: string;
+                /** @description A part of the shipper's name. */
+                shipper?: string;
+                /**
+                 * @description At least one such record: `accepted`, `deduplicated`, `rejected`, `coerced`, `redacted`, `quarantined`, `dropped`, or `failed`
+                 *     (a step of a pipeline).
+                 */
+                outcome?: string;
+                /** @description From this arrival on (RFC 3339, epoch, or now-15m). */
+                from?: string;
+                /** @description Before this arrival. */
+                to?: string;
             };
             header?: never;
             path?: never;
@@ -7847,6 +8547,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_Receipt"];
+                };
+            };
+        };
+    };
+    receipts_summary: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description counts, last seen and last trouble by door and shipper */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
                 };
             };
         };
@@ -8427,7 +9147,7 @@ export interface operations {
                 from?: string;
                 /** @description Event time before; default now. */
                 to?: string;
-                /** @description Newest records of traces that calls are read from: 1 to 100,000, default 20,000. */
+                /** @description Newest spans, and newest log records of traces, that calls are read from: 1 to 100,000 of each, default 20,000. */
                 records?: number;
             };
             header?: never;
@@ -8759,7 +9479,7 @@ export interface operations {
                 line?: string;
                 /** @description Byte offset of the cursor in it; default its end. */
                 cursor?: number;
-                /** @description `logs` (default) or `metrics`. */
+                /** @description `logs` (default), `metrics` or `spans`. */
                 dataset?: string;
             };
             header?: never;
@@ -8784,7 +9504,7 @@ export interface operations {
             query?: {
                 /** @description Search line without pipes; absent: every record. */
                 query?: string;
-                /** @description `logs` (default) or `metrics`. */
+                /** @description `logs` (default), `metrics` or `spans`. */
                 dataset?: string;
             };
             header?: never;
@@ -8931,6 +9651,43 @@ export interface operations {
                 content?: never;
             };
             /** @description no such token */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    one_trace: {
+        parameters: {
+            query?: {
+                /** @description Event time at or after; default all. A range makes looking faster. RFC 3339, epoch, or `now-15m`. */
+                from?: string;
+                /** @description Event time before. */
+                to?: string;
+            };
+            header?: never;
+            path: {
+                /** @description id of the trace: 32 hex digits */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the trace */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TraceDetail"];
+                };
+            };
+            /** @description nothing of it is kept */
             404: {
                 headers: {
                     [name: string]: unknown;

@@ -127,7 +127,7 @@ fn check_meant(filter: &LetterFilter, all: bool) -> Result<(), Problem> {
     get, path = "/api/v1/dead-letters", tag = "ingest", params(LetterParams),
     responses((status = 200, description = "a page of dead letters", body = Object))
 )]
-pub(crate) async fn list(
+pub(crate) async fn list_dead_letters(
     State(state): State<AppState>,
     access: Access,
     Params(params): Params<LetterParams>,
@@ -147,7 +147,7 @@ pub(crate) async fn list(
         (status = 404, description = "not kept", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn show(
+pub(crate) async fn one_dead_letter(
     State(state): State<AppState>,
     access: Access,
     Segment(id): Segment<Uuid>,
@@ -164,7 +164,7 @@ pub(crate) async fn show(
     post, path = "/api/v1/dead-letters/replay", tag = "ingest", request_body = ReplayRequest,
     responses((status = 200, description = "what became of them: `accepted`, `deduplicated`, `dropped`, `removed`, `failed`; `next` when there are more", body = Object))
 )]
-pub(crate) async fn replay(
+pub(crate) async fn replay_dead_letters(
     State(state): State<AppState>,
     access: Access,
     Document(request): Document<ReplayRequest>,
@@ -216,7 +216,7 @@ pub(crate) async fn replay(
     delete, path = "/api/v1/dead-letters", tag = "ingest", params(LetterParams),
     responses((status = 200, description = "`removed`: how many", body = Object))
 )]
-pub(crate) async fn purge(
+pub(crate) async fn purge_dead_letters(
     State(state): State<AppState>,
     access: Access,
     Params(params): Params<LetterParams>,
