@@ -108,7 +108,7 @@ export OTEL_EXPORTER_OTLP_ENDPOINT=http://${host(sender, 4317)}${
 exporters:
   otlp:
     endpoint: ${host(sender, 4317)}
-    tls: { insecure: true }${sender.token ? '\n    headers: { authorization: "Bearer ${env:HEIMDALL_TOKEN}" }' : ""}`,
+    tls: { insecure: true }${sender.token ? `\n    headers: { authorization: "Bearer \${env:HEIMDALL_TOKEN}" }` : ""}`,
     doors: ["otlp", "otlp_grpc"],
   },
   {
@@ -117,7 +117,7 @@ exporters:
     hint: "Whatever writes to Elasticsearch: the bulk interface, with the answers Beats ask for.",
     code: (sender) => `# filebeat.yml
 output.elasticsearch:
-  hosts: ["${sender.url}"]${sender.token ? '\n  username: heimdall\n  password: "${HEIMDALL_TOKEN}"' : ""}
+  hosts: ["${sender.url}"]${sender.token ? `\n  username: heimdall\n  password: "\${HEIMDALL_TOKEN}"` : ""}
 setup.ilm.enabled: false
 setup.template.enabled: false`,
     doors: ["elasticsearch"],
