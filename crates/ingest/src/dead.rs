@@ -200,7 +200,15 @@ impl DeadLetters {
         let mut shelf = Shelf::default();
         let mut broken = 0;
         for number in numbers {
-            let bytes = std::fs::read(path_of(&config.dir, number))?;
+            let path = path_of(&config.dir, number);
+            let mut bytes = std::fs::read(&path)?;
+            // A line that a crash cut off goes, or what is written next would make it another one.
+            let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1);
+            if whole < bytes.len() {
+                broken += 1;
+                std::fs::File::options().write(true).open(&path)?.set_len(whole as u64)?;
+                bytes.truncate(whole);
+            }
             shelf.load(number, &bytes, &mut broken);
         }
         if broken > 0 {
