@@ -71,9 +71,7 @@ pub(crate) fn compression(error: &CompressionError) -> Problem {
 pub(crate) fn arrive(failed: &ArriveError) -> Problem {
     match failed {
         ArriveError::TooLarge { bytes_max } => Problem::too_large(*bytes_max),
-        ArriveError::TooSlow => {
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", failed.to_string())
-        }
+        ArriveError::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", failed.to_string()),
         ArriveError::Refused(error) => refused(error),
         ArriveError::Compression(error) => compression(error),
         _ => Problem::bad_request("body_incomplete", failed.to_string()),

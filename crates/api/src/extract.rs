@@ -13,9 +13,9 @@ use heimdall_model::time::parse_duration;
 use heimdall_model::{LabelMatcher, Timestamp};
 use serde::de::DeserializeOwned;
 
-use crate::{error, json_place};
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::problem::{FieldError, Problem};
+use crate::{error, json_place};
 
 /// A small document not complete after this long is given up.
 const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(30);

@@ -13,8 +13,8 @@ use crate::AppState;
 use crate::problem::Problem;
 use crate::routes::{
     actions, admin, alertmanager, alerts, alerts_live, annotations, dashboards, dead_letters, description,
-    detection, doors, explore, fields, inbound, incidents, ingest, notifications, operations, page, pipelines,
-    query, records, rules, saved_queries, silences, status, storage, tail, trials, vitals, whoami,
+    detection, doors, explore, fields, inbound, incidents, ingest, notifications, operations, page,
+    pipelines, query, records, rules, saved_queries, silences, status, storage, tail, trials, vitals, whoami,
 };
 use crate::{access, edge, vitals as measured};
 

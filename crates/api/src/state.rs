@@ -25,9 +25,9 @@ use crate::desk::{Desk, Machine};
 use crate::limits::HttpLimits;
 use crate::ports::{StatusSource, Writer};
 use crate::routes::description::Description;
+use crate::routes::doors::DoorView;
 use crate::routes::inbound::Inbound;
 use crate::routes::trials::Turns;
-use crate::routes::doors::DoorView;
 use crate::sessions::Sessions;
 use crate::vitals::Vitals;
 

@@ -19,8 +19,8 @@ use heimdall_agent::Agent;
 use heimdall_alert::{AlertConfig, Alerts, EventQueue, FlapConfig, IncidentConfig, Pipeline, PipelineConfig};
 use heimdall_api::desk::{DetectorChange, RuleSource};
 use heimdall_api::{
-    AppState, DURATION_BUCKETS, Desk, DeskError, DoorView, DetectorView, HttpLimits, Inbound, Parts as ApiParts,
-    QUERY_ROWS_MAX, Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer,
+    AppState, DURATION_BUCKETS, Desk, DeskError, DetectorView, DoorView, HttpLimits, Inbound,
+    Parts as ApiParts, QUERY_ROWS_MAX, Readiness, RuleFault, RuleView, StatusSource, StreamView, Writer,
 };
 use heimdall_detect::{DetectConfig, Judge, Mode as RuleMode, RuleSet, adjust};
 use heimdall_doors::{Doors, Shared as DoorsShared};
@@ -388,10 +388,10 @@ impl Server {
         }
         shutdown.cancelled().await;
         tracing::info!("stopping");
-        if let Some(local) = self.local {
-            if let Err(error) = local.stop().await {
-                tracing::warn!(%error, "what is watched on this host did not end cleanly; it goes on after the next start");
-            }
+        if let Some(local) = self.local
+            && let Err(error) = local.stop().await
+        {
+            tracing::warn!(%error, "what is watched on this host did not end cleanly; it goes on after the next start");
         }
         // Absent when the server never was ready.
         let _ = std::fs::remove_file(&listeners);

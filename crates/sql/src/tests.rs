@@ -114,7 +114,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let plain = SessionContext::new();
     functions::all().for_each(|function| plain.register_udf(function));
-    let table = MemTable::try_new(schema_of(Dataset::Logs), vec![rows_of(&store, Dataset::Logs)]).expect("a table");
+    let table =
+        MemTable::try_new(schema_of(Dataset::Logs), vec![rows_of(&store, Dataset::Logs)]).expect("a table");
     plain.register_table("logs", Arc::new(table)).expect("registers");
     let table = MemTable::try_new(schema_of(Dataset::Spans), vec![rows_of(&store, Dataset::Spans)]);
     plain.register_table("spans", Arc::new(table.expect("a table"))).expect("registers");
@@ -430,5 +431,7 @@ fn spans_are_a_table_that_joins_logs_on_the_trace() {
     );
     assert_eq!(joined.rows.len(), 2);
     check("select name, trace_id, span_id, parent_span_id, timestamp, id from spans where duration_ms > 3");
-    check("select l.message from logs l where l.trace_id in (select trace_id from spans where status = 'error')");
+    check(
+        "select l.message from logs l where l.trace_id in (select trace_id from spans where status = 'error')",
+    );
 }

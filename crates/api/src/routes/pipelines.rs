@@ -46,7 +46,10 @@ pub(crate) struct TrialRequest {
     get, path = "/api/v1/pipelines", tag = "ingest",
     responses((status = 200, description = "`items`: name, description, file, enabled, order, steps; `faults`: file, line, column, detail", body = Object))
 )]
-pub(crate) async fn list_pipelines(State(state): State<AppState>, access: Access) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list_pipelines(
+    State(state): State<AppState>,
+    access: Access,
+) -> Result<Json<Value>, Problem> {
     access.require(Scope::Read)?;
     let set = state.intake.pipelines().current();
     let view = |pipeline: &Arc<heimdall_ingest::pipeline::Pipeline>| {

@@ -72,12 +72,7 @@ impl Open<'_> {
 }
 
 impl<'d> Batch<'d> {
-    pub(super) fn new(
-        shared: &'d Shared,
-        marks: &'d Marks,
-        caller: &'d Caller,
-        sift: &'d Sift,
-    ) -> Batch<'d> {
+    pub(super) fn new(shared: &'d Shared, marks: &'d Marks, caller: &'d Caller, sift: &'d Sift) -> Batch<'d> {
         Batch { shared, marks, caller, sift, open: None, object: Object::new() }
     }
 

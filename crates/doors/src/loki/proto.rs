@@ -11,7 +11,7 @@ use heimdall_model::{Dataset, Timestamp};
 
 use super::entry::{Entry, Line, Stream};
 use super::labels;
-use crate::wire::{Fields, WireError, Wire};
+use crate::wire::{Fields, Wire, WireError};
 
 const FORMAT: &str = "a Loki push";
 

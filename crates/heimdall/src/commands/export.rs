@@ -45,7 +45,8 @@ pub(crate) fn run(args: &ExportArgs) -> Result<()> {
 
 fn request(args: &ExportArgs) -> Result<ScanRequest> {
     let tenant = Tenant::new(&args.tenant).map_err(|error| anyhow!("--tenant: {error}"))?;
-    let dataset = Dataset::parse(&args.dataset).ok_or_else(|| anyhow!("--dataset is `logs`, `metrics` or `spans`"))?;
+    let dataset =
+        Dataset::parse(&args.dataset).ok_or_else(|| anyhow!("--dataset is `logs`, `metrics` or `spans`"))?;
     let now = SystemClock.now();
     let mut context = ParseContext::new(tenant, dataset, now);
     let time = |name: &str, text: Option<&str>| {

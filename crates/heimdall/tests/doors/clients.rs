@@ -11,7 +11,12 @@ pub(crate) fn ship(ground: &Ground, client: &str, target: &str, more: &[&str]) -
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doors/ship.py");
     let command = ground::python()?.command().arg(script).arg(client);
     let count = ground.records.to_string();
-    Some(command.args(["--target", target, "--count", &count, "--run", &ground.run]).args(more.iter().copied()).start())
+    Some(
+        command
+            .args(["--target", target, "--count", &count, "--run", &ground.run])
+            .args(more.iter().copied())
+            .start(),
+    )
 }
 
 /// Whether a record may be there twice after a retry.

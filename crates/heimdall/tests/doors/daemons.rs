@@ -15,7 +15,9 @@ const KILLS: usize = 2;
 /// A program on the `PATH`, or where Debian puts what nobody calls by hand.
 fn program(name: &str) -> Option<PathBuf> {
     let others = ["/usr/sbin", "/lib/systemd", "/usr/lib/systemd"].map(|dir| Path::new(dir).join(name));
-    Tool::find(name).map(|tool| tool.path().to_owned()).or_else(|| others.into_iter().find(|path| path.is_file()))
+    Tool::find(name)
+        .map(|tool| tool.path().to_owned())
+        .or_else(|| others.into_iter().find(|path| path.is_file()))
 }
 
 fn listens(address: &str) -> Option<()> {
@@ -148,7 +150,9 @@ fn prometheus_writes_every_sample_once() {
 #[test]
 fn kafka_messages_are_there_once() {
     let Some(tansu) = program("tansu") else {
-        skip!("a Kafka broker is missing: cargo install tansu --version 0.6.0 --locked --features libsql,dynostore");
+        skip!(
+            "a Kafka broker is missing: cargo install tansu --version 0.6.0 --locked --features libsql,dynostore"
+        );
     };
     let dir = tempfile::tempdir().expect("a temporary folder");
     let broker = free().to_string();
@@ -194,7 +198,9 @@ fn mqtt_messages_are_not_lost() {
     let daemon = Command::new(mosquitto).arg("-c").arg(config).start();
     let broker = broker.to_string();
     wait_for("the broker to listen", || listens(&broker));
-    let subscription = format!("[{{ url = \"mqtt://{broker}\", client_id = \"heimdall\", topics = [{{ filter = \"ship/#\" }}] }}]");
+    let subscription = format!(
+        "[{{ url = \"mqtt://{broker}\", client_id = \"heimdall\", topics = [{{ filter = \"ship/#\" }}] }}]"
+    );
     let mut ground = Ground::new("mqtt", &[("HEIMDALL_DOORS__MQTT", subscription)]);
     let Some(probe) = ship(&ground, "mqtt", &broker, &["--count", "1"]) else {
         skip!("mqtt: no Python with the shippers' libraries");
@@ -221,7 +227,8 @@ fn mqtt_messages_are_not_lost() {
 
 #[test]
 fn an_uploaded_journal_is_there_once() {
-    let (Some(remote), Some(upload)) = (program("systemd-journal-remote"), program("systemd-journal-upload")) else {
+    let (Some(remote), Some(upload)) = (program("systemd-journal-remote"), program("systemd-journal-upload"))
+    else {
         skip!("systemd-journal-remote is not installed");
     };
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -243,9 +250,8 @@ fn an_uploaded_journal_is_there_once() {
     assert!(journal.exists(), "{}{}", made.stdout, made.stderr);
     let state = format!("--save-state={}", dir.path().join("state").display());
     let url = format!("--url=http://{}", ground.server.http());
-    let send = || {
-        Command::new(&upload).arg(&url).arg(format!("--file={}", journal.display())).arg(&state).start()
-    };
+    let send =
+        || Command::new(&upload).arg(&url).arg(format!("--file={}", journal.display())).arg(&state).start();
     // With a state it follows the journal for ever. systemd starts it again when it fails; here we do.
     let mut shipper = send();
     for share in 1..=KILLS + 1 {

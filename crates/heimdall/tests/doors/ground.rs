@@ -50,10 +50,11 @@ impl Ground {
     pub(crate) fn new(name: &'static str, settings: &[(&str, String)]) -> Ground {
         let builder = Server::builder(env!("CARGO_BIN_EXE_heimdall")).listen(free());
         // A fixed HTTP port would have the other doors take their usual ones.
-        let elsewhere = ["OTLP__GRPC_LISTEN", "OTLP__HTTP_LISTEN", "GRPC__LISTEN", "HEC__LISTEN", "FLUENT__LISTEN"]
-            .into_iter()
-            .chain(["SYSLOG__TCP_LISTEN", "SYSLOG__UDP_LISTEN"])
-            .map(|door| format!("HEIMDALL_DOORS__{door}"));
+        let elsewhere =
+            ["OTLP__GRPC_LISTEN", "OTLP__HTTP_LISTEN", "GRPC__LISTEN", "HEC__LISTEN", "FLUENT__LISTEN"]
+                .into_iter()
+                .chain(["SYSLOG__TCP_LISTEN", "SYSLOG__UDP_LISTEN"])
+                .map(|door| format!("HEIMDALL_DOORS__{door}"));
         let elsewhere = elsewhere.filter(|name| settings.iter().all(|(set, _)| set != name));
         let builder = elsewhere.fold(builder, |builder, name| builder.env(name, "127.0.0.1:0"));
         let builder = builder.env("HEIMDALL_SERVER__WATCH_LISTEN", "127.0.0.1:0");
@@ -85,7 +86,8 @@ impl Ground {
         let (status, answer) =
             self.server.post("/api/v1/query", body.to_string(), &[("Content-Type", "application/json")]);
         assert_eq!(status, 200, "{sql}: {answer}");
-        let cell = |n: usize| answer["rows"][0][n].as_u64().map_or(0, |n| usize::try_from(n).expect("a count"));
+        let cell =
+            |n: usize| answer["rows"][0][n].as_u64().map_or(0, |n| usize::try_from(n).expect("a count"));
         Arrived { rows: cell(0), distinct: cell(1) }
     }
 

@@ -258,7 +258,11 @@ fn read_header<'a>(text: &'a str, when: When<'_>, parsed: &mut ParsedLine<'a>) -
         None => (None, content),
     };
     // `2026-02-09T20:25:01Z INFO started` is no syslog: without priority or BSD time a host and a tag must vouch for it.
-    if !is_bsd && !has_priority && (host.is_none_or(|host| Level::parse(host).is_some()) || tag.is_none()) && !is_event(content) {
+    if !is_bsd
+        && !has_priority
+        && (host.is_none_or(|host| Level::parse(host).is_some()) || tag.is_none())
+        && !is_event(content)
+    {
         return None;
     }
     if host.is_none() && tag.is_none() && !is_event(content) {
