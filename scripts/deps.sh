@@ -137,9 +137,9 @@ need_node() {
     "$ui" node || say "the web app is not checked; install Node.js 20.19 or newer: https://nodejs.org"
 }
 
-# What actions are tested against: real servers, which the tests start themselves. Debian would start their services as they are
+# What actions and doors are tested against: real servers, which the tests start themselves. Debian would start their services as they are
 # installed: a policy says no while that lasts.
-need_servers_of_actions() (
+need_servers() (
     export PATH=$PATH:/usr/sbin
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ] && as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy" 2>/dev/null; then
@@ -151,6 +151,12 @@ need_servers_of_actions() (
     need busybox busybox-static
     need dockerd docker.io
     need nft nftables
+    need rsyslogd rsyslog
+    compgen -G '/usr/lib/*/rsyslog/omrelp.so' >/dev/null || apt_install rsyslog-relp ||
+        say "omrelp of rsyslog is missing, its test is skipped; run: sudo apt-get install rsyslog-relp"
+    need mosquitto mosquitto
+    [ -x /lib/systemd/systemd-journal-upload ] || apt_install systemd-journal-remote ||
+        say "systemd-journal-upload is missing, its test is skipped; run: sudo apt-get install systemd-journal-remote"
 )
 
 check_rust
@@ -165,7 +171,7 @@ if [ "${1:-build}" = test ]; then
     need openssl openssl
     need_python duckdb duckdb "$DUCKDB" DuckDB
     need_python aiosmtpd aiosmtpd "$AIOSMTPD" "the mail server aiosmtpd"
-    need_servers_of_actions
+    need_servers
     need_shippers
     need_node
     need chromium chromium

@@ -48,6 +48,9 @@ pub(crate) fn body(error: &BodyError) -> Problem {
         BodyError::TooManyRecords { .. } => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_records", detail)
         }
+        BodyError::RecordsTooLarge { .. } => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "records_too_large", detail)
+        }
         BodyError::TextFormat { .. } => Problem::bad_request("format_not_for_dataset", detail),
         _ => Problem::bad_request("invalid_body", detail),
     }

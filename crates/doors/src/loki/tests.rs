@@ -140,7 +140,7 @@ async fn what_is_no_push_is_refused_with_a_reason() {
         ("application/json", b"{}", 422, NO_STREAMS),
         ("application/x-protobuf", b"garbage", 400, "body is not a Loki push"),
         ("application/x-protobuf", &bomb, 400, "unpacks to 4294967295 bytes"),
-        ("application/x-protobuf", &cut, 400, "not a protobuf message"),
+        ("application/x-protobuf", &cut, 400, "a field is longer than its message"),
     ];
     for (content_type, body, expected, reason) in cases {
         let (status, text) = send(&it, content_type, body.to_vec()).await;

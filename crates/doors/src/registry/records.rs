@@ -16,11 +16,13 @@ use super::store::{Registry, SchemaType, Which};
 /// Schemas kept ready; beyond, all are forgotten.
 const READY_MAX: usize = 1_000;
 
+type Ready = Option<Arc<Schema>>;
+
 /// See the module.
 pub(crate) struct RecordSchemas {
     registry: Arc<Registry>,
     /// By tenant and id; none where it cannot be used.
-    ready: Mutex<HashMap<(Tenant, u32), Option<Arc<Schema>>>>,
+    ready: Mutex<HashMap<(Tenant, u32), Ready>>,
 }
 
 impl RecordSchemas {
