@@ -1,8 +1,9 @@
 """Sends numbered records with the client libraries people use, each with its own retries, until all are acknowledged.
 
-    ship.py CLIENT --target HOST:PORT --count N --run ID [--batch N] [--seconds S]
+    ship.py CLIENT --target HOST:PORT --count N --run ID [--batch N] [--rate RECORDS_PER_SECOND]
 
-Record n of a run has the message `RUN n`. Prints `sent N in S s` at the end; exit 1 when something was given up.
+Record n of a run has the message `RUN n`. Prints `sent N in S s` at the end, with the times until a batch was acknowledged; exit 1
+when something was given up.
 What a library gives up after its own retries is sent again as it was, as an application with a queue does.
 """
 
@@ -22,7 +23,11 @@ class GivenUp(Exception):
 
 
 def batches(args):
+    """Ranges of record numbers; with a rate, each when it is due."""
+    began = time.monotonic()
     for start in range(0, args.count, args.batch):
+        if args.rate:
+            time.sleep(max(0.0, began + start / args.rate - time.monotonic()))
         yield range(start, min(start + args.batch, args.count))
 
 
@@ -38,8 +43,17 @@ def moment(n):
 BEGIN = time.time_ns()
 
 
+LATENCIES = []
+
+
 def until_taken(send):
     """Calls `send` until it returns true."""
+    began = time.perf_counter()
+    try_until_taken(send)
+    LATENCIES.append(time.perf_counter() - began)
+
+
+def try_until_taken(send):
     deadline = time.monotonic() + PATIENCE_SECONDS
     pause = 0.05
     while True:
@@ -334,6 +348,7 @@ def main():
     parser.add_argument("--run", required=True)
     parser.add_argument("--batch", type=int, default=500)
     parser.add_argument("--topic", default="ship")
+    parser.add_argument("--rate", type=float, default=0)
     args = parser.parse_args()
     started = time.monotonic()
     try:
@@ -341,6 +356,10 @@ def main():
     except GivenUp as error:
         sys.exit(f"{args.client}: given up: {error}")
     print(f"sent {args.count} in {time.monotonic() - started:.1f} s")
+    if LATENCIES:
+        ordered = sorted(LATENCIES)
+        p50, p99 = (ordered[int((len(ordered) - 1) * share)] * 1e3 for share in (0.5, 0.99))
+        print(f"acknowledged after {p50:.1f} ms (p50), {p99:.1f} ms (p99)")
 
 
 if __name__ == "__main__":
