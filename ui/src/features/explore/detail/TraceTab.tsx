@@ -1,4 +1,4 @@
-/** All records of a trace in the order of time, indented by span. */
+/** The spans of a trace, and all its records in the order of time, indented by span. */
 import { useAnswer } from "@/api/query";
 import { formatMs, formatNumber } from "@/lib/format";
 import { Button } from "@/ui/Button";
@@ -7,6 +7,7 @@ import { fieldOf, idOf, type LogRow, msOf, rowsOf, text } from "../rows/record";
 import { MiniList } from "./MiniList";
 import { around } from "./RecordPanel";
 import { depthsOf } from "./template";
+import { Waterfall } from "./Waterfall";
 
 const RECORDS_MAX = 500;
 const INDENT_PX = 14;
@@ -20,6 +21,7 @@ export function TraceTab({ row, trace, onAsk }: { row: LogRow; trace: string; on
   });
   return (
     <div className="h-full overflow-auto">
+      <Waterfall trace={trace} />
       <Remote
         of={answer}
         empty={{ when: (data) => data.rows.length === 0, show: <Empty title="No record of this trace near it" /> }}
