@@ -23,7 +23,7 @@ interface Letter {
   reason: string;
   time: string;
   is_cut?: boolean;
-  text?: string;
+  raw?: string;
 }
 
 const PATH = "/api/v1/dead-letters";
@@ -122,7 +122,7 @@ function Detail({ id, onGone }: { id: string; onGone: () => void }) {
           </p>
           {/* biome-ignore lint/a11y/noNoninteractiveTabindex: text that scrolls must be reachable by keyboard */}
           <pre tabIndex={0} className="max-h-96 overflow-auto rounded-md bg-bg p-3 font-mono text-xs leading-5">
-            {letter.text}
+            {letter.raw}
             {letter.is_cut ? " …" : ""}
           </pre>
           <div className="flex gap-2">
