@@ -105,7 +105,9 @@ fn samples_of_up(prometheus: &str, ground: &Ground) -> (Vec<i64>, Vec<i64>) {
         &[],
         b"",
     );
-    let answer: Value = answer.map(|answer| answer.json()).unwrap_or_default();
+    // Until it is ready it says so, and not in JSON.
+    let ready = answer.ok().filter(|answer| answer.status == 200);
+    let answer: Value = ready.map(|answer| answer.json()).unwrap_or_default();
     let theirs = answer["data"]["result"][0]["values"].as_array().cloned().unwrap_or_default();
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds of this century")]
     let ms = |value: &Value| (value[0].as_f64().unwrap_or_default() * 1e3).round() as i64;
