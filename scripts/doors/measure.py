@@ -20,6 +20,10 @@ DOORS = {"otlp_logs_grpc": "otlp_grpc", "otlp_traces_grpc": "otlp_grpc", "otlp_l
 CLIENTS = ["ndjson", "elasticsearch", "loki", "hec", "datadog", "fluent", "otlp_logs_http", "otlp_logs_grpc", "otlp_traces_grpc"]
 
 
+# What was acknowledged is judged and made searchable after that.
+SETTLE_SECONDS = 3
+
+
 def cpu_seconds(pid):
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -52,6 +56,7 @@ def main():
                 target = addresses[DOORS.get(client, "http")]
                 before = cpu_seconds(server.pid)
                 fast = ship(client, target, args.count, f"fast-{client}", 0)
+                time.sleep(SETTLE_SECONDS)
                 cost = (cpu_seconds(server.pid) - before) / args.count * 1e6
                 paced = ship(client, target, args.count, f"paced-{client}", args.rate)
                 print(f"{client:18} {cost:5.1f} µs/record   {fast[0]}   at {args.rate:.0f}/s: {paced[-1]}", flush=True)
