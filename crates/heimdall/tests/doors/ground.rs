@@ -106,7 +106,7 @@ impl Ground {
     /// Waits until every record is there, and says what was lost and doubled.
     #[track_caller]
     pub(crate) fn verdict(&self) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + SHIPPER_PATIENCE;
         let mut arrived = self.arrived();
         while arrived.distinct < self.records && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(50));
