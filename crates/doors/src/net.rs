@@ -179,6 +179,7 @@ impl Binder {
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    socket.set_nodelay(true)?; // accepted sockets have it too: an answer is small, and is not to wait for the next
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }

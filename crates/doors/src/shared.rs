@@ -74,21 +74,19 @@ impl Shared {
         arrive(&self.intake, caller, announced, pieces, &self.limits.body, &self.limits.compression).await
     }
 
-    /// Runs a decoder: small bodies here, large ones off the async threads. No pipelines: see [`Shared::decode_from`].
-    pub async fn decode<T, F>(&self, body: Bytes, decode: F) -> T
+    /// Runs work on bytes that are no records yet, such as unpacking: small ones here, large ones off the async threads.
+    pub async fn prepare<T, F>(&self, bytes: Bytes, work: F) -> T
     where
         T: Send + 'static,
-        F: FnOnce(&[u8], Reading<'_>) -> T + Send + 'static,
+        F: FnOnce(&[u8]) -> T + Send + 'static,
     {
-        let now = self.intake.now();
-        if body.len() <= self.limits.inline_decode_bytes_max {
-            return decode(&body, Reading::new(now, &self.limits.decode));
+        if bytes.len() <= self.limits.inline_decode_bytes_max {
+            return work(&bytes);
         }
-        let limits = self.limits.decode.clone();
-        blocking(move || decode(&body, Reading::new(now, &limits))).await
+        blocking(move || work(&bytes)).await
     }
 
-    /// The same, with the pipelines for what `caller` sends through `door`.
+    /// Runs a decoder, with the pipelines for what `caller` sends through `door`: small bodies here, large ones off the async threads.
     pub async fn decode_from<T, F>(&self, caller: &Caller, door: &'static str, body: Bytes, decode: F) -> T
     where
         T: Send + 'static,

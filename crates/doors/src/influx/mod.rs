@@ -132,7 +132,7 @@ async fn take(
     let bytes = arrived.body.len() as u64;
     let named = named.to_owned();
     let (mut points, key) = shared
-        .decode(arrived.body, move |body, reading| {
+        .decode_from(&caller, DOOR, arrived.body, move |body, reading| {
             let key = key::of_body(&[db.as_bytes(), named.as_bytes(), body]);
             points::decode(body, precision, &db, reading).map(|points| (points, key))
         })

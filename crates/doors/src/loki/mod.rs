@@ -26,7 +26,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use heimdall_ingest::{BodyError, Decoded, Permit, Receipt, Rejected};
+use heimdall_ingest::{BodyError, Caller, Decoded, Permit, Receipt, Rejected};
 
 use crate::http::{self, Failure, Visitor};
 use crate::shared::Handover;
@@ -88,13 +88,13 @@ async fn take(
     let (decoded, key, bytes) = if is_json(&headers, &arrived.body) {
         let len = arrived.body.len();
         let (decoded, key) = shared
-            .decode(arrived.body, |body, reading| {
+            .decode_from(&caller, DOOR, arrived.body, |body, reading| {
                 json::decode(body, reading).map(|d| (d, key::of_body(&[body])))
             })
             .await?;
         (decoded, key, len)
     } else {
-        unpacked(shared, arrived.body, &mut permit).await?
+        unpacked(shared, &caller, arrived.body, &mut permit).await?
     };
     let key = (decoded.timestamps_assigned == 0).then_some(key);
     let handover = Handover { caller, door: DOOR, key, decoded: vec![decoded], bytes: bytes as u64 };
@@ -104,6 +104,7 @@ async fn take(
 /// A block of Snappy: room for what it unpacks to is taken first.
 async fn unpacked(
     shared: &Shared,
+    caller: &Caller,
     block: Bytes,
     permit: &mut Permit,
 ) -> Result<(Decoded, String, usize), Failure> {
@@ -113,7 +114,7 @@ async fn unpacked(
     let len = proto::unpacked_len(&block, shared.limits.compression.decompressed_bytes_max)?;
     permit.grow(block.len().saturating_add(len))?;
     let decoded = shared
-        .decode(block, move |block, reading| {
+        .decode_from(caller, DOOR, block, move |block, reading| {
             let message = proto::unpack(block)?;
             Ok::<_, BodyError>((proto::decode(&message, reading)?, key::of_body(&[&message])))
         })

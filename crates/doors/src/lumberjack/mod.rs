@@ -230,7 +230,7 @@ impl Connection<'_> {
             .at_least(held + packed.len(), &self.door.shared, &self.caller, self.door.idle_timeout)
             .await?;
         let frames =
-            self.door.shared.decode(packed, move |packed, _| frames::unpack(packed, bytes_max)).await?;
+            self.door.shared.prepare(packed, move |packed| frames::unpack(packed, bytes_max)).await?;
         // Unpacked events are held twice for a moment: as frames, and as what is pending.
         let unpacked: usize = frames.iter().map(Frame::size).sum();
         let Door { shared, idle_timeout, .. } = self.door;

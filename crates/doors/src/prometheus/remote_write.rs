@@ -163,7 +163,7 @@ async fn take(
         permit.grow(unpacked_len(&arrived.body, shared.limits.compression.decompressed_bytes_max)?)?;
     }
     let (written, key, bytes) = shared
-        .decode(arrived.body, move |body, reading| {
+        .decode_from(&caller, DOOR, arrived.body, move |body, reading| {
             let unpacked = if is_snappy { Some(unpack(body)?) } else { None };
             let body = unpacked.as_deref().unwrap_or(body);
             Ok::<_, Failure>((decode(version, body, reading)?, key_of(body), body.len() as u64))
