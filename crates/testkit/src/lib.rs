@@ -2,6 +2,7 @@
 //!
 //! - [`Server`]: a server in a process of its own, on free loopback ports, in a temporary folder
 //! - [`Command`]: any command, run to its end with a deadline; [`Tool`]: a foreign program that may be absent
+//! - [`Engine`]: a Docker engine of our own
 //! - [`http`]: a small blocking HTTP/1.1 client; [`Lines`]: a TCP stream read line by line
 //! - [`wait_for`]: looks until something is so, or says what was not
 //!
@@ -13,6 +14,7 @@
 //! A test failure is a panic: everything here panics with what was expected and what the server said.
 
 mod command;
+mod engine;
 pub mod http;
 mod lines;
 mod process;
@@ -21,6 +23,7 @@ mod tool;
 mod wait;
 
 pub use command::{Command, Finished, Running};
+pub use engine::Engine;
 pub use lines::Lines;
 pub use server::{Builder, Server};
 pub use tool::Tool;

@@ -11,12 +11,13 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// Finds `name` on the `PATH`; `None` when it is not installed.
+    /// Finds `name` on the `PATH`, or where Debian puts what nobody calls by hand; `None` when it is not installed.
     #[must_use]
     pub fn find(name: &str) -> Option<Tool> {
-        let dirs = std::env::var_os("PATH")?;
-        let candidates = std::env::split_paths(&dirs).map(|dir| dir.join(name));
-        candidates.filter(|path| path.is_file()).map(|path| Tool { path }).next()
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let others = ["/usr/sbin", "/sbin", "/lib/systemd", "/usr/lib/systemd"].map(PathBuf::from);
+        let mut candidates = std::env::split_paths(&path).chain(others).map(|dir| dir.join(name));
+        candidates.find(|path| path.is_file()).map(|path| Tool { path })
     }
 
     /// Where it is.

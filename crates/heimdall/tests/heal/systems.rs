@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use heimdall_testkit::{wait_for, wait_for_within};
+use heimdall_testkit::{Tool, wait_for_within};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -48,9 +48,7 @@ pub(crate) fn answers(url: &str) -> bool {
 }
 
 fn program(name: &str) -> Result<PathBuf, String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    let found = dirs.map(|dir| dir.join(name)).find(|path| path.is_file());
+    let found = Tool::find(name).map(|tool| tool.path().to_owned());
     found.ok_or_else(|| format!("{name} is not installed"))
 }
 
@@ -100,37 +98,13 @@ impl Drop for Daemon {
 
 /// A Docker engine whose containers serve a page each.
 pub(crate) struct Engine {
-    socket: PathBuf,
+    engine: heimdall_testkit::Engine,
     endpoints: Vec<(String, SocketAddr)>,
-    daemon: Daemon,
-    dir: TempDir,
 }
 
 impl Engine {
     pub(crate) fn start(containers: usize) -> Result<Engine, String> {
-        let (dockerd, busybox) = (program("dockerd")?, program("busybox")?);
-        program("docker")?;
-        if !rustix::process::geteuid().is_root() {
-            return Err("dockerd needs root".to_owned());
-        }
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        let socket = dir.path().join("d.sock");
-        let mut command = std::process::Command::new(dockerd);
-        command.arg("--host").arg(format!("unix://{}", socket.display()));
-        command.args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")]);
-        command.args(["--bridge", "none", "--iptables=false", "--ip6tables=false"]);
-        let mut daemon = Daemon::start(&mut command, &dir.path().join("log"));
-        let is_up = wait_for_within(STARTS_WITHIN, "dockerd to start", || {
-            let ended = daemon.has_ended();
-            (ended || socket.exists()).then_some(!ended)
-        });
-        if !is_up {
-            return Err("dockerd does not start on this machine".to_owned());
-        }
-        let mut engine = Engine { socket, endpoints: Vec::new(), daemon, dir };
-        wait_for("the engine to answer", || engine.docker(&["info"]).ok());
-        engine.import(&busybox);
+        let mut engine = Engine { engine: heimdall_testkit::Engine::start()?, endpoints: Vec::new() };
         for n in 1..=containers {
             engine.run(&format!("web-{n}"));
         }
@@ -138,57 +112,23 @@ impl Engine {
     }
 
     pub(crate) fn socket(&self) -> &Path {
-        &self.socket
+        self.engine.socket()
     }
 
     pub(crate) fn endpoints(&self) -> Vec<(String, String)> {
         self.endpoints.iter().map(|(name, address)| (name.clone(), format!("http://{address}/"))).collect()
     }
 
-    fn docker(&self, args: &[&str]) -> Result<String, String> {
-        let host = format!("unix://{}", self.socket.display());
-        let mut command = std::process::Command::new(program("docker").expect("looked for at the start"));
-        let output =
-            command.args(["-H", &host]).args(args).stdin(Stdio::null()).output().expect("docker runs");
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned();
-        if output.status.success() { Ok(text) } else { Err(text) }
-    }
-
-    #[track_caller]
-    fn must(&self, args: &[&str]) -> String {
-        self.docker(args).unwrap_or_else(|text| panic!("docker {args:?}: {text}"))
-    }
-
-    /// An image of one program and one page.
-    fn import(&self, busybox: &Path) {
-        let root = self.dir.path().join("rootfs");
-        std::fs::create_dir_all(root.join("bin")).expect("a folder");
-        std::fs::create_dir_all(root.join("www")).expect("a folder");
-        std::fs::copy(busybox, root.join("bin/busybox")).expect("a copy");
-        std::fs::write(root.join("www/index.html"), "well\n").expect("a page");
-        let tar = self.dir.path().join("rootfs.tar");
-        let mut pack = std::process::Command::new("tar");
-        let packed = pack.arg("cf").arg(&tar).arg("-C").arg(&root).arg(".").status();
-        assert!(packed.expect("tar runs").success(), "the image is packed");
-        self.must(&[
-            "import",
-            "-c",
-            "ENTRYPOINT [\"/bin/busybox\"]",
-            &tar.display().to_string(),
-            "test/web:1",
-        ]);
-    }
-
     fn run(&mut self, name: &str) {
         let address = free_port();
-        self.must(&[
+        self.engine.must(&[
             "run",
             "-d",
             "--name",
             name,
             "--network",
             "host",
-            "test/web:1",
+            heimdall_testkit::Engine::IMAGE,
             "httpd",
             "-f",
             "-p",
@@ -200,23 +140,23 @@ impl Engine {
     }
 
     pub(crate) fn kill(&self, name: &str, signal: &str) {
-        self.must(&["kill", "-s", signal, name]);
+        self.engine.must(&["kill", "-s", signal, name]);
     }
 
     /// Stops the process, not the container: as a program that hangs.
     pub(crate) fn freeze(&self, name: &str) {
-        let pid = self.must(&["inspect", "-f", "{{.State.Pid}}", name]);
+        let pid = self.engine.must(&["inspect", "-f", "{{.State.Pid}}", name]);
         let pid = pid.parse().ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, Signal::STOP).expect("our own container");
     }
 
     pub(crate) fn stop(&self, name: &str) {
-        self.must(&["stop", "-t", "1", name]);
+        self.engine.must(&["stop", "-t", "1", name]);
     }
 
     /// When each container started last.
     pub(crate) fn incarnations(&self) -> Vec<(String, String)> {
-        let started = |name: &String| self.must(&["inspect", "-f", "{{.State.StartedAt}}", name]);
+        let started = |name: &String| self.engine.must(&["inspect", "-f", "{{.State.StartedAt}}", name]);
         self.endpoints.iter().map(|(name, _)| (name.clone(), started(name))).collect()
     }
 }
@@ -232,7 +172,7 @@ impl System for Engine {
         // Whole seconds, as `until` is; what another fault was healed by is older than that.
         let since = since.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs().to_string();
         let filter = format!("container={service}");
-        let events = self.must(&[
+        let events = self.engine.must(&[
             "events",
             "--since",
             &since,
@@ -244,23 +184,6 @@ impl System for Engine {
             "event=restart",
         ]);
         events.lines().filter(|line| !line.is_empty()).count()
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let ids = self.docker(&["ps", "-aq"]).unwrap_or_default();
-        let ids: Vec<&str> = ids.lines().collect();
-        if !ids.is_empty() {
-            let _ = self.docker(&[&["rm", "-f"], &ids[..]].concat());
-        }
-        self.daemon.stop();
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let own = self.dir.path().display().to_string();
-        let paths = mounts.lines().filter_map(|line| line.split(' ').nth(1));
-        for mount in paths.filter(|path| path.starts_with(&own)) {
-            let _ = std::process::Command::new("umount").arg(mount).status();
-        }
     }
 }
 
