@@ -85,9 +85,12 @@ impl TlsConfig {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let config = builder
+        let mut config = builder
             .with_single_cert(certs, key)
             .map_err(|error| bad("tls.cert_file", &self.cert_file, &error))?;
+        // Senders of syslog and GELF never read. A kernel that closes a connection with something unread, such as tickets,
+        // resets it, and what was still on its way to us is gone.
+        config.send_tls13_tickets = 0;
         Ok(Some(TlsAcceptor::from(Arc::new(config))))
     }
 }
