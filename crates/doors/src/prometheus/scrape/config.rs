@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use heimdall_detect::Period;
 use heimdall_model::{Size, Tenant};
@@ -25,8 +26,8 @@ pub struct ScrapeConfig {
     pub targets_file: Option<PathBuf>,
     /// Time between two scrapes of a target. Default `15s`.
     pub interval: Period,
-    /// Longest wait for an answer, not longer than `interval`. Default `10s`.
-    pub timeout: Period,
+    /// Longest wait for an answer, not longer than `interval`. Default `10s`, or `interval` where that is shorter.
+    pub timeout: Option<Period>,
     /// `http` or `https`, for targets that are no whole address. Default `http`.
     pub scheme: Scheme,
     /// Path, for targets that are no whole address. Default `/metrics`.
@@ -83,6 +84,14 @@ pub struct BasicAuth {
     pub password_file: PathBuf,
 }
 
+impl ScrapeConfig {
+    /// Longest wait for an answer.
+    pub(super) fn timeout(&self) -> Duration {
+        let timeout = self.timeout.unwrap_or_else(|| Period::seconds(10).min(self.interval));
+        Duration::from_nanos(timeout.ns().unsigned_abs())
+    }
+}
+
 impl Default for ScrapeConfig {
     fn default() -> Self {
         ScrapeConfig {
@@ -90,7 +99,7 @@ impl Default for ScrapeConfig {
             targets: Vec::new(),
             targets_file: None,
             interval: Period::seconds(15),
-            timeout: Period::seconds(10),
+            timeout: None,
             scheme: Scheme::Http,
             path: "/metrics".to_owned(),
             params: BTreeMap::new(),
@@ -126,7 +135,7 @@ pub(super) fn bad(job: &ScrapeConfig, detail: impl std::fmt::Display) -> DoorErr
 
 fn wrong(job: &ScrapeConfig) -> Option<&'static str> {
     let has_targets = !job.targets.is_empty() || job.targets_file.is_some();
-    let is_timeout_good = job.timeout > Period(0) && job.timeout <= job.interval;
+    let is_timeout_good = job.timeout.is_none_or(|timeout| timeout > Period(0) && timeout <= job.interval);
     let has_odd_label = job.labels.keys().any(|name| name.is_empty() || name == "__name__");
     let checks = [
         (job.job.trim().is_empty(), "`job` is missing"),
@@ -161,8 +170,9 @@ mod tests {
         check_job("job = \"a\"\ntargets = [\"a:1\"]", None);
         check_job("targets = [\"a:1\"]", Some("`job` is missing"));
         check_job("job = \"a\"", Some("it has neither `targets` nor `targets_file`"));
+        check_job("job = \"a\"\ntargets = [\"a\"]\ninterval = \"5s\"", None);
         check_job(
-            "job = \"a\"\ntargets = [\"a\"]\ninterval = \"5s\"",
+            "job = \"a\"\ntargets = [\"a\"]\ninterval = \"5s\"\ntimeout = \"10s\"",
             Some("`timeout` must be above 0 and at most `interval`"),
         );
         assert!(toml::from_str::<ScrapeConfig>("targtes = []").is_err());

@@ -162,7 +162,7 @@ impl Job {
     /// Scrapes a target once; why that failed.
     async fn scrape(&self, target: &Target, stated: &mut Arc<Stated>) -> Option<ScrapeError> {
         let (time, began) = (self.shared.intake.now(), Instant::now());
-        let timeout = duration(self.config.timeout);
+        let timeout = self.config.timeout();
         let asked = ask(&self.shared, &self.caller, &self.client, &self.config, target, stated, time);
         let answer = tokio::time::timeout(timeout, asked).await.unwrap_or(Err(ScrapeError::Timeout(timeout)));
         let took = began.elapsed();
@@ -230,7 +230,7 @@ fn duration(period: heimdall_detect::Period) -> Duration {
 
 fn client(config: &ScrapeConfig) -> Result<reqwest::Client, DoorError> {
     let mut builder = reqwest::Client::builder()
-        .timeout(duration(config.timeout))
+        .timeout(config.timeout())
         .redirect(redirect::Policy::custom(follow))
         .referer(false)
         .no_proxy()

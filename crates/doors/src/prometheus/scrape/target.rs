@@ -140,7 +140,7 @@ pub(super) async fn ask(
     stated: &Arc<Stated>,
     time: Timestamp,
 ) -> Result<Answer, ScrapeError> {
-    let timeout = Duration::from_nanos(job.timeout.ns().unsigned_abs());
+    let timeout = job.timeout();
     let seconds = timeout.as_secs_f64().to_string();
     let request = client
         .get(target.url.clone())

@@ -23,7 +23,7 @@ fn job(address: &str) -> ScrapeConfig {
         job: "test".into(),
         targets: vec![address.to_owned()],
         interval: Period::seconds(1),
-        timeout: Period::seconds(1),
+        timeout: Some(Period::seconds(1)),
         ..ScrapeConfig::default()
     }
 }
