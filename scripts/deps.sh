@@ -155,6 +155,8 @@ need_servers() (
     compgen -G '/usr/lib/*/rsyslog/omrelp.so' >/dev/null || apt_install rsyslog-relp ||
         say "omrelp of rsyslog is missing, its test is skipped; run: sudo apt-get install rsyslog-relp"
     need mosquitto mosquitto
+    [ -x /usr/sbin/collectd ] || apt_install collectd-core libmicrohttpd12 libprotobuf-c1 ||
+        say "collectd is missing, its test is skipped; run: sudo apt-get install collectd-core libmicrohttpd12 libprotobuf-c1"
     [ -x /lib/systemd/systemd-journal-upload ] || apt_install systemd-journal-remote ||
         say "systemd-journal-upload is missing, its test is skipped; run: sudo apt-get install systemd-journal-remote"
 )

@@ -1,9 +1,10 @@
 //! Daemons people run, each with its own queue and its own retries.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use heimdall_testkit::{Command, Running, Tool, skip, wait_for, wait_for_within};
+use heimdall_testkit::{Command, Engine, Running, Tool, skip, wait_for, wait_for_within};
 use serde_json::Value;
 
 use crate::clients::ship;
@@ -11,14 +12,6 @@ use crate::ground::{self, Ground, finish, free};
 
 /// Times the server is killed while a daemon sends.
 const KILLS: usize = 2;
-
-/// A program on the `PATH`, or where Debian puts what nobody calls by hand.
-fn program(name: &str) -> Option<PathBuf> {
-    let others = ["/usr/sbin", "/lib/systemd", "/usr/lib/systemd"].map(|dir| Path::new(dir).join(name));
-    Tool::find(name)
-        .map(|tool| tool.path().to_owned())
-        .or_else(|| others.into_iter().find(|path| path.is_file()))
-}
 
 fn listens(address: &str) -> Option<()> {
     std::net::TcpStream::connect(address).ok().map(drop)
@@ -35,7 +28,7 @@ fn written(dir: &Path, name: &str, text: &str) -> PathBuf {
 
 /// rsyslog reads a file of lines and sends them by `action`, until it is told to end; it goes on when there was nobody.
 fn rsyslog(ground: &Ground, dir: &Path, action: &str) -> Option<Running> {
-    let daemon = program("rsyslogd")?;
+    let daemon = Tool::find("rsyslogd")?;
     let mut lines = String::new();
     for n in 0..ground.records {
         writeln!(lines, "{} {n}", ground.run).expect("writing to a string cannot fail");
@@ -49,7 +42,7 @@ fn rsyslog(ground: &Ground, dir: &Path, action: &str) -> Option<Running> {
     );
     let config = written(dir, "rsyslog.conf", &config);
     let pid = dir.join("rsyslog.pid");
-    Some(Command::new(daemon).args(["-n", "-f"]).arg(config).arg("-i").arg(pid).start())
+    Some(daemon.command().args(["-n", "-f"]).arg(config).arg("-i").arg(pid).start())
 }
 
 /// Whether rsyslog has its RELP module, which is a package of its own.
@@ -119,7 +112,7 @@ fn samples_of_up(prometheus: &str, ground: &Ground) -> (Vec<i64>, Vec<i64>) {
 
 #[test]
 fn prometheus_writes_every_sample_once() {
-    let Some(daemon) = program("prometheus") else { skip!("prometheus is not installed") };
+    let Some(daemon) = Tool::find("prometheus") else { skip!("prometheus is not installed") };
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut ground = Ground::new("prometheus", &[]);
     let listen = free().to_string();
@@ -129,7 +122,8 @@ fn prometheus_writes_every_sample_once() {
         ground.server.http()
     );
     let config = written(dir.path(), "prometheus.yml", &config);
-    let daemon = Command::new(daemon)
+    let daemon = daemon
+        .command()
         .arg(format!("--config.file={}", config.display()))
         .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
         .arg(format!("--web.listen-address={listen}"))
@@ -160,7 +154,7 @@ fn prometheus_writes_every_sample_once() {
 
 #[test]
 fn kafka_messages_are_there_once() {
-    let Some(tansu) = program("tansu") else {
+    let Some(tansu) = Tool::find("tansu") else {
         skip!(
             "a Kafka broker is missing: cargo install tansu --version 0.6.0 --locked --features libsql,dynostore"
         );
@@ -172,7 +166,7 @@ fn kafka_messages_are_there_once() {
         "cd '{}' && exec '{}' broker --cluster-id hd --listener-url {url} --advertised-listener-url {url} \
          --storage-engine sqlite://tansu.db",
         dir.path().display(),
-        tansu.display()
+        tansu.path().display()
     );
     let daemon = Command::new("/bin/sh").arg("-c").arg(start).start();
     wait_for("the broker to listen", || listens(&broker));
@@ -198,7 +192,7 @@ fn kafka_messages_are_there_once() {
 
 #[test]
 fn mqtt_messages_are_not_lost() {
-    let Some(mosquitto) = program("mosquitto") else { skip!("mosquitto is not installed") };
+    let Some(mosquitto) = Tool::find("mosquitto") else { skip!("mosquitto is not installed") };
     let dir = tempfile::tempdir().expect("a temporary folder");
     let broker = free();
     let config = format!(
@@ -206,7 +200,7 @@ fn mqtt_messages_are_not_lost() {
         broker.port()
     );
     let config = written(dir.path(), "mosquitto.conf", &config);
-    let daemon = Command::new(mosquitto).arg("-c").arg(config).start();
+    let daemon = mosquitto.command().arg("-c").arg(config).start();
     let broker = broker.to_string();
     wait_for("the broker to listen", || listens(&broker));
     let subscription = format!(
@@ -238,7 +232,8 @@ fn mqtt_messages_are_not_lost() {
 
 #[test]
 fn an_uploaded_journal_is_there_once() {
-    let (Some(remote), Some(upload)) = (program("systemd-journal-remote"), program("systemd-journal-upload"))
+    let (Some(remote), Some(upload)) =
+        (Tool::find("systemd-journal-remote"), Tool::find("systemd-journal-upload"))
     else {
         skip!("systemd-journal-remote is not installed");
     };
@@ -257,12 +252,11 @@ fn an_uploaded_journal_is_there_once() {
     }
     let export = written(dir.path(), "export", &export);
     let journal = dir.path().join("ship.journal");
-    let made = Command::new(remote).arg("-o").arg(&journal).arg(export).run();
+    let made = remote.command().arg("-o").arg(&journal).arg(export).run();
     assert!(journal.exists(), "{}{}", made.stdout, made.stderr);
     let state = format!("--save-state={}", dir.path().join("state").display());
     let url = format!("--url=http://{}", ground.server.http());
-    let send =
-        || Command::new(&upload).arg(&url).arg(format!("--file={}", journal.display())).arg(&state).start();
+    let send = || upload.command().arg(&url).arg(format!("--file={}", journal.display())).arg(&state).start();
     // With a state it follows the journal for ever. systemd starts it again when it fails; here we do.
     let mut shipper = send();
     for share in 1..=KILLS + 1 {
@@ -281,4 +275,102 @@ fn an_uploaded_journal_is_there_once() {
     let _ = shipper.terminate();
     let verdict = ground.verdict();
     assert_eq!((&verdict["lost"], &verdict["doubled"]), (&0.into(), &0.into()));
+}
+
+// ---- Docker -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_containers_log_is_there_once() {
+    let engine = match Engine::start() {
+        Ok(engine) => engine,
+        Err(why) => skip!("docker: {why}"),
+    };
+    let socket = engine.socket().display().to_string();
+    let mut ground = Ground::new("docker", &[("HEIMDALL_DOORS__DOCKER__SOCKET", socket)]);
+    let script = format!(
+        "n=0; while [ $n -lt {} ]; do echo '{}' $n; n=$((n+1)); [ $((n%100)) = 0 ] && usleep 20000; done",
+        ground.records, ground.run
+    );
+    engine.must(&["run", "-d", "--name", "ship", "--network", "none", Engine::IMAGE, "sh", "-c", &script]);
+    for share in 1..=KILLS {
+        let enough = ground.records * share / (KILLS + 1);
+        wait_for_within(ground::SHIPPER_PATIENCE, "enough of the log", || {
+            (ground.arrived().distinct >= enough).then_some(())
+        });
+        ground.server.kill9();
+        ground.server.restart();
+    }
+    let verdict = ground.verdict();
+    assert_eq!((&verdict["lost"], &verdict["doubled"]), (&0.into(), &0.into()));
+}
+
+// ---- collectd -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_sample_that_collectd_still_shows_is_taken_once_and_once_more_after_a_restart() {
+    let plugins = Path::new("/usr/lib/collectd");
+    let daemon = Tool::find("collectd").filter(|_| plugins.join("write_prometheus.so").is_file());
+    let Some(daemon) = daemon else { skip!("collectd is not installed") };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (root, listen) = (dir.path().display(), free());
+    let config = format!(
+        "BaseDir \"{root}\"\nPIDFile \"{root}/pid\"\nPluginDir \"{}\"\nInterval 0.2\nLoadPlugin load\nLoadPlugin write_prometheus\n\
+         <Plugin write_prometheus>\nHost \"127.0.0.1\"\nPort \"{}\"\n</Plugin>\n",
+        plugins.display(),
+        listen.port()
+    );
+    let config = written(dir.path(), "collectd.conf", &config);
+    let daemon = daemon.command().arg("-f").arg("-C").arg(config).start();
+    wait_for("collectd to listen", || listens(&listen.to_string()));
+    let job = format!("[{{ job = \"collectd\", targets = [\"{listen}\"], interval = \"1s\" }}]");
+    let mut ground = Ground::new("collectd", &[("HEIMDALL_DOORS__SCRAPE", job)]);
+    let times = |ground: &Ground| {
+        let rows = ground.server.query("dataset:metrics name:collectd_load_shortterm | fields timestamp");
+        rows.iter().map(|row| row[0].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    const RESTARTS: usize = 2;
+    for enough in (1..=RESTARTS).map(|restart| 2 * restart) {
+        wait_for("collectd to be scraped", || (times(&ground).len() >= enough).then_some(()));
+        ground.server.kill9();
+        ground.server.restart();
+    }
+    let times = wait_for("scrapes after the kills", || Some(times(&ground)).filter(|times| times.len() >= 6));
+    let mut distinct = times.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert!(times.len() - distinct.len() <= RESTARTS, "{times:?}");
+    let _ = daemon.terminate();
+}
+
+// ---- logger -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn logger_is_understood_in_each_of_its_forms() {
+    let Some(logger) = Tool::find("logger") else { skip!("logger is not installed") };
+    let (udp, tcp) = (free(), free());
+    let ground = Ground::new(
+        "logger",
+        &[
+            ("HEIMDALL_DOORS__SYSLOG__UDP_LISTEN", udp.to_string()),
+            ("HEIMDALL_DOORS__SYSLOG__TCP_LISTEN", tcp.to_string()),
+        ],
+    );
+    let forms: [(&str, &[&str], SocketAddr); 5] = [
+        ("udp-5424", &["-d", "--rfc5424"], udp),
+        ("udp-3164", &["-d", "--rfc3164"], udp),
+        ("tcp-counted", &["-T", "--octet-count", "--rfc5424"], tcp),
+        ("tcp-lines", &["-T", "--rfc5424"], tcp),
+        ("tcp-3164", &["-T", "--rfc3164"], tcp),
+    ];
+    for (name, how, to) in forms {
+        let port = to.port().to_string();
+        let command = logger.command().args(["-n", "127.0.0.1", "-P", &port, "-p", "auth.err", "-t", "su"]);
+        let _ = command.args(how.iter().copied()).arg(name).run().expect(0);
+    }
+    let rows = wait_for("all of them", || {
+        let rows = ground.server.query("service:su level:error | fields message | sort message");
+        (rows.len() >= forms.len()).then_some(rows)
+    });
+    let messages: Vec<_> = rows.iter().map(|row| row[0].clone()).collect();
+    assert_eq!(messages, ["tcp-3164", "tcp-counted", "tcp-lines", "udp-3164", "udp-5424"]);
 }

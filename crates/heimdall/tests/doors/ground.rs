@@ -16,8 +16,10 @@ pub(crate) struct Ground {
     pub(crate) records: usize,
     name: &'static str,
     dataset: &'static str,
-    /// The column that holds `RUN n`.
+    /// The column that tells records apart.
     column: &'static str,
+    /// Which of the dataset's records are this run's.
+    filter: String,
     started: Instant,
 }
 
@@ -59,29 +61,38 @@ impl Ground {
         let builder = elsewhere.fold(builder, |builder, name| builder.env(name, "127.0.0.1:0"));
         let builder = builder.env("HEIMDALL_SERVER__WATCH_LISTEN", "127.0.0.1:0");
         let builder = settings.iter().fold(builder, |builder, (name, value)| builder.env(name, value));
-        Ground {
+        let ground = Ground {
             server: builder.start(),
-            run: format!("run-{}-{}", std::process::id(), name.replace('_', "-")),
+            run: format!("run_{}_{name}", std::process::id()),
             records: records(),
             name,
-            dataset: "logs",
-            column: "message",
+            dataset: "",
+            column: "",
+            filter: String::new(),
             started: Instant::now(),
-        }
+        };
+        ground.texts("logs", "message")
     }
 
-    /// The same for a door whose records are no logs.
-    pub(crate) fn of(mut self, dataset: &'static str, column: &'static str) -> Ground {
+    /// Record n has `RUN n` in this column.
+    pub(crate) fn texts(mut self, dataset: &'static str, column: &'static str) -> Ground {
         (self.dataset, self.column) = (dataset, column);
+        self.filter = format!("\"{column}\" LIKE '{} %'", self.run);
+        self
+    }
+
+    /// Record n is a sample of the metric RUN, its value n.
+    pub(crate) fn samples(mut self) -> Ground {
+        (self.dataset, self.column) = ("metrics", "value");
+        self.filter = format!("name = '{}'", self.run);
         self
     }
 
     /// What of this run is in the store.
     pub(crate) fn arrived(&self) -> Arrived {
-        let (table, column, run) = (self.dataset, self.column, &self.run);
-        let sql = format!(
-            "SELECT count(*) AS n, count(DISTINCT \"{column}\") AS d FROM {table} WHERE \"{column}\" LIKE '{run} %'"
-        );
+        let (table, column, filter) = (self.dataset, self.column, &self.filter);
+        let sql =
+            format!("SELECT count(*) AS n, count(DISTINCT \"{column}\") AS d FROM {table} WHERE {filter}");
         let body = json!({"query": sql, "language": "sql", "from": "1990-01-01T00:00:00Z", "to": "now+1d"});
         let (status, answer) =
             self.server.post("/api/v1/query", body.to_string(), &[("Content-Type", "application/json")]);

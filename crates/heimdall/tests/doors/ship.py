@@ -1,19 +1,26 @@
 """Sends numbered records with the client libraries people use, each with its own retries, until all are acknowledged.
 
-    ship.py CLIENT --target HOST:PORT --count N --run ID [--batch N] [--rate RECORDS_PER_SECOND]
+    ship.py CLIENT --target HOST:PORT --count N --run ID [--batch N] [--rate RECORDS_PER_SECOND] [--counted HOST:PORT/DOOR]
 
-Record n of a run has the message `RUN n`. Prints `sent N in S s` at the end, with the times until a batch was acknowledged; exit 1
-when something was given up.
+Record n of a run has the message `RUN n`; sample n of the metric RUN has the value n. Prints `sent N in S s` at the end, with the
+times until a batch was acknowledged; exit 1 when something was given up.
 What a library gives up after its own retries is sent again as it was, as an application with a queue does.
+Where the protocol has no acknowledgement, --counted names the server's HTTP address and the door, and the time of a batch is that
+until the server's own counter of accepted (durable) records of that door has it.
 """
 
 import argparse
 import json
 import socket
+import ssl
+import struct
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+import zlib
+from datetime import datetime, timezone
 
 PATIENCE_SECONDS = 120
 
@@ -68,6 +75,85 @@ def try_until_taken(send):
             raise GivenUp(last)
         time.sleep(pause)
         pause = min(pause * 2, 1.0)
+
+
+class Counted:
+    """Watches the server's counter of accepted records of a door: when each batch sent has arrived in it."""
+
+    POLL_SECONDS = 0.005
+
+    def __init__(self, where):
+        self.address, door = where.split("/")
+        self.wanted = f'ingest_records_total{{door="{door}",outcome="accepted"}} '
+        self.begun, self.sent, self.due = self.now(), 0, []
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    def now(self):
+        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=30) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(self.wanted):
+                    return int(line.rsplit(" ", 1)[1])
+        return 0
+
+    def batch(self, records):
+        """So many more have just been given to the socket."""
+        self.sent += records
+        self.due.append((self.sent, time.perf_counter()))
+
+    def watch(self):
+        deadline = None
+        while self.due or not self.ended.is_set():
+            arrived = self.now() - self.begun
+            while self.due and self.due[0][0] <= arrived:
+                LATENCIES.append(time.perf_counter() - self.due.pop(0)[1])
+            if self.ended.is_set():
+                deadline = deadline or time.monotonic() + PATIENCE_SECONDS
+                if time.monotonic() > deadline:
+                    return
+            time.sleep(self.POLL_SECONDS)
+
+    def finish(self):
+        self.ended.set()
+        self.thread.join()
+        if self.due:
+            raise GivenUp(f"{self.sent - (self.now() - self.begun)} records were never counted")
+
+
+def told(args, batch):
+    """A batch of a protocol without acknowledgements has been sent."""
+    if args.counter:
+        args.counter.batch(len(batch))
+
+
+def read(stream, count):
+    data = b""
+    while len(data) < count:
+        piece = stream.recv(count - len(data))
+        if not piece:
+            raise ConnectionResetError("closed")
+        data += piece
+    return data
+
+
+def connect(args):
+    host, port = args.target.rsplit(":", 1)
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def varint(number):
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def bytes_field(number, data):
+    """A field of a Protocol Buffers message: text, bytes or a message."""
+    return varint(number << 3 | 2) + varint(len(data)) + data
 
 
 def post(args, path, body, headers, accepted=(200, 202, 204)):
@@ -134,6 +220,214 @@ def gelf(args):
     for n in range(args.count):
         entry = {"version": "1.1", "host": "ship", "short_message": message(args, n), "timestamp": moment(n) / 1e9}
         post(args, "/gelf", json.dumps(entry).encode(), {"Content-Type": "application/json"})
+
+
+def gelf_tcp(args):
+    stream = connect(args)
+    for batch in batches(args):
+        entries = (
+            json.dumps({"version": "1.1", "host": "ship", "short_message": message(args, n), "timestamp": moment(n) / 1e9})
+            for n in batch
+        )
+        stream.sendall("".join(entry + "\0" for entry in entries).encode())
+        told(args, batch)
+    stream.close()
+
+
+def syslog_line(args, n):
+    when = datetime.fromtimestamp(moment(n) / 1e9, timezone.utc).isoformat()
+    return f"<14>1 {when} web-1 ship - - - {message(args, n)}".encode()
+
+
+def counted_lines(args, stream):
+    for batch in batches(args):
+        lines = (syslog_line(args, n) for n in batch)
+        stream.sendall(b"".join(b"%d %s" % (len(line), line) for line in lines))
+        told(args, batch)
+    stream.close()
+
+
+def syslog_tcp(args):
+    counted_lines(args, connect(args))
+
+
+def syslog_tls(args):
+    """The certificate is the test's own and not looked at."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    counted_lines(args, context.wrap_socket(connect(args)))
+
+
+def syslog_udp(args):
+    host, port = args.target.rsplit(":", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect((host, int(port)))
+        for batch in batches(args):
+            for n in batch:
+                sender.send(syslog_line(args, n))
+            told(args, batch)
+
+
+def statsd(args):
+    """Counters of 500 series, 20 to a datagram. What is durable is each interval's sum, so no batch is told."""
+    host, port = args.target.rsplit(":", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect((host, int(port)))
+        for batch in batches(args):
+            for start in range(batch.start, batch.stop, 20):
+                lines = (f"{args.run}:1|c|#series:{n % 500},service:ship" for n in range(start, min(start + 20, batch.stop)))
+                sender.send("\n".join(lines).encode())
+
+
+def relp(args):
+    """The window is a batch: what of it is not answered when the connection breaks is sent again."""
+    state = {"stream": None}
+
+    def command(number, name, data):
+        return b"%d %s %d" % (number, name, len(data)) + (b" " + data if data else b"") + b"\n"
+
+    def answers(stream, count):
+        unread = b""
+        while count:
+            piece = stream.recv(65536)
+            if not piece:
+                raise ConnectionResetError("closed")
+            unread += piece
+            while (end := unread.find(b"\n")) >= 0:
+                head = unread.split(b" ", 3)
+                if len(head) < 4 or not head[2].isdigit():
+                    raise GivenUp(unread[:200])
+                end = len(b" ".join(head[:3])) + 1 + int(head[2])
+                if len(unread) <= end:
+                    break
+                if not head[3].startswith(b"200"):
+                    raise GivenUp(unread[:200])
+                unread, count = unread[end + 1 :], count - 1
+
+    def opened():
+        if state["stream"] is None:
+            stream = connect(args)
+            stream.sendall(command(1, b"open", b"relp_version=0\nrelp_software=ship\ncommands=syslog"))
+            answers(stream, 1)
+            state.update(stream=stream, number=1)
+        return state["stream"]
+
+    for batch in batches(args):
+        lines = [syslog_line(args, n) for n in batch]
+
+        def send(lines=lines):
+            try:
+                stream = opened()
+                numbers = range(state["number"] + 1, state["number"] + 1 + len(lines))
+                stream.sendall(b"".join(command(number, b"syslog", line) for number, line in zip(numbers, lines)))
+                answers(stream, len(lines))
+                state["number"] += len(lines)
+                return True
+            except OSError:
+                state["stream"] = None
+                raise
+
+        until_taken(send)
+
+
+def lumberjack(args):
+    """Windows of a batch, packed, as Filebeat sends them."""
+    state = {"stream": None}
+    for batch in batches(args):
+        events = []
+        for n in batch:
+            when = datetime.fromtimestamp(moment(n) / 1e9, timezone.utc).isoformat()
+            event = {"@timestamp": when, "service": {"name": "ship"}, "host": {"name": "web-1"}, "message": message(args, n)}
+            events.append(json.dumps(event).encode())
+        frames = b"".join(b"2J" + struct.pack(">II", n + 1, len(event)) + event for n, event in enumerate(events))
+        packed = zlib.compress(frames)
+        body = b"2W" + struct.pack(">I", len(events)) + b"2C" + struct.pack(">I", len(packed)) + packed
+
+        def send(body=body, events=events):
+            try:
+                state["stream"] = state["stream"] or connect(args)
+                state["stream"].sendall(body)
+                while True:
+                    kind, number = struct.unpack(">2sI", read(state["stream"], 6))
+                    if kind != b"2A":
+                        raise GivenUp(kind)
+                    if number == len(events):
+                        return True
+            except OSError:
+                state["stream"] = None
+                raise
+
+        until_taken(send)
+
+
+def journald(args):
+    """Entries in the journal's export format, an upload for each batch; the daemon itself sends one upload that goes on."""
+    for batch in batches(args):
+        entries = []
+        for n in batch:
+            time_us = moment(n) // 1_000
+            cursor = f"s={args.run};i={n:x};b=0c6e1a;m={n:x};t={time_us:x};x={n:x}"
+            entries.append(
+                f"__CURSOR={cursor}\n__REALTIME_TIMESTAMP={time_us}\n__MONOTONIC_TIMESTAMP={n}\n_BOOT_ID=0c6e1a\nPRIORITY=6\n"
+                f"_HOSTNAME=web-1\nSYSLOG_IDENTIFIER=ship\n_PID=4711\nMESSAGE={message(args, n)}\n\n"
+            )
+        post(args, "/upload", "".join(entries).encode(), {"Content-Type": "application/vnd.fdo.journal"})
+
+
+def influx(args):
+    """One number a line, as Telegraf writes the most of what it has."""
+    for batch in batches(args):
+        lines = (f"{args.run},host=web-1,series=s{n % 500} value={n} {moment(n)}" for n in batch)
+        post(args, "/api/v2/write?bucket=ship&precision=ns", "\n".join(lines).encode(), {"Content-Type": "text/plain"})
+
+
+def remote_write(args):
+    """Version 1: 500 series a request, a sample of each, as a block of snappy that holds only literals."""
+    headers = {
+        "Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"
+    }
+
+    def series(n):
+        names = {"__name__": args.run, "instance": "web-1:9100", "job": "ship", "series": f"s{n % 500}"}
+        pairs = (bytes_field(1, name.encode()) + bytes_field(2, value.encode()) for name, value in names.items())
+        labels = b"".join(bytes_field(1, pair) for pair in pairs)
+        sample = struct.pack("<Bd", 1 << 3 | 1, n) + varint(2 << 3) + varint(moment(n) // 1_000_000 + n // 500)
+        return bytes_field(1, labels + bytes_field(2, sample))
+
+    def snappy(data):
+        pieces = (data[start : start + 65536] for start in range(0, len(data), 65536))
+        literals = (b"\xf4" + struct.pack("<H", len(piece) - 1) + piece for piece in pieces)
+        return varint(len(data)) + b"".join(literals)
+
+    for batch in batches(args):
+        post(args, "/api/v1/write", snappy(b"".join(series(n) for n in batch)), headers)
+
+
+def heimdall_grpc(args):
+    """PushRecords, unary; messages as bytes, so that no compiler of .proto files is needed."""
+    import grpc
+
+    channel = grpc.insecure_channel(args.target)
+    push = channel.unary_unary("/heimdall.v1.Ingest/PushRecords")
+    for number, batch in enumerate(batches(args)):
+        records = (
+            struct.pack("<Bq", 1 << 3 | 1, moment(n))
+            + bytes_field(2, b"info") + bytes_field(3, message(args, n).encode()) + bytes_field(4, b"ship")
+            for n in batch
+        )
+        body = bytes_field(1, f"{args.run}-{number}".encode()) + b"".join(bytes_field(2, record) for record in records)
+
+        def send(body=body):
+            try:
+                push(body, timeout=20)
+            except grpc.RpcError as error:
+                if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED):
+                    return False
+                raise GivenUp(error) from error
+            return True
+
+        until_taken(send)
+    channel.close()
 
 
 def elasticsearch(args):
@@ -280,6 +574,26 @@ def otlp_traces_http(args):
     otlp_traces(args, OTLPSpanExporter(endpoint=f"http://{args.target}/v1/traces", timeout=10))
 
 
+def otlp_metrics_grpc(args):
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics.export import Gauge, Metric, MetricsData, NumberDataPoint, ResourceMetrics, ScopeMetrics
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+    resource, scope = Resource({"service.name": "ship"}), InstrumentationScope("ship", "1")
+    exporter = OTLPMetricExporter(endpoint=f"http://{args.target}", insecure=True, timeout=10)
+    for batch in batches(args):
+        points = [NumberDataPoint({"series": f"s{n % 500}"}, moment(n), moment(n), n) for n in batch]
+        metric = Metric(args.run, "", "1", Gauge(points))
+        data = MetricsData([ResourceMetrics(resource, [ScopeMetrics(scope, [metric], "")], "")])
+
+        def send(data=data):
+            return exporter.export(data).name == "SUCCESS"
+
+        until_taken(send)
+    exporter.shutdown()
+
+
 def kafka(args):
     from confluent_kafka import Producer
     from confluent_kafka.admin import AdminClient, NewTopic
@@ -292,19 +606,21 @@ def kafka(args):
     producer = Producer({"bootstrap.servers": args.target, "enable.idempotence": True, "compression.type": "lz4"})
     failed = []
 
-    def told(error, _):
+    def delivered(error, _):
         if error is not None:
             failed.append(error)
 
-    for n in range(args.count):
-        value = json.dumps({"timestamp": moment(n), "service": "ship", "message": message(args, n)})
-        while True:
-            try:
-                producer.produce(args.topic, value.encode(), key=str(n % 7).encode(), on_delivery=told)
-                break
-            except BufferError:
-                producer.poll(0.1)
+    for batch in batches(args):
+        for n in batch:
+            value = json.dumps({"timestamp": moment(n), "service": "ship", "message": message(args, n)})
+            while True:
+                try:
+                    producer.produce(args.topic, value.encode(), key=str(n % 7).encode(), on_delivery=delivered)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
         producer.poll(0)
+        told(args, batch)
     if producer.flush(PATIENCE_SECONDS) or failed:
         raise GivenUp(failed[:3])
 
@@ -319,11 +635,13 @@ def mqtt(args):
     client.connect(host, int(port))
     client.loop_start()
     waiting = []
-    for n in range(args.count):
-        value = json.dumps({"timestamp": moment(n), "service": "ship", "message": message(args, n)})
-        waiting.append(client.publish("ship/logs", value, qos=1))
-        if len(waiting) >= 1_000:
-            waiting.pop(0).wait_for_publish(PATIENCE_SECONDS)
+    for batch in batches(args):
+        for n in batch:
+            value = json.dumps({"timestamp": moment(n), "service": "ship", "message": message(args, n)})
+            waiting.append(client.publish("ship/logs", value, qos=1))
+            if len(waiting) >= 1_000:
+                waiting.pop(0).wait_for_publish(PATIENCE_SECONDS)
+        told(args, batch)
     for sent in waiting:
         sent.wait_for_publish(PATIENCE_SECONDS)
     client.disconnect()
@@ -335,7 +653,9 @@ CLIENTS = {
     for name, value in list(globals().items())
     if callable(value) and name in (
         "ndjson", "loki", "hec", "datadog", "gelf", "elasticsearch", "fluent", "kafka", "mqtt",
-        "otlp_logs_grpc", "otlp_logs_http", "otlp_traces_grpc", "otlp_traces_http",
+        "otlp_logs_grpc", "otlp_logs_http", "otlp_metrics_grpc", "otlp_traces_grpc", "otlp_traces_http",
+        "gelf_tcp", "heimdall_grpc", "influx", "journald", "lumberjack", "relp", "remote_write", "statsd", "syslog_tcp", "syslog_tls",
+        "syslog_udp",
     )
 }
 
@@ -349,17 +669,23 @@ def main():
     parser.add_argument("--batch", type=int, default=500)
     parser.add_argument("--topic", default="ship")
     parser.add_argument("--rate", type=float, default=0)
+    parser.add_argument("--counted")
     args = parser.parse_args()
+    args.counter = Counted(args.counted) if args.counted else None
     started = time.monotonic()
     try:
         CLIENTS[args.client](args)
+        sent_after = time.monotonic() - started
+        if args.counter:
+            args.counter.finish()
     except GivenUp as error:
         sys.exit(f"{args.client}: given up: {error}")
-    print(f"sent {args.count} in {time.monotonic() - started:.1f} s")
+    print(f"sent {args.count} in {sent_after:.1f} s")
     if LATENCIES:
         ordered = sorted(LATENCIES)
         p50, p99 = (ordered[int((len(ordered) - 1) * share)] * 1e3 for share in (0.5, 0.99))
-        print(f"acknowledged after {p50:.1f} ms (p50), {p99:.1f} ms (p99)")
+        how = "counted" if args.counter else "acknowledged"
+        print(f"{how} after {p50:.1f} ms (p50), {p99:.1f} ms (p99)")
 
 
 if __name__ == "__main__":
