@@ -19,7 +19,11 @@ export CARGO_TARGET_DIR
 # Arguments of the demo, such as `make run ARGS="--seed 3 --duration 60"`.
 ARGS ?=
 
-.PHONY: help run test build ui ui-if-possible deps fmt lint doc config-reference
+# Our own crates, as `make quick` builds them. What they depend on is shared with every other build.
+OWN := heimdall $(filter-out heimdall-heimdall,$(patsubst crates/%,heimdall-%,$(wildcard crates/*)))
+QUICK := $(foreach crate,$(OWN),$(foreach setting,opt-level=1 codegen-units=256 incremental=true,--config profile.release.package.$(crate).$(setting)))
+
+.PHONY: help run test build quick ui ui-if-possible deps fmt lint doc config-reference
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -32,6 +36,9 @@ test: ## Check everything: format, lints, guards, links, all tests
 
 build: deps ui-if-possible ## Build the binary, with the web app in it where Node.js is there
 	cargo build --release --locked --workspace --bin heimdall
+
+quick: ## Build the binary for a look: seconds after a change, and slower when it runs
+	cargo build $(QUICK) --release --locked --workspace --bin heimdall
 
 ui: ## Build the web app (ui/dist), which the next build of the binary embeds
 	@scripts/ui.sh build
