@@ -6,6 +6,8 @@ use crate::ground::{self, Ground, finish, free};
 
 /// Times the server is killed while a shipper sends.
 const KILLS: usize = 2;
+/// A shipper takes at least so long.
+const SENT_IN_SECONDS: usize = 2;
 
 pub(crate) fn ship(ground: &Ground, client: &str, target: &str, more: &[&str]) -> Option<Running> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doors/ship.py");
@@ -27,7 +29,9 @@ enum Promise {
 }
 
 fn check(mut ground: Ground, client: &str, target: &str, promise: &Promise) {
-    let Some(mut shipper) = ship(&ground, client, target, &[]) else {
+    // Slow enough to be killed in the middle.
+    let rate = (ground.records / SENT_IN_SECONDS).to_string();
+    let Some(mut shipper) = ship(&ground, client, target, &["--rate", &rate]) else {
         skip!("{client}: no Python with the shippers' libraries");
     };
     ground.kill(&mut shipper, KILLS);
