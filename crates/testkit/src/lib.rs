@@ -5,6 +5,7 @@
 //! - [`Engine`]: a Docker engine of our own
 //! - [`http`]: a small blocking HTTP/1.1 client; [`Lines`]: a TCP stream read line by line
 //! - [`wait_for`]: looks until something is so, or says what was not
+//! - [`mutants`]: damaged messages for the fuzz tests of decoders; [`data`]: files that tests share; these start nothing
 //!
 //! Invariants:
 //! - no wait is without a deadline, and none has a fixed length;
@@ -14,9 +15,11 @@
 //! A test failure is a panic: everything here panics with what was expected and what the server said.
 
 mod command;
+pub mod data;
 mod engine;
 pub mod http;
 mod lines;
+pub mod mutants;
 mod process;
 mod server;
 mod tool;
