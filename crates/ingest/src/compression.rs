@@ -139,6 +139,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use heimdall_testkit::mutants::{Seeds, fuzz};
 
     use super::*;
 
@@ -199,5 +200,20 @@ mod tests {
             assert!(matches!(unpacked(name, vec![]), Err(CompressionError::Unsupported { .. })), "{name}");
         }
         assert_eq!(unpacked("identity", b"as is".to_vec()).expect("identity"), "as is");
+    }
+
+    #[test]
+    fn mutants_of_packed_bodies_stay_within_the_limits() {
+        let limits = CompressionLimits { decompressed_bytes_max: 2 << 20, ratio_max: 100 };
+        let body = text();
+        let body = &body[..2_000];
+        let seeds = Seeds::bytes(["gzip", "zlib", "bare", "zstd"].map(|method| packed(method, body)));
+        fuzz(&seeds, |mutant, _| {
+            for encoding in ["gzip", "deflate", "zstd"] {
+                if let Ok(unpacked) = decompress(Some(encoding), mutant.to_vec().into(), &limits) {
+                    assert!(unpacked.len() <= limits.decompressed_bytes_max);
+                }
+            }
+        });
     }
 }

@@ -310,6 +310,12 @@ impl Notes {
     }
 }
 
+/// The beginning of a text, where it is longer than is shown of one.
+pub(crate) fn shown(text: &str) -> &str {
+    // One character more, so that the text is still seen to be cut when it is noted.
+    text.char_indices().nth(NOTE_CHARS_MAX + 1).map_or(text, |(end, _)| &text[..end])
+}
+
 fn shortened(text: Cow<'static, str>) -> Cow<'static, str> {
     match text.char_indices().nth(NOTE_CHARS_MAX) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),

@@ -29,6 +29,8 @@ pub mod rate;
 pub mod receipt;
 pub mod records;
 pub mod schema;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod typed;
 

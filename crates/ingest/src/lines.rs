@@ -82,6 +82,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use heimdall_testkit::mutants::{Seeds, fuzz};
+
     use super::*;
 
     #[test]
@@ -103,5 +105,19 @@ mod tests {
         );
         assert_eq!(broken, 2);
         assert_eq!(read(b"\n\xff\n123\n00000000\n", &mut broken), []);
+    }
+
+    #[test]
+    fn mutants_of_lines_are_whole_or_broken() {
+        let mut bytes = Vec::new();
+        for json in [r#"{"a":1}"#, r#"{"b":"\u{e9}"}"#, "[]"] {
+            push(&mut bytes, json);
+        }
+        fuzz(&Seeds::text([bytes]), |mutant, _| {
+            let mut broken = 0;
+            let whole = read(mutant, &mut broken);
+            assert!(whole.len() as u64 + broken <= mutant.len() as u64);
+            assert!(whole.iter().all(|line| line.start + line.len <= mutant.len()));
+        });
     }
 }

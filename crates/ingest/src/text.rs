@@ -160,7 +160,10 @@ fn push(json: &mut String, piece: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use heimdall_testkit::mutants::{Seeds, fuzz};
+
     use super::*;
+    use crate::testing::check_batch;
 
     fn decode_text(format: Format, body: &[u8]) -> Decoded {
         decode(format, body, Timestamp(5), &DecodeLimits::default()).expect("lines")
@@ -198,5 +201,41 @@ mod tests {
         assert_eq!((decoded.batch.rows(), decoded.rejected_total()), (1, 0));
         let message = decoded.batch.row(0).text(heimdall_model::schema::logs::MESSAGE).expect("a message");
         assert!(message.contains("k1009=1009"));
+    }
+
+    #[test]
+    fn mutants_of_lines_are_kept_in_every_format() {
+        let seeds = Seeds::text([
+            "time=2026-01-02T03:04:05.678Z level=warn msg=\"slow \\\"query\\\"\" service=db duration_ms=12.5 shard=3 é=x flag\n",
+            "2026-01-02 03:04:05,678 ERROR [main] com.x.Y - it broke\n  at a.B(C.java:5)\nCaused by: x\nI0203 04:05:06.789 1 a.go:7] klog\n",
+            "10.0.0.1 - frank [10/Oct/2026:13:55:36 -0700] \"GET /a?b=c HTTP/1.1\" 200 2326 \"http://r\" \"Mozilla/5.0 \\\"x\\\"\" 0.012\n",
+            "<165>1 2026-10-11T22:14:15.003Z h app 111 ID47 [ex@32473 iut=\"3\" a=\"\\\" \\]\"] text\n<34>Oct 11 22:14:15 h su[230]: 'su root' failed\n",
+            "<13>Feb  9 12:00:00 fw CEF:0|S|t|1.0|100|worm \\= x|10|src=10.0.0.1 cs1Label=Rule cs1=a b=c\nLEEF:2.0|L|S|1.0|41|^|src=10.0.1.8^sev=5\n<189>12: *Feb  9 12:00:00.123: %LINEPROTO-5-UPDOWN: x\n",
+            "{\"a\":1}\n{\"b\":[2]}\n[Mon Oct 11 22:14:15.123 2026] [core:error] [pid 1] x\nMon, 11 Oct 2026 22:14:15 GMT y\n1700000000.123 z\n",
+        ]);
+        fuzz(&seeds, |mutant, _| {
+            for format in Format::ALL {
+                if let Ok(decoded) =
+                    decode(format, mutant, Timestamp(1_772_366_400_000_000_000), &DecodeLimits::default())
+                {
+                    check_batch(&decoded, mutant.len());
+                    assert_eq!(decoded.rejected_total(), 0, "{:?}", decoded.rejected);
+                }
+            }
+            let limits = DecodeLimits::default();
+            if let Ok(decoded) = crate::body::decode(
+                heimdall_model::Dataset::Logs,
+                crate::BodyFormat::Auto,
+                mutant,
+                Timestamp(5),
+                &limits,
+            ) {
+                check_batch(&decoded, mutant.len());
+            }
+            let text = String::from_utf8_lossy(mutant);
+            let joined =
+                crate::format::join_multiline(text.lines()).map(|line| line.line_count).sum::<usize>();
+            assert!(joined <= text.lines().count());
+        });
     }
 }

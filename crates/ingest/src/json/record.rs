@@ -17,7 +17,7 @@ use super::names::{Entry, EntryIndex, Meaning, Names, Profile, fold_hash};
 use super::scan::{Flags, Kind, Scanner, Span, Syntax, Token};
 use super::text::{copy_value, escape, unescape};
 use crate::body::DecodeLimits;
-use crate::decoded::{Decoded, Mark, Notes, RejectKind, Rejected};
+use crate::decoded::{Decoded, Mark, Notes, RejectKind, Rejected, shown};
 use crate::pipeline::{Chosen, Doc, End, Ran};
 use crate::records::Reading;
 
@@ -373,8 +373,8 @@ impl<'l> RecordReader<'l> {
         reason: String,
         raw: &[u8],
     ) -> Rejected {
-        let rejected =
-            Rejected { index: self.index, field: field.to_owned().into(), reason: reason.into(), kind };
+        let field = shown(field).to_owned().into(); // one that is said of many records may be long
+        let rejected = Rejected { index: self.index, field, reason: reason.into(), kind };
         self.notes.bury(&rejected, raw);
         self.notes.reject(rejected.clone());
         self.index += 1;

@@ -2,10 +2,13 @@
 
 use heimdall_model::schema::{self, FieldType};
 use heimdall_model::{FieldId, Level};
+use heimdall_testkit::data::bad_inputs;
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::testing::check_batch;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000_000);
 
@@ -388,5 +391,68 @@ proptest! {
         let _ = decode_in(Dataset::Logs, &body);
         let _ = decode_in(Dataset::Metrics, text.as_bytes());
         let _ = crate::typed::decode(text.as_bytes(), NOW, &DecodeLimits::default());
+    }
+}
+
+fn seeds() -> Seeds {
+    Seeds::text([
+        json!({"@timestamp": "2026-01-02T03:04:05.678Z", "level": "warn", "message": "m \u{e9}\n", "service.name": "s", "host": {"name": "h"},
+            "trace_id": "5b8efff798038103d269b633813fc60c", "duration_ms": 1.5, "a": {"b": [1, {"c": null}]}, "labels": {"x": "y"}})
+        .to_string(),
+        "{\"name\":\"up\",\"value\":1,\"labels\":{\"a\":\"b\"},\"timestamp\":1700000000123}\n{\"name\":\"x\",\"value\":\"2\"}\r\n\n{\"msg\":\"\\u00e9\\ud83d\\ude00\"}\n".to_owned(),
+        r#"[{"event_id":"e1","timestamp":"2026-01-02T03:04:05Z","service":"s","severity":"INFO","message":"m","attributes":{"k":"v"}}, {"a":-0.0e-3}]"#.to_owned(),
+        r#"{"trace_id":"5b8efff798038103d269b633813fc60c","span_id":"eee19b7ec3c1b174","name":"n","start":"2026-01-02T03:04:05Z","duration_ms":5}"#.to_owned(),
+    ])
+}
+
+#[test]
+fn mutants_are_read_or_refused() {
+    fuzz(&seeds(), |mutant, _| {
+        for dataset in Dataset::ALL {
+            if let Ok(decoded) = decode_in(dataset, mutant) {
+                check_batch(&decoded, mutant.len());
+            }
+        }
+        let _ = values(mutant, 10);
+    });
+}
+
+#[test]
+fn mutants_of_typed_events_are_read_or_refused() {
+    fuzz(&seeds(), |mutant, _| {
+        if let Ok(decoded) = crate::typed::decode(mutant, NOW, &DecodeLimits::default()) {
+            check_batch(&decoded, mutant.len());
+        }
+    });
+}
+
+/// Inputs that are no good JSON, from a public collection, when it is there: nothing of a broken text is taken as what it is not.
+#[test]
+fn bad_inputs_are_refused_or_read_and_good_ones_are_taken() {
+    for input in bad_inputs() {
+        let most = input.bytes.len() + 1;
+        for dataset in Dataset::ALL {
+            if let Ok(decoded) = decode_in(dataset, &input.bytes) {
+                check_batch(&decoded, most);
+            }
+        }
+        if let Ok(decoded) = crate::typed::decode(&input.bytes, NOW, &DecodeLimits::default()) {
+            check_batch(&decoded, most);
+        }
+        for format in crate::format::Format::ALL {
+            if let Ok(decoded) = crate::text::decode(format, &input.bytes, NOW, &DecodeLimits::default()) {
+                check_batch(&decoded, most);
+            }
+        }
+        let is_object = serde_json::from_slice::<Map<String, Value>>(&input.bytes).is_ok();
+        if input.name.starts_with("y_") && is_object {
+            let rows = decode_in(Dataset::Logs, &input.bytes).expect(&input.name).batch.rows();
+            assert_eq!(rows, 1, "{}", input.name);
+        }
+        let one_line: Vec<u8> = input.bytes.iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect();
+        let lines = [&b"{\"message\":\"first\"}\n"[..], &one_line, b"\n{\"message\":\"good\"}\n"].concat();
+        let last = decode_in(Dataset::Logs, &lines).map(|decoded| fields(&decoded, decoded.batch.rows() - 1));
+        let is_taken = last.as_ref().is_ok_and(|last| last.get("message") == Some(&json!("good")));
+        assert!(is_taken || std::str::from_utf8(&input.bytes).is_err(), "{}: {last:?}", input.name);
     }
 }

@@ -393,3 +393,86 @@ mod never_loses {
         }
     }
 }
+
+mod mutants {
+    use heimdall_testkit::mutants::{Rng, Seeds, fuzz};
+
+    use super::*;
+    use crate::testing::check_batch;
+
+    const STEPS: [&str; 7] = [
+        "name: a\nmatch: {door: [http, 'otlp*'], dataset: logs, service: 'web-*', when: {any: [{field: a, equals: 1}, {not: {field: b.c, regex: '^x+$'}}]}}\nsteps:\n  - rename: {a: b, x.y: z}\n  - set: {c: '${a}x', n: 5}\n    if: {field: a, exists: true}\n",
+        "name: p\nsteps:\n - parse: {as: grok, pattern: '%{IP:ip} %{WORD:verb} %{NUMBER:n:int} %{GREEDYDATA:message}'}\n - parse: {as: regex, pattern: '(?P<k>[a-z]+)=(?P<v>\\d{1,9})'}\n   ignore_failure: true\n",
+        "name: p\nsteps:\n - parse: {as: csv, columns: [x, y, z]}\n - parse: {as: kv, field: a, into: d}\n - parse: {as: logfmt, prefix: k.}\n - parse: {as: url, field: u}\n - parse: {as: user_agent, field: ua}\n",
+        "name: p\nsteps:\n - timestamp: {field: a, formats: [epoch_ms, auto, '%d/%b/%Y:%H:%M:%S %z', '%H %Z'], timezone: Europe/Berlin}\n - convert: {a: int, b: json, message: float}\n",
+        "name: p\nsteps:\n - redact: {types: [email, password, credit_card]}\n - replace: {field: message, pattern: '(\\w+) (\\w+)', with: '$2 $1'}\n - keep: [message, 'a*']\n - sample: {rate: 0.5}\n",
+        "name: p\nsteps:\n - parse: {as: json, keep_source: false}\n - parse: {as: syslog}\n - parse: {as: access}\n - drop: {}\n   if: {field: level, equals: debug}\n",
+        "name: p\nsteps: [{remove: [a, a.b]}, {copy: {message: original}}]\n",
+    ];
+
+    const RECORDS: [&str; 4] = [
+        r#"{"message":"10.0.0.1 GET 42 /x?y=z a=1 \"b c\",d","a":"1700000000123","b":"{\"k\":[1]}","u":"https://u:p@h.example:8080/p/a?q=1#f","ua":"Mozilla/5.0 (X11; Linux x86_64) Firefox/115.0"}"#,
+        r#"{"message":"mail bob@example.com password=hunter2 4111 1111 1111 1111","a":"10/Oct/2026:13:55:36 +0200","level":"debug","x":{"y":2}}"#,
+        r#"{"message":"<34>Oct 11 22:14:15 h su[230]: 'su root' failed","a":"k=v, l=\"m n\"","a.b":{"c":null}}"#,
+        r#"{"message":"{\"a\":1.50,\"message\":\"inner\"}","a":"x"}"#,
+    ];
+
+    /// What a pipeline makes of records: each is counted once.
+    fn check_run(set: &PipelineSet, records: &[String]) {
+        let (tenant, limits) = (Tenant::default(), DecodeLimits::default());
+        let origin = Origin { door: "http", tenant: &tenant, service: None };
+        let reading = Reading { now: NOW, limits: &limits, pipelines: Some(Pipes { set, origin }) };
+        let mut taken = crate::records::Records::new(Dataset::Logs, reading);
+        for record in records {
+            let _ = taken.json(record);
+        }
+        let decoded = taken.finish();
+        let counted =
+            decoded.batch.rows() as u64 + decoded.rejected_total() + decoded.dropped + decoded.quarantined;
+        assert_eq!(counted, records.len() as u64);
+        check_batch(&decoded, records.len());
+    }
+
+    fn set_of(text: &str) -> Option<PipelineSet> {
+        let pipeline = Pipelines::default().load("f.yaml", text).ok()?;
+        let name = pipeline.name.clone();
+        PipelineSet::new(vec![pipeline], Vec::new()).only(&name)
+    }
+
+    #[test]
+    fn mutants_of_pipelines_load_and_run_or_say_why_not() {
+        let records: Vec<String> = RECORDS.map(str::to_owned).to_vec();
+        fuzz(&Seeds::text(STEPS), |mutant, _| {
+            if let Some(set) = set_of(&String::from_utf8_lossy(mutant)) {
+                check_run(&set, &records);
+            }
+        });
+    }
+
+    #[test]
+    fn mutants_of_records_pass_every_step() {
+        let sets = STEPS.map(|text| set_of(text).expect("a pipeline"));
+        fuzz(&Seeds::text(RECORDS), |mutant, rng: &mut Rng| {
+            let records = [String::from_utf8_lossy(mutant).into_owned()];
+            check_run(rng.one_of(&sets), &records);
+        });
+    }
+
+    #[test]
+    fn mutants_of_what_is_in_a_record_pass_every_step() {
+        let sets = STEPS.map(|text| set_of(text).expect("a pipeline"));
+        let texts = RECORDS.iter().flat_map(|record| {
+            let record: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(record).expect("JSON");
+            record.into_iter().filter_map(|(_, value)| Some(value.as_str()?.to_owned()))
+        });
+        fuzz(&Seeds::text(texts), |mutant, _| {
+            let text = String::from_utf8_lossy(mutant);
+            let record =
+                serde_json::json!({"message": text, "a": text, "b": text, "u": text, "ua": text}).to_string();
+            for set in &sets {
+                check_run(set, std::slice::from_ref(&record));
+            }
+        });
+    }
+}
