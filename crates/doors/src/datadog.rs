@@ -229,14 +229,17 @@ impl<'r> Reader<'r> {
         if let Some(nested) = &nested {
             copy(&mut self.object, nested, |_| true);
         }
-        let is_status = |raw| level_of(raw).is_some() && !members.has("level");
-        if let Some(raw) = members.raw("status").filter(|raw| is_status(raw)) {
-            self.object.text("level", level_of(raw).unwrap_or(Level::Info).as_str());
+        // Looked for once: a record may have many members of one name.
+        let status = members.raw("status");
+        let level = status.and_then(level_of).filter(|_| !members.has("level"));
+        if let Some(level) = level {
+            self.object.text("level", level.as_str());
         }
+        let keeps_status = level.is_none() || status.is_some_and(is_ok);
         let is_kept = |key: &str| match key {
             "ddtags" => own_tags.is_none(),
             "message" => nested.is_none(),
-            "status" => members.raw(key).is_none_or(|raw| !is_status(raw) || is_ok(raw)),
+            "status" => keeps_status,
             _ => true,
         };
         copy(&mut self.object, members, is_kept);

@@ -293,6 +293,7 @@ pub(crate) const NOBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 #[cfg(test)]
 mod tests {
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
@@ -384,5 +385,20 @@ mod tests {
             prop_assert_eq!(&framed(framing, &pieces, 20), &whole);
             prop_assert_eq!(&framed(framing, &bytes, 20), &whole);
         }
+    }
+
+    #[test]
+    fn mutants_are_the_same_frames_whatever_the_pieces() {
+        let seeds = Seeds::text([
+            &b"9 <13>abcd\n<14>line\n15 <13>1 - - - - -\n40 <15>too long to be kept whole here and there\n"[..],
+            b"<13>a\r\n<14>b\0{\"short_message\":\"x\"}\0",
+        ]);
+        fuzz(&seeds, |mutant, rng| {
+            for framing in [Framing::Syslog, Framing::Nul] {
+                let whole = framed(framing, &[mutant], 20);
+                assert_eq!(framed(framing, &rng.pieces(mutant), 20), whole);
+                assert!(whole.len() <= mutant.len());
+            }
+        });
     }
 }

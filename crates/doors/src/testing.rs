@@ -11,7 +11,7 @@ use heimdall_guard::{Admitted, Ends, Guard, Principal, Tokens};
 use heimdall_ingest::arrive::BodyLimits;
 use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::rate::RateLimit;
-use heimdall_ingest::{Caller, DecodeLimits, Intake, IntakeLimits};
+use heimdall_ingest::{Caller, DecodeLimits, Decoded, Intake, IntakeLimits, NOTES_MAX};
 use heimdall_journal::disk::OsDisk;
 use heimdall_journal::{Config, Journal, Reader};
 use heimdall_model::{Clock, SystemClock, Tenant, codec};
@@ -24,6 +24,21 @@ use crate::{Limits, Shared};
 
 /// Longest wait for a record that must come.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a decoder owes whatever the bytes: `most` records at most, each of them readable, and a batch that comes out of the journal with
+/// every row.
+#[track_caller]
+pub(crate) fn check_batch(decoded: &Decoded, most: usize) {
+    let rows = decoded.batch.rows();
+    let records = rows as u64 + decoded.rejected_total();
+    assert!(records <= most as u64, "{records} records, {most} at most");
+    assert!(decoded.rejected.len() <= NOTES_MAX && decoded.coerced.len() <= NOTES_MAX);
+    for json in decoded.batch.iter().filter_map(|row| row.attributes()) {
+        assert!(serde_json::from_str::<&serde_json::value::RawValue>(json).is_ok(), "{json}");
+    }
+    let (_, again) = codec::decode(&codec::encode(&Tenant::default(), &decoded.batch)).expect("a batch");
+    assert_eq!(again.rows(), rows);
+}
 
 /// A server without HTTP, store and detectors.
 pub(crate) struct TestShared {
@@ -95,6 +110,18 @@ impl TestShared {
             }
         }
         records
+    }
+
+    /// Waits until a record with this message is durable as the last of its batch, and returns the messages up to it.
+    pub(crate) fn messages_until(&self, last: &str) -> Vec<String> {
+        let mut messages: Vec<String> = Vec::new();
+        while messages.last().is_none_or(|message| message != last) {
+            let records = self.records(1); // those of a whole batch
+            messages.extend(
+                records.iter().map(|record| record["message"].as_str().unwrap_or_default().to_owned()),
+            );
+        }
+        messages
     }
 
     /// Whether nothing more is durable now.

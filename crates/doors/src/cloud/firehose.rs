@@ -93,7 +93,7 @@ fn given(headers: &HeaderMap) -> Object {
     object
 }
 
-fn decode(
+pub(super) fn decode(
     body: &[u8],
     reading: Reading<'_>,
     permit: &mut Permit,

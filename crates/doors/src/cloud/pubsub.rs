@@ -108,7 +108,7 @@ fn decode_unwrapped(body: &[u8], mut payload: Payload<'_>, given: Unwrapped) -> 
     Ok(Delivery { decoded: payload.records.finish(), id: Some(given.id) })
 }
 
-fn decode_wrapped(body: &[u8], mut payload: Payload<'_>) -> Result<Delivery, Failure> {
+pub(super) fn decode_wrapped(body: &[u8], mut payload: Payload<'_>) -> Result<Delivery, Failure> {
     let Push { message, subscription }: Push<'_> = serde_json::from_slice(body)
         .map_err(|error| BodyError::Malformed { format: "a push of Pub/Sub", detail: error.to_string() })?;
     let id =

@@ -101,7 +101,7 @@ fn decode_raw(
     Ok(Delivery { decoded: payload.records.finish(), id: raw.id })
 }
 
-fn decode_wrapped(
+pub(super) fn decode_wrapped(
     body: &[u8],
     reading: Reading<'_>,
     permit: &mut Permit,

@@ -8,12 +8,14 @@ use flate2::write::GzEncoder;
 use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::{DecodeLimits, IntakeLimits};
 use heimdall_model::Timestamp;
+use heimdall_testkit::data::bad_inputs;
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::payload::{Payload, Text};
 use super::*;
-use crate::testing::{TestShared, shared, shared_that_takes, shared_with};
+use crate::testing::{TestShared, check_batch, shared, shared_that_takes, shared_with};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
@@ -300,5 +302,110 @@ proptest! {
             let decoded = payload.records.finish();
             prop_assert!(decoded.batch.iter().all(|row| row.attributes().is_none_or(|json| serde_json::from_str::<Value>(json).is_ok())));
         }
+    }
+}
+
+/// Hands mutants to a decoder of deliveries.
+fn check_mutants(
+    seeds: &Seeds,
+    decode: impl Fn(
+        &[u8],
+        Reading<'_>,
+        &mut heimdall_ingest::Permit,
+        &CompressionLimits,
+    ) -> Result<Delivery, Failure>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let _inside = runtime.enter();
+    let it = shared();
+    let (decode_limits, limits) = (DecodeLimits::default(), CompressionLimits::default());
+    fuzz(seeds, |mutant, _| {
+        let mut permit = it.shared.intake.reserve(&it.caller(), 1).expect("room");
+        let reading = Reading::new(Timestamp(5), &decode_limits);
+        if let Ok(delivery) = decode(mutant, reading, &mut permit, &limits) {
+            check_batch(&delivery.decoded, 2 * mutant.len());
+        }
+    });
+}
+
+fn cloudwatch() -> String {
+    json!({"messageType": "DATA_MESSAGE", "owner": "1", "logGroup": "/aws/lambda/f", "logStream": "s", "subscriptionFilters": ["x"],
+        "logEvents": [{"id": "1", "timestamp": 1_700_000_000_123_i64, "message": "m\n"}, {"id": "2", "timestamp": 5, "message": "{\"level\":\"warn\"}"}]})
+    .to_string()
+}
+
+fn log_entry() -> String {
+    json!({"logName": "projects/p/logs/l", "insertId": "i", "timestamp": "2026-01-02T03:04:05.678Z", "severity": "ERROR", "textPayload": "t",
+        "jsonPayload": {"message": "m", "a": 1}, "httpRequest": {"requestMethod": "GET", "status": 200, "latency": "0.5s"},
+        "resource": {"type": "k8s_container", "labels": {"pod_name": "p"}}, "labels": {"a": "b"}, "trace": "projects/p/traces/5b8efff798038103d269b633813fc60c"})
+    .to_string()
+}
+
+#[test]
+fn mutants_of_firehose() {
+    let seeds =
+        Seeds::text([firehose_request("r", &[&gzip(cloudwatch().as_bytes()), b"{\"a\":1}\nplain", b""])]);
+    check_mutants(&seeds, |body, reading, permit, limits| {
+        firehose::decode(body, reading, permit, limits, &heimdall_ingest::Object::new(), None)
+    });
+}
+
+#[test]
+fn mutants_of_pubsub() {
+    let push = |data: &str| {
+        json!({"message": {"data": STANDARD.encode(data), "messageId": "1", "message_id": "1", "publishTime": "2026-01-02T03:04:05Z",
+            "attributes": {"a": "b"}, "orderingKey": "k"}, "subscription": "projects/p/subscriptions/s"})
+        .to_string()
+    };
+    let seeds = Seeds::text([push(&log_entry()), push("plain"), push("")]);
+    check_mutants(&seeds, |body, reading, permit, limits| {
+        pubsub::decode_wrapped(body, Payload::new(reading, limits, body.len(), permit))
+    });
+}
+
+#[test]
+fn mutants_of_sns() {
+    let notification = json!({"Type": "Notification", "MessageId": "n", "TopicArn": "arn:aws:sns:x:1:t", "Subject": "s", "Message": "{\"AlarmName\":\"a\"}",
+        "Timestamp": "2026-05-02T00:54:06.655Z", "MessageAttributes": {"kind": {"Type": "String", "Value": "alarm"}}, "SubscribeURL": "https://x"});
+    let mut confirmation = notification.clone();
+    confirmation["Type"] = "SubscriptionConfirmation".into();
+    let seeds = Seeds::text([notification.to_string(), confirmation.to_string()]);
+    check_mutants(&seeds, sns::decode_wrapped);
+}
+
+#[test]
+fn mutants_of_what_deliveries_carry() {
+    let texts =
+        Seeds::text([cloudwatch(), log_entry(), "{\"a\":1}\n[2,{\"message\":\"x\"}]\nline".to_owned()]);
+    let packed = Seeds::bytes([gzip(cloudwatch().as_bytes()), gzip(b"x")]);
+    for seeds in [texts, packed] {
+        check_mutants(&seeds, |body, reading, permit, limits| {
+            let mut payload = Payload::new(reading, limits, body.len(), permit);
+            payload.bytes(body.to_vec(), Text::Lines)?;
+            payload.bytes(body.to_vec(), Text::Whole)?;
+            Ok(Delivery { decoded: payload.records.finish(), id: None })
+        });
+    }
+}
+
+#[tokio::test]
+async fn after_bad_inputs_a_good_delivery_is_taken() {
+    let it = shared();
+    for (n, input) in bad_inputs().into_iter().enumerate() {
+        let lossy = String::from_utf8_lossy(&input.bytes).into_owned();
+        for path in ["/firehose", "/pubsub", "/sns"] {
+            let (status, _) = ask(&it, path, &[], lossy.clone()).await;
+            assert!((400..500).contains(&status), "{path} {}: {status}", input.name);
+        }
+        let message = format!("good {n}");
+        let carried = firehose_request(&format!("r{n}"), &[&input.bytes, message.as_bytes()]);
+        assert_eq!(ask(&it, "/firehose", &[], carried).await.0, 200, "{}", input.name);
+        it.messages_until(&message);
+        let push = json!({"message": {"data": STANDARD.encode(&input.bytes), "messageId": format!("{n}")}, "subscription": "s"});
+        let (status, _) = ask(&it, "/pubsub", &[], push.to_string()).await;
+        assert!(status < 500, "{}: {status}", input.name);
+        let notice = json!({"Type": "Notification", "MessageId": format!("n{n}"), "TopicArn": "t", "Message": lossy, "Timestamp": "x"});
+        let (status, _) = ask(&it, "/sns", &[], notice.to_string()).await;
+        assert!(status < 500, "{}: {status}", input.name);
     }
 }

@@ -1,11 +1,12 @@
 use axum::http::Request;
 use heimdall_ingest::DecodeLimits;
 use heimdall_model::Timestamp;
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::testing::{TestShared, shared, shared_that_takes};
+use crate::testing::{TestShared, check_batch, shared, shared_that_takes};
 
 async fn ask(it: &TestShared, path: &str, kind: &str, body: &str) -> (u16, Value) {
     let request =
@@ -161,4 +162,36 @@ proptest! {
         let decoded = decode_json(record.as_bytes(), reading, &given).expect("JSON");
         prop_assert_eq!(decoded.batch.rows(), 1);
     }
+}
+
+#[test]
+fn mutants_are_refused_or_read() {
+    let seeds = Seeds::text([
+        json!([{"ddsource": "nginx", "ddtags": "env:staging,version:5.1,solo,kube_ns:x", "hostname": "i-01", "message": "m", "service": "payment",
+            "status": "warn", "timestamp": 1_700_000_000_123_i64, "dd.trace_id": "1234567890123456789", "dd.span_id": "ff", "a": {"b": [1]}}])
+        .to_string(),
+        r#"{"message":"{\"msg\":\"inner\",\"level\":\"error\"}","status":3}"#.to_owned(),
+        "plain line one\nline two\r\n".to_owned(),
+    ]);
+    let limits = DecodeLimits::default();
+    fuzz(&seeds, |mutant, _| {
+        let reading = Reading::new(Timestamp(5), &limits);
+        let given = Given { ddtags: Some(String::from_utf8_lossy(mutant).into_owned()), ..Given::default() };
+        for given in [&Given::default(), &given] {
+            for decoded in [decode_json(mutant, reading, given), decode_text(mutant, reading, given)]
+                .into_iter()
+                .flatten()
+            {
+                check_batch(&decoded, mutant.len());
+            }
+        }
+    });
+}
+
+/// Every member named `status` was looked up among all others: seconds for one record of a megabyte.
+#[test]
+fn many_members_of_one_name_are_looked_at_once() {
+    let body = format!("{{{}{}\"a\":1}}", "\"status\":1,".repeat(40_000), "\"b\":1,".repeat(60_000));
+    let decoded = decoded(body.as_bytes()).expect("JSON");
+    assert_eq!(decoded.batch.rows() as u64 + decoded.rejected_total(), 1);
 }

@@ -172,6 +172,7 @@ fn stamp(piece: &[u8]) -> (Option<Timestamp>, &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
@@ -246,5 +247,20 @@ mod tests {
             it.take(Output::Stdout, &bytes, NOW, |_| {});
             it.finish(|_| {});
         }
+    }
+
+    #[test]
+    fn mutants_are_lines() {
+        let all: String = PIECES.iter().map(|(_, piece)| *piece).collect();
+        fuzz(&Seeds::text([all, "no time\n2026-01-02T03:04:05Z \n".to_owned()]), |mutant, rng| {
+            let mut it = Assembler::resume(Position::default(), 50);
+            let mut lines = 0;
+            for piece in rng.pieces(mutant) {
+                let output = *rng.one_of(&[Output::Stdout, Output::Stderr]);
+                it.take(output, piece, NOW, |_| lines += 1);
+            }
+            it.finish(|_| lines += 1);
+            assert!(lines <= mutant.len() + 2);
+        });
     }
 }

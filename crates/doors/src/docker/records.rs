@@ -147,8 +147,12 @@ mod tests {
     use heimdall_ingest::DecodeLimits;
     use heimdall_model::Level;
     use heimdall_model::schema::logs;
+    use heimdall_testkit::data::bad_inputs;
+    use heimdall_testkit::mutants::{Seeds, fuzz};
 
+    use super::super::lines::{Assembler, Position};
     use super::*;
+    use crate::testing::check_batch;
 
     fn entry(output: Output, ns: i64, text: &str) -> Entry {
         Entry { output, time: Timestamp(ns), text: text.as_bytes().to_vec() }
@@ -206,5 +210,42 @@ mod tests {
         assert_eq!((without.timestamp(), without.service()), (Timestamp(2), Some("web")));
         assert!(without.attributes().expect("some").contains(r#""n":1"#));
         assert_eq!(broken.text(logs::MESSAGE), Some(r#"{"broken":"#));
+    }
+
+    #[test]
+    fn mutants_of_lines_are_records() {
+        let seeds = Seeds::text([
+            "ERROR it broke\n  at a.B\nCaused by: x\n\nINFO fine",
+            r#"{"msg":"a","level":"warn","ts":"2026-01-02T03:04:05Z","service":"own","a":{"b":[1]}}"#,
+            "level=info msg=\"x y\" a=1\nlevel=warn msg=z",
+            "10.0.0.1 - - [10/Oct/2026:13:55:36 +0000] \"GET / HTTP/1.1\" 200 5",
+        ]);
+        fuzz(&seeds, |mutant, rng| {
+            let lines = mutant.split(|byte| *byte == b'\n').take(200);
+            let entries: Vec<Entry> = lines
+                .map(|line| Entry {
+                    output: *rng.one_of(&[Output::Stdout, Output::Stderr]),
+                    time: Timestamp(1_700_000_000_000_000_000),
+                    text: line.to_vec(),
+                })
+                .collect();
+            check_batch(&decode_all(&entries), entries.len());
+        });
+    }
+
+    #[test]
+    fn after_bad_lines_a_good_one_is_taken() {
+        for input in bad_inputs() {
+            let mut entries = Vec::new();
+            let mut lines = Assembler::resume(Position::default(), 1 << 19);
+            let good = b"2026-01-02T03:04:05.000000001Z good\n";
+            for piece in [&b"2026-01-02T03:04:05.000000000Z "[..], &input.bytes, b"\n", good] {
+                lines.take(Output::Stdout, piece, Timestamp(5), |entry| entries.push(entry));
+            }
+            let decoded = decode_all(&entries);
+            let last = decoded.batch.iter().last().expect("the good one");
+            assert_eq!(last.text(logs::MESSAGE), Some("good"), "{}", input.name);
+            check_batch(&decoded, entries.len());
+        }
     }
 }

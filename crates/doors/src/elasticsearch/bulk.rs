@@ -360,10 +360,12 @@ fn upserted(line: &[u8]) -> Option<&[u8]> {
 mod tests {
     use heimdall_ingest::DecodeLimits;
     use heimdall_model::Timestamp;
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::testing::check_batch;
 
     fn read(body: &[u8], index: Option<&str>) -> Result<Bulk, BodyError> {
         let limits = DecodeLimits::default();
@@ -496,5 +498,44 @@ mod tests {
                 prop_assert_eq!(bulk.decoded.rejected_total(), (bulk.items.len() - taken) as u64);
             }
         }
+    }
+
+    #[test]
+    fn mutants_are_items_or_an_error() {
+        let seeds = Seeds::text([
+            concat!(
+                r#"{"create":{"_index":"logs-a-b","_id":"1"}}"#,
+                "\n",
+                r#"{"@timestamp":"2026-01-02T03:04:05Z","message":"m","host":{"name":"h"}}"#,
+                "\n",
+                r#"{"delete":{"_index":"x","_id":"1"}}"#,
+                "\n",
+                r#"{"update":{"_index":"x","_id":"2"}}"#,
+                "\n",
+                r#"{"doc":{"message":"u"},"doc_as_upsert":true}"#,
+                "\n",
+            ),
+            concat!(
+                r#"{"index":{"_index":"x","dynamic_templates":{"a":"b"},"routing":null}}"#,
+                "\n",
+                r#"{"a":{"b":[1,{"c":"d"}]},"log.level":"error"}"#,
+                "\n"
+            ),
+        ]);
+        let limits = DecodeLimits::default();
+        fuzz(&seeds, |mutant, _| {
+            for index in [None, Some("logs-p-q")] {
+                if let Ok(bulk) = read(mutant, index) {
+                    let taken = bulk.items.iter().filter(|item| item.error.is_none()).count();
+                    assert_eq!(bulk.decoded.batch.rows(), taken);
+                    assert_eq!(bulk.decoded.rejected_total(), (bulk.items.len() - taken) as u64);
+                    check_batch(&bulk.decoded, mutant.len());
+                }
+            }
+            let reading = Reading::new(Timestamp(5), &limits);
+            if let Ok(bulk) = decode_one(mutant, reading, Action::Create, "x", Some("i".to_owned())) {
+                check_batch(&bulk.decoded, 1);
+            }
+        });
     }
 }

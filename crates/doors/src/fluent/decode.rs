@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use heimdall_ingest::compression::{CompressionLimits, decompress};
+use heimdall_ingest::records::RECORDS_BYTES_MAX;
 use heimdall_ingest::{BodyError, Decoded, Object, Reading, Records, RejectKind};
 use heimdall_model::{Dataset, Timestamp};
 
@@ -80,7 +81,8 @@ pub(crate) fn decode(
     surroundings: Surroundings<'_>,
 ) -> (Vec<Unit>, Result<(), MessageError>) {
     let reading = surroundings.reading;
-    let mut messages = Messages { surroundings, units: Vec::new(), open: Batches::new(reading), total: 0 };
+    let mut messages =
+        Messages { surroundings, units: Vec::new(), open: Batches::new(reading), total: Total::default() };
     let mut start = 0;
     let mut outcome = Ok(());
     for end in ends {
@@ -100,8 +102,29 @@ struct Messages<'s> {
     units: Vec<Unit>,
     /// Entries of messages without a `chunk`.
     open: Batches<'s>,
-    /// Records so far.
-    total: u64,
+    total: Total,
+}
+
+/// What came of the messages so far.
+#[derive(Debug, Default)]
+struct Total {
+    records: u64,
+    /// Of the records: a tag, and what is said of a group, is in each of them.
+    bytes: u64,
+}
+
+impl Total {
+    /// Counts a record before it is made.
+    fn add_record(&mut self, records_max: u64) -> Result<(), BodyError> {
+        self.records += 1;
+        if self.records > records_max { Err(BodyError::TooManyRecords { records_max }) } else { Ok(()) }
+    }
+
+    fn add_bytes(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.bytes += bytes as u64;
+        let bytes_max = RECORDS_BYTES_MAX;
+        if self.bytes > bytes_max { Err(BodyError::RecordsTooLarge { bytes_max }) } else { Ok(()) }
+    }
 }
 
 /// A message's options.
@@ -314,7 +337,7 @@ struct Source<'m> {
     tag: &'m str,
     /// What Fluent Bit says of the group of entries that is open.
     group: Object,
-    total: &'m mut u64,
+    total: &'m mut Total,
 }
 
 impl Source<'_> {
@@ -342,11 +365,7 @@ impl Source<'_> {
     }
 
     fn entry(&mut self, batches: &mut Batches<'_>, time: &[u8], record: &[u8]) -> Result<(), MessageError> {
-        *self.total += 1;
-        let records_max = batches.reading.limits.records_max;
-        if *self.total > records_max {
-            return Err(BodyError::TooManyRecords { records_max }.into());
-        }
+        self.total.add_record(batches.reading.limits.records_max)?;
         let (time, metadata) = stamp(time);
         match group_mark(time) {
             Some(GROUP_START) => {
@@ -369,6 +388,7 @@ impl Source<'_> {
             told.finish(object, self.tag, time.and_then(Token::time));
             told.is_utf8
         });
+        let bytes = object.byte_len();
         match written {
             Ok(is_utf8) => {
                 if !is_utf8 {
@@ -386,14 +406,9 @@ impl Source<'_> {
                 batches.records.reject(kind, "", format!("record {error}"));
             }
         }
-        batches.took(time_and(record));
-        Ok(())
+        batches.took(bytes.max(record.len()));
+        Ok(self.total.add_bytes(bytes)?)
     }
-}
-
-/// Bytes an entry counts for.
-fn time_and(record: &[u8]) -> usize {
-    record.len() + 10
 }
 
 /// The time of an entry, and what Fluent Bit's newer form says besides: `[time, metadata]`.
@@ -578,10 +593,13 @@ mod tests {
 
     use heimdall_ingest::DecodeLimits;
     use heimdall_model::schema::logs;
+    use heimdall_testkit::data::bad_inputs;
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::super::msgpack::put;
     use super::*;
+    use crate::testing::check_batch;
 
     const NOW: Timestamp = Timestamp(5);
 
@@ -807,5 +825,97 @@ mod tests {
             bytes[at] = byte;
             let _ = decode_all(&bytes);
         }
+    }
+
+    #[test]
+    fn mutants_are_records_or_an_error() {
+        let mut events = Vec::new();
+        entry(&mut events, "one");
+        entry(&mut events, "two");
+        let mut message = Vec::new();
+        put::array(&mut message, 4);
+        put::text(&mut message, "kube.var.log.containers.web_shop_app-0123.log");
+        put::event_time(&mut message, 1_700_000_000, 7);
+        fields(
+            &mut message,
+            &[
+                ("log", "hello"),
+                ("stream", "stderr"),
+                ("time", "2026-01-02T03:04:05Z"),
+                ("container_name", "/web"),
+            ],
+        );
+        options(&mut message, "c", None);
+        let mut forward = Vec::new();
+        put::array(&mut forward, 2);
+        put::text(&mut forward, "app.web");
+        put::array(&mut forward, 2);
+        forward.extend_from_slice(&events);
+        let seeds = Seeds::bytes([
+            message,
+            forward,
+            packed(&events, "c", None),
+            packed(&gzip(&events), "c", Some("gzip")),
+            events,
+        ]);
+        fuzz(&seeds, |mutant, _| {
+            for bytes in [mutant, &packed(mutant, "c", None), &packed(&gzip(mutant), "c", Some("gzip"))] {
+                let (units, _) = decode_all(bytes);
+                for decoded in units.iter().flat_map(|unit| &unit.decoded) {
+                    check_batch(decoded, mutant.len() + 3);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn after_bad_inputs_a_good_entry_is_taken() {
+        for input in bad_inputs() {
+            let (units, _) = decode_all(&input.bytes);
+            units
+                .iter()
+                .flat_map(|unit| &unit.decoded)
+                .for_each(|decoded| check_batch(decoded, input.bytes.len()));
+            let mut body = Vec::new();
+            put::array(&mut body, 2);
+            put::event_time(&mut body, 1_700_000_000, 7);
+            put::map(&mut body, 1);
+            put::text(&mut body, "log");
+            put::binary(&mut body, &input.bytes);
+            entry(&mut body, "good");
+            let (units, outcome) = decode_all(&packed(&body, "c", None));
+            outcome.expect("a message");
+            let decoded = &units[0].decoded[0];
+            assert_eq!(decoded.batch.rows() as u64 + decoded.rejected_total(), 2, "{}", input.name);
+            let last = decoded.batch.iter().last().expect("the good one");
+            assert_eq!(last.text(logs::MESSAGE), Some("good"), "{}", input.name);
+        }
+    }
+
+    /// A tag, or what was said of a group, was copied into every entry without bound: a few megabytes filled the memory.
+    #[test]
+    fn what_is_said_once_for_many_entries_is_bounded() {
+        let mut body = Vec::new();
+        for _ in 0..4_000 {
+            put::array(&mut body, 2);
+            put::uint(&mut body, 5);
+            put::map(&mut body, 0);
+        }
+        let mut message = Vec::new();
+        put::array(&mut message, 3);
+        put::text(&mut message, &"t".repeat(100_000));
+        put::binary(&mut message, &body);
+        options(&mut message, "c", None);
+        let refused = |message: &[u8]| {
+            let outcome = decode_all(message).1.expect_err("too large");
+            assert!(matches!(outcome, MessageError::Body(BodyError::RecordsTooLarge { .. })), "{outcome}");
+        };
+        refused(&message);
+        let mut grouped = Vec::new();
+        put::array(&mut grouped, 2);
+        grouped.push(0xff); // -1: a group begins
+        fields(&mut grouped, &[("group", &"g".repeat(100_000))]);
+        grouped.extend_from_slice(&body);
+        refused(&packed(&grouped, "c", None));
     }
 }

@@ -137,6 +137,8 @@ fn is_equal(left: &[u8], right: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use heimdall_testkit::mutants::{Seeds, fuzz};
+
     use super::*;
 
     fn secrets(users: &[(&str, &str)]) -> Secrets {
@@ -185,5 +187,17 @@ mod tests {
         {
             assert!(it.answer(bytes).is_err());
         }
+    }
+
+    #[test]
+    fn mutants_of_a_ping_are_answered_or_refused() {
+        let secrets = secrets(&[("ali", "baba")]);
+        let it = Handshake::new(&secrets).expect("random bytes");
+        let seeds = Seeds::bytes([ping(&it, "sesame", "ali", "baba"), ping(&it, "", "", "")]);
+        fuzz(&seeds, |mutant, _| {
+            if let Ok(answer) = it.answer(mutant) {
+                assert!(answer.pong.len() < 2_000 + mutant.len());
+            }
+        });
     }
 }

@@ -370,9 +370,12 @@ pub(crate) mod put {
 
 #[cfg(test)]
 mod tests {
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
+
+    const MAX: usize = 4_000;
 
     fn sample() -> Vec<u8> {
         let mut out = Vec::new();
@@ -447,5 +450,30 @@ mod tests {
                 prop_assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{}", json);
             }
         }
+    }
+
+    #[test]
+    fn mutants_have_their_end_whatever_the_pieces() {
+        let seeds = Seeds::bytes([
+            sample(),
+            [&sample()[..], b"\x92\xde\x00\x01\xa1k\xdd\x00\x00\x00\x01\xc7\x08\x00abcdefgh\xc0"].concat(),
+        ]);
+        fuzz(&seeds, |mutant, rng| {
+            let whole = Scanner::default().end(mutant, MAX);
+            let (mut scanner, mut held, mut found) = (Scanner::default(), Vec::new(), Ok(None));
+            for piece in rng.pieces(mutant) {
+                held.extend_from_slice(piece);
+                found = scanner.end(&held, MAX);
+                if found != Ok(None) {
+                    break;
+                }
+            }
+            assert_eq!(found, whole);
+            let mut json = String::new();
+            if Reader::new(mutant).json(&mut json).is_ok() {
+                assert!(serde_json::from_str::<&serde_json::value::RawValue>(&json).is_ok(), "{json}");
+            }
+            assert!(json.len() <= 64 * mutant.len(), "{} bytes of {}", json.len(), mutant.len());
+        });
     }
 }

@@ -229,6 +229,7 @@ impl Reassembler {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
@@ -321,5 +322,25 @@ mod tests {
             taken(&mut it, 0, &[], now + TIMEOUT);
             prop_assert!(it.messages.is_empty() && it.bytes == 0 && it.open == 0);
         }
+    }
+
+    #[test]
+    fn mutants_of_chunks_stay_within_the_limits() {
+        let whole: Vec<u8> = (0..3).flat_map(|n| chunk(1, n, 3, b"part")).collect();
+        let mixed = [chunk(1, 1, 2, b"b"), chunk(2, 0, 1, b"c"), chunk(1, 0, 2, &[b'a'; 60]), b"{}".to_vec()]
+            .concat();
+        let mut it = Reassembler::new(LIMITS);
+        let mut now = Instant::now();
+        fuzz(&Seeds::bytes([whole, mixed]), |mutant, rng| {
+            now += Duration::from_millis(rng.next_u64() % 3_000);
+            let ends = memchr::memmem::find_iter(mutant, &MAGIC).chain([mutant.len()]);
+            let mut start = 0;
+            let datagrams: Vec<Vec<u8>> =
+                ends.map(|end| mutant[std::mem::replace(&mut start, end)..end].to_vec()).collect();
+            let whole = taken(&mut it, rng.byte() % 4, &datagrams, now);
+            assert!(whole.len() <= datagrams.len());
+            assert!(it.open <= LIMITS.messages_max && it.bytes <= LIMITS.bytes_max);
+            assert!(it.messages.len() == it.order.len() && it.order.len() <= 4 * LIMITS.messages_max);
+        });
     }
 }

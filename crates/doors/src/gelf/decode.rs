@@ -299,11 +299,13 @@ mod tests {
 
     use heimdall_ingest::DecodeLimits;
     use heimdall_model::Timestamp;
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::framing::{Frames, NOBODY};
+    use crate::testing::check_batch;
 
     fn source() -> Source {
         Source { service: None, packing: Packing::Any, bytes_max: 1000 }
@@ -433,5 +435,32 @@ mod tests {
             let found = decoded(&[message.to_string().as_bytes()]);
             prop_assert_eq!((found.batch.rows(), found.rejected_total()), (1, 0));
         }
+    }
+
+    #[test]
+    fn mutants_are_one_record_or_one_reason() {
+        let full = json!({
+            "version": "1.1", "host": "example.org", "short_message": "A short message", "full_message": "Backtrace here\nmore stuff",
+            "timestamp": 1_385_053_862.307_2, "level": 1, "facility": "f", "_user_id": 9001, "_some_info": "foo", "_container_name": "web",
+            "_nested": {"a": [1]},
+        })
+        .to_string();
+        let seeds = Seeds::text([full.clone(), json!({"short_message": "m", "level": "3"}).to_string()]);
+        let check = |message: &[u8], inner: &[u8]| {
+            let found = decoded(&[message]);
+            assert!(found.batch.rows() as u64 + found.rejected_total() >= u64::from(!message.is_empty()));
+            check_batch(&found, message.len() + 1);
+            let limits = DecodeLimits::default();
+            if let Ok(found) = decode_body(inner, Reading::new(Timestamp(5), &limits)) {
+                check_batch(&found, inner.len() + 1);
+            }
+        };
+        fuzz(&seeds, |mutant, _| check(mutant, mutant));
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(full.as_bytes()).expect("memory");
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::none());
+        zlib.write_all(full.as_bytes()).expect("memory");
+        let packed = Seeds::bytes([gzip.finish().expect("memory"), zlib.finish().expect("memory")]);
+        fuzz(&packed, |mutant, _| check(mutant, b"{}"));
     }
 }

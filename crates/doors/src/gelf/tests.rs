@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use heimdall_testkit::data::bad_inputs;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -69,4 +70,41 @@ async fn over_http() {
     let records = tokio::task::block_in_place(|| it.records(2));
     assert_eq!((&records[0]["message"], &records[1]["message"]), (&"a".into(), &"b".into()));
     assert!(it.is_quiet());
+}
+
+fn good(n: usize) -> (String, String) {
+    let message = format!("good {n}");
+    (format!("{{\"short_message\":\"{message}\"}}"), message)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_bad_datagrams_a_good_one_is_taken() {
+    let (it, addrs) = opened(&GelfConfig { udp_listen: local(), ..GelfConfig::default() }).await;
+    let client = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    for (n, input) in bad_inputs().into_iter().enumerate() {
+        let (good, message) = good(n);
+        let bytes = &input.bytes[..input.bytes.len().min(60_000)];
+        let chunk = [&[0x1e, 0x0f][..], bytes].concat();
+        for datagram in [bytes, &chunk, good.as_bytes()] {
+            client.send_to(datagram, addrs[0]).await.expect("sent");
+        }
+        tokio::task::block_in_place(|| it.messages_until(&message));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_bad_messages_of_a_connection_a_good_one_is_taken() {
+    let (it, addrs) = opened(&GelfConfig { tcp_listen: local(), ..GelfConfig::default() }).await;
+    let mut client = TcpStream::connect(addrs[0]).await.expect("open");
+    let mut last = None;
+    for (n, input) in bad_inputs().into_iter().enumerate() {
+        let (good, message) = good(n);
+        let stream = [&input.bytes[..], b"\0", good.as_bytes(), b"\0"].concat();
+        client.write_all(&stream).await.expect("sent");
+        last = Some((n, message));
+    }
+    if let Some((n, message)) = last {
+        let messages = tokio::task::block_in_place(|| it.messages_until(&message));
+        assert_eq!(messages.iter().filter(|message| message.starts_with("good ")).count(), n + 1);
+    }
 }

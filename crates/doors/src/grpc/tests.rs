@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use heimdall_ingest::{DecodeLimits, Reading};
 use heimdall_model::Timestamp;
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use proptest::prelude::*;
 use prost::Message;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use super::proto::{
 use super::*;
 use crate::config::{DoorsConfig, GrpcConfig};
 use crate::otlp::tests::open;
-use crate::testing::{TestShared, shared, shared_that_takes};
+use crate::testing::{TestShared, check_batch, shared, shared_that_takes};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -342,4 +343,66 @@ async fn tokens_name_the_tenant_and_a_revoked_one_ends_its_stream() {
     sender.send(batch("", &["2"])).await.expect("an open stream");
     let ended = timeout(PATIENCE, acknowledged.next()).await.expect("in time");
     assert_eq!(ended.expect("a status").expect_err("revoked").code(), Code::Unauthenticated);
+}
+
+fn check_mutants<T: Item>(seeds: &Seeds) {
+    let limits = DecodeLimits::default();
+    fuzz(seeds, |mutant, _| {
+        if let Ok(batch) = records::decode::<T>(mutant, Reading::new(Timestamp(9), &limits)) {
+            check_batch(&batch.decoded, mutant.len());
+        }
+    });
+}
+
+#[test]
+fn mutants_of_log_records() {
+    let nested = ValueMap { entries: vec![attribute("k", Kind::Bytes(vec![0, 255]))] };
+    let list = ValueList { values: vec![ProtoValue { kind: Some(Kind::Float(f64::NAN)) }] };
+    let full = LogRecord {
+        level: "WARNING".to_owned(),
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        source_ip: "10.0.0.1".to_owned(),
+        duration_ms: Some(0.5),
+        attributes: vec![
+            attribute("m", Kind::Map(nested)),
+            attribute("l", Kind::List(list)),
+            attribute("n", Kind::Int(-1)),
+        ],
+        ..record("full")
+    };
+    let records = RecordBatch { batch_id: "id".to_owned(), records: vec![full, record("b")] };
+    check_mutants::<LogRecord>(&Seeds::protobuf([
+        records.encode_to_vec(),
+        batch("", &["a"]).encode_to_vec(),
+    ]));
+}
+
+#[test]
+fn mutants_of_samples() {
+    let labels = [("name".to_owned(), "a label".to_owned()), ("b".to_owned(), "c".to_owned())].into();
+    let sample = Sample { time_unix_nano: 5, name: "m".to_owned(), value: 1.5, labels, ..Sample::default() };
+    let samples = SampleBatch { samples: vec![sample.clone(), sample], batch_id: "i".to_owned() };
+    check_mutants::<Sample>(&Seeds::protobuf([samples.encode_to_vec()]));
+}
+
+#[test]
+fn mutants_of_spans() {
+    let span = Span {
+        start_unix_nano: 5,
+        end_unix_nano: 1_500_005,
+        name: "n".to_owned(),
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        kind: "client".to_owned(),
+        events: vec![SpanEvent {
+            time_unix_nano: 5,
+            name: "e".to_owned(),
+            attributes: vec![attribute("a", Kind::Flag(true))],
+        }],
+        links: vec![SpanLink { trace_id: vec![3; 16], span_id: vec![4; 8], ..SpanLink::default() }],
+        ..Span::default()
+    };
+    let spans = SpanBatch { spans: vec![span], batch_id: "i".to_owned() };
+    check_mutants::<Span>(&Seeds::protobuf([spans.encode_to_vec()]));
 }

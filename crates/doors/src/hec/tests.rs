@@ -2,11 +2,13 @@ use axum::http::Request;
 use heimdall_guard::Denied;
 use heimdall_ingest::{DecodeLimits, Reading};
 use heimdall_model::Timestamp;
+use heimdall_testkit::data::bad_inputs;
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::{TestShared, shared, shared_that_takes};
+use crate::testing::{TestShared, check_batch, shared, shared_that_takes};
 
 const CHANNEL: &str = "11111111-1111-1111-1111-111111111111";
 
@@ -228,5 +230,44 @@ proptest! {
         prop_assert!(events.count >= before as u64);
         let rows: usize = events.decoded.iter().map(|decoded| decoded.batch.rows()).sum();
         prop_assert_eq!(rows as u64, events.count);
+    }
+}
+
+#[test]
+fn mutants_of_events_are_refused_or_read() {
+    let seeds = Seeds::text([
+        r#"{"time":1426279439.123,"host":"localhost","source":"s","sourcetype":"_json","index":"main","event":{"message":"m","severity":"WARN","a":{"b":[1]}},"fields":{"club":"glee","wins":["regionals","nationals"]}}{"event":"Hello world!"}"#,
+        r#"{"time":"1486683865","event":"metric","host":"h","fields":{"region":"us-west-1","metric_name:cpu.usr":11.12,"metric_name:cpu.sys":"12.23","_value":1,"metric_name":"old"}}"#,
+        r#"[{"event":"a"},{"event":{"b":null},"time":"1.5"}]"#,
+    ]);
+    let limits = DecodeLimits::default();
+    fuzz(&seeds, |mutant, _| {
+        let reading = Reading::new(Timestamp(5), &limits);
+        for events in [
+            event::decode(mutant, &Common::default(), reading),
+            event::decode_raw(mutant, &Common::default(), reading),
+        ] {
+            let events = events.expect("few");
+            events.decoded.iter().for_each(|decoded| check_batch(decoded, mutant.len()));
+            assert!(events.count <= mutant.len() as u64);
+        }
+    });
+}
+
+#[test]
+fn after_bad_lines_a_good_one_is_taken_and_bad_events_end_a_request() {
+    let limits = DecodeLimits::default();
+    let rows =
+        |events: &event::Events| events.decoded.iter().map(|decoded| decoded.batch.rows()).sum::<usize>();
+    for input in bad_inputs() {
+        let reading = Reading::new(Timestamp(5), &limits);
+        let events = event::decode(&input.bytes, &Common::default(), reading).expect("few");
+        assert_eq!(rows(&events) as u64, events.count, "{}", input.name);
+        let inside = [&br#"{"event":"good"}{"event":"#[..], &input.bytes, b"}"].concat();
+        let events = event::decode(&inside, &Common::default(), reading).expect("few");
+        assert!(rows(&events) >= 1 && (events.stopped.is_none() || events.count >= 1), "{}", input.name);
+        let lines = [&input.bytes[..], b"\ngood\n"].concat();
+        let events = event::decode_raw(&lines, &Common::default(), reading).expect("few");
+        assert!(events.stopped.is_none() && rows(&events) as u64 == events.count, "{}", input.name);
     }
 }

@@ -1,11 +1,13 @@
 use axum::http::Request;
 use heimdall_ingest::{DecodeLimits, Reading};
 use heimdall_model::Timestamp;
+use heimdall_testkit::data::bad_inputs;
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::{TestShared, shared};
+use crate::testing::{TestShared, check_batch, shared};
 
 struct Bench {
     it: TestShared,
@@ -130,5 +132,33 @@ proptest! {
         let limits = DecodeLimits::default();
         let points = points::decode(&body, Precision::Auto, "db", Reading::new(Timestamp(5), &limits)).expect("few");
         prop_assert!(points.dropped.len() as u64 <= points.dropped_total);
+    }
+}
+
+#[test]
+fn mutants_are_refused_or_read() {
+    let seeds = Seeds::text([
+        "my\\ Measurement,tag\\ Key\\,1=tag\\=Value,host=h field\\=Key=\"string \\\"value\\\" \\\\ x\",b=-1.5e3,c=1i,d=2u,e=t 1556813561098000000\n",
+        "cpu,host=a usage=1.5,idle=98i 1556813561\r\n# comment\nlog msg=\"two\nlines\",level=\"warn\"\n",
+    ]);
+    let limits = DecodeLimits::default();
+    fuzz(&seeds, |mutant, _| {
+        for precision in [Precision::Auto, Precision::Ns(1)] {
+            let points =
+                points::decode(mutant, precision, "db", Reading::new(Timestamp(5), &limits)).expect("few");
+            points.decoded.iter().for_each(|decoded| check_batch(decoded, mutant.len()));
+            assert!(points.dropped.len() as u64 <= points.dropped_total);
+        }
+    });
+}
+
+#[tokio::test]
+async fn after_bad_inputs_a_good_point_is_taken() {
+    let bench = bench();
+    for (n, input) in bad_inputs().into_iter().enumerate() {
+        let request = Request::post("/write").body(Body::from(input.bytes)).expect("a request");
+        let (status, text) = bench.it.ask(bench.routes.clone(), request).await;
+        assert!(matches!(status.as_u16(), 204 | 400), "{}: {status} {text}", input.name);
+        assert_eq!(bench.post("/write", &format!("good v={n} {}", n + 1)).await.0, 204, "{}", input.name);
     }
 }

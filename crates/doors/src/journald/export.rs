@@ -259,6 +259,7 @@ impl Assembler {
 
 #[cfg(test)]
 mod tests {
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
@@ -374,5 +375,22 @@ mod tests {
             let pieces: Vec<&[u8]> = stream.chunks(size).collect();
             read(&pieces);
         }
+    }
+
+    #[test]
+    fn mutants_are_the_same_entries_whatever_the_pieces() {
+        let text = "__CURSOR=s=5c;i=1;b=b;m=1;t=1;x=1\n__REALTIME_TIMESTAMP=1700000000000001\nMESSAGE=m\nPRIORITY=3\n_HOSTNAME=h\nTAG=a\nTAG=b\n\n";
+        let mixed = [&binary("MESSAGE", b"two\nlines\xff")[..], b"_PID=7\n\n", text.as_bytes()].concat();
+        fuzz(&Seeds::bytes([text.as_bytes().to_vec(), mixed]), |mutant, rng| {
+            let whole = read(&[mutant]);
+            assert_eq!(read(&rng.pieces(mutant)), whole);
+            for (entry, _) in &whole.0 {
+                let mut fields: Vec<Field<'_>> =
+                    entry.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+                let mut object = heimdall_ingest::Object::new();
+                heimdall_ingest::journald::write_entry(&mut fields, &mut object);
+                assert!(serde_json::from_str::<&serde_json::value::RawValue>(&object.to_json()).is_ok());
+            }
+        });
     }
 }

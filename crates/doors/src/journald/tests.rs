@@ -2,6 +2,7 @@ use std::convert::Infallible;
 
 use axum::http::Request;
 use futures::stream;
+use heimdall_testkit::data::bad_inputs;
 use serde_json::Value;
 
 use super::*;
@@ -171,4 +172,18 @@ async fn an_entry_that_does_not_go_on_ends_the_upload_and_seats_are_few() {
     };
     let (one, two) = tokio::join!(it.ask(routes.clone(), stuck()), it.ask(routes.clone(), stuck()));
     assert_eq!((one.0, two.0), (StatusCode::REQUEST_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE));
+}
+
+#[tokio::test]
+async fn after_bad_inputs_a_good_entry_is_taken() {
+    let bench = bench();
+    for (n, input) in (1_u64..).zip(bad_inputs()) {
+        let (status, _) = bench.upload(input.bytes.clone()).await;
+        assert!(status < 500, "{}: {status}", input.name);
+        let length = (input.bytes.len() as u64).to_le_bytes();
+        let field = [&b"MESSAGE\n"[..], &length, &input.bytes, b"\n_HOSTNAME=h\n\n"].concat();
+        let (status, text) = bench.upload([&field[..], entry(n).as_bytes()].concat()).await;
+        assert!(status < 300, "{}: {status} {text}", input.name);
+        bench.it.messages_until(&format!("m{n}"));
+    }
 }

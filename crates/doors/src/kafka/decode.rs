@@ -26,6 +26,8 @@ use crate::registry::lookup::{Decoder, framed};
 const CHUNK_BYTES: usize = 8 << 20;
 /// Headers of a message that are kept.
 const HEADERS_MAX: usize = 32;
+/// Bytes of where one message came from, in all of its records: key and headers are in each.
+const PLACES_BYTES_MAX: usize = 32 << 20;
 /// Bytes of a key, a header's name or its value that are kept.
 const PART_BYTES_MAX: usize = 1024;
 /// Bytes of a message that could not be read that are kept.
@@ -215,6 +217,10 @@ impl Work<'_> {
         if pieces.is_empty() {
             return Err(unread(RejectKind::Syntax, "is empty"));
         }
+        if self.place.byte_len().saturating_mul(pieces.len()) > PLACES_BYTES_MAX {
+            self.place.clear();
+            self.records.note("kafka", "too many records in one message: where it came from is left out");
+        }
         for piece in pieces {
             self.piece(piece);
         }
@@ -361,10 +367,14 @@ fn part(bytes: &Bytes) -> String {
 #[cfg(test)]
 mod tests {
     use heimdall_ingest::DecodeLimits;
+    use heimdall_testkit::data::bad_inputs;
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
     use crate::registry::avro::AvroDecoder;
+    use crate::registry::protobuf::ProtobufDecoder;
+    use crate::testing::check_batch;
 
     const SENT_MS: i64 = 1_700_000_000_000;
 
@@ -505,5 +515,77 @@ mod tests {
             let (rows, rejected) = all(&[message(value)], &options, &Schemas::new());
             prop_assert!(!rows.is_empty() || !rejected.is_empty());
         }
+    }
+
+    #[test]
+    fn mutants_of_values_are_records_or_reasons() {
+        use MessageFormat::{Auto, Avro, Json, Protobuf, Raw, Text};
+        let avro = r#"{"type":"record","name":"E","fields":[{"name":"message","type":"string"},{"name":"tags","type":{"type":"array","items":["null","long"]}}]}"#;
+        let avro = Decoder::Avro(AvroDecoder::new(avro, &[]).expect("a schema"));
+        let proto = r#"syntax = "proto3"; message E { string message = 1; repeated E more = 2; }"#;
+        let proto = Decoder::Protobuf(ProtobufDecoder::new(proto, &[]).expect("a schema"));
+        let schema = serde_json::json!({"type": "object", "properties": {"message": {"type": "string"}}});
+        let json = Decoder::Json(Some(Box::new(jsonschema::validator_for(&schema).expect("a schema"))));
+        let decoders = [(7, avro), (8, proto), (9, json)];
+        let schemas = Schemas::from(decoders.map(|(id, decoder)| (id, Ok(Arc::new(decoder)))));
+        let seeds = Seeds::bytes([
+            &b"\0\0\0\0\x07\x04hi\x04\x00\x02\x0e\x00"[..],
+            b"\0\0\0\0\x08\0\x0a\x02hi\x12\x04\x0a\x02ho",
+            b"\0\0\0\0\x09{\"message\":\"m\"}",
+            b"{\"message\":\"m\",\"timestamp\":1700000000000}\n{\"a\":[1]}",
+            b"[{\"message\":\"a\"},{\"message\":\"b\"}]",
+            b"<13>Feb  9 12:00:00 h app: x",
+        ]);
+        let limits = DecodeLimits::default();
+        fuzz(&seeds, |mutant, rng| {
+            let options = Options {
+                metadata: rng.below(2) == 0,
+                ..options(*rng.one_of(&[Auto, Json, Avro, Protobuf, Text, Raw]))
+            };
+            let messages = [message(mutant.to_vec())];
+            let decoded = decode(&messages, &schemas, &options, Reading::new(Timestamp(5), &limits));
+            decoded.iter().for_each(|decoded| check_batch(decoded, mutant.len() + 1));
+            let count: u64 =
+                decoded.iter().map(|decoded| decoded.batch.rows() as u64 + decoded.rejected_total()).sum();
+            assert!(count > 0);
+        });
+    }
+
+    #[test]
+    fn after_bad_values_a_good_one_is_taken() {
+        use MessageFormat::{Auto, Avro, Json, Protobuf, Raw, Text};
+        let avro = r#"{"type":"record","name":"E","fields":[{"name":"message","type":"string"}]}"#;
+        let avro = Decoder::Avro(AvroDecoder::new(avro, &[]).expect("a schema"));
+        let proto = ProtobufDecoder::new(r#"syntax = "proto3"; message E { string message = 1; }"#, &[]);
+        let decoders = [(7, avro), (8, Decoder::Protobuf(proto.expect("a schema")))];
+        let schemas = Schemas::from(decoders.map(|(id, decoder)| (id, Ok(Arc::new(decoder)))));
+        for input in bad_inputs() {
+            for (format, good) in [
+                (Auto, &br#"{"message":"good"}"#[..]),
+                (Json, br#"{"message":"good"}"#),
+                (Avro, b"\0\0\0\0\x07\x08good"),
+                (Protobuf, b"\0\0\0\0\x08\0\x0a\x04good"),
+                (Text, b"good"),
+                (Raw, b"good"),
+            ] {
+                let framed = [&[0, 0, 0, 0, if format == Avro { 7 } else { 8 }], &input.bytes[..]].concat();
+                let messages = [message(input.bytes.clone()), message(framed), message(good)];
+                let (rows, _) = all(&messages, &options(format), &schemas);
+                assert!(rows.last().is_some_and(|row| row.contains(r#""good""#)), "{} {rows:?}", input.name);
+            }
+        }
+    }
+
+    /// Key and headers were copied into every record of a message without bound.
+    #[test]
+    fn many_records_of_one_message_do_not_all_say_where_it_came_from() {
+        let mut many = message(format!("[{}]", vec!["{}"; 50_000].join(",")));
+        many.headers = (0..32).map(|n| (format!("h{n}"), Some(vec![b'x'; 1024].into()))).collect();
+        let options = Options { metadata: true, ..options(MessageFormat::Json) };
+        let limits = DecodeLimits::default();
+        let decoded = decode(&[many], &Schemas::new(), &options, Reading::new(Timestamp(5), &limits));
+        assert_eq!(decoded.iter().map(|decoded| decoded.batch.rows()).sum::<usize>(), 50_000);
+        assert!(decoded.iter().all(|decoded| decoded.batch.byte_size() < 32 << 20));
+        assert_eq!(decoded[0].coerced[0].field, "kafka");
     }
 }

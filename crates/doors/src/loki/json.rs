@@ -13,6 +13,8 @@ use super::labels;
 use crate::raw_json::{self, Kind, Stopped};
 
 const FORMAT: &str = "a Loki push";
+/// Characters of a name in a reason.
+const NAME_CHARS_SHOWN: usize = 80;
 
 #[derive(Deserialize)]
 struct Body<'a> {
@@ -173,6 +175,7 @@ fn stream_of(raw: &RawStream<'_>) -> Result<Stream, String> {
             let mut bad = None;
             let read = raw_json::members(labels.get(), |name, value| match raw_json::kind(value) {
                 Kind::Object | Kind::Array => {
+                    let name: String = name.chars().take(NAME_CHARS_SHOWN).collect(); // said of every entry
                     bad = Some(format!("label `{name}` is not text"));
                     Err(())
                 }

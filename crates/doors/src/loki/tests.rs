@@ -1,11 +1,13 @@
 use axum::http::Request;
 use heimdall_ingest::{DecodeLimits, Reading};
 use heimdall_model::Timestamp;
+use heimdall_testkit::data::bad_inputs;
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{TestShared, shared, shared_that_takes};
+use crate::testing::{TestShared, check_batch, shared, shared_that_takes};
 
 fn request(content_type: &str, body: impl Into<Body>) -> Request<Body> {
     let request = Request::post("/loki/api/v1/push");
@@ -208,4 +210,90 @@ proptest! {
             let _ = json::decode(body.as_bytes(), Reading::new(Timestamp(5), &limits));
         }
     }
+}
+
+#[test]
+fn mutants_of_json_are_refused_or_read() {
+    let seeds = Seeds::text([
+        json!({"streams": [{"stream": {"job": "varlogs", "app": "web", "level": "warn"}, "values": [
+            ["1700000000000000001", "a \"b\"\n", {"trace_id": "0242ac120002", "user": "u1"}], [1_700_000_000_000_000_002_i64, "two"]]}]})
+        .to_string(),
+        json!({"streams": [{"labels": r#"{job="j", a=`b`}"#, "entries": [{"ts": "2026-01-02T03:04:05.678Z", "line": "x"}]}]}).to_string(),
+    ]);
+    let limits = DecodeLimits::default();
+    fuzz(&seeds, |mutant, _| {
+        if let Ok(decoded) = json::decode(mutant, Reading::new(Timestamp(5), &limits)) {
+            check_batch(&decoded, mutant.len());
+        }
+    });
+}
+
+#[test]
+fn mutants_of_protobuf_are_refused_or_read() {
+    let entries = [entry(5, b"line one", &[("trace_id", "t"), ("level", "warn")]), entry(6, b"two", &[])];
+    let seeds = Seeds::protobuf([
+        [push_request(r#"{job="j", app="web"}"#, &entries), push_request(r#"{a=`b`}"#, &entries[..1])]
+            .concat(),
+        push_request("{}", &entries),
+    ]);
+    let limits = DecodeLimits::default();
+    fuzz(&seeds, |mutant, _| {
+        if let Ok(decoded) = proto::decode(mutant, Reading::new(Timestamp(5), &limits)) {
+            check_batch(&decoded, mutant.len());
+        }
+    });
+}
+
+#[test]
+fn mutants_of_snappy_are_refused_or_unpacked() {
+    let push = push_request(r#"{job="j"}"#, &vec![entry(5, b"the same line", &[]); 20]);
+    fuzz(&Seeds::bytes([snappy(&push), snappy(b"abc")]), |mutant, _| {
+        if let Ok(len) = proto::unpacked_len(mutant, 1 << 20)
+            && let Ok(unpacked) = proto::unpack(mutant)
+        {
+            assert_eq!(unpacked.len(), len);
+        }
+    });
+}
+
+#[test]
+fn mutants_of_labels_are_refused_or_read() {
+    let seeds = Seeds::text([r#"{job="var logs", app=`raw "x"`, a_1="\u00e9\x41\101\n"}"#, "{}"]);
+    fuzz(&seeds, |mutant, _| {
+        let text = String::from_utf8_lossy(mutant);
+        if let Ok(found) = labels::parse(&text) {
+            assert!(found.len() <= text.len());
+        }
+    });
+}
+
+#[test]
+fn bad_inputs_are_refused_or_read() {
+    let limits = DecodeLimits::default();
+    for input in bad_inputs() {
+        let reading = || Reading::new(Timestamp(5), &limits);
+        let taken = json::decode(&input.bytes, reading()).map_or(0, |decoded| decoded.batch.rows());
+        assert_eq!(taken, 0, "{}: it is no push", input.name);
+        let _ = proto::decode(&input.bytes, reading());
+        let text = serde_json::Value::from(String::from_utf8_lossy(&input.bytes)).to_string();
+        let body =
+            format!(r#"{{"streams":[{{"stream":{{"a":"b"}},"values":[["1",{text}],["2","good"]]}}]}}"#);
+        let decoded = json::decode(body.as_bytes(), reading()).expect("a push");
+        assert_eq!(decoded.batch.rows(), 2, "{}", input.name);
+        let entries = [entry(5, &input.bytes, &[]), entry(6, b"good", &[])];
+        let decoded = proto::decode(&push_request("{a=\"b\"}", &entries), reading()).expect("a push");
+        assert_eq!(decoded.batch.rows(), 2, "{}", input.name);
+    }
+}
+
+/// The reason, with the whole name in it, was made anew for every entry: hours for one body.
+#[test]
+fn a_long_name_of_a_bad_label_is_not_repeated_for_every_entry() {
+    let entries = vec![r#"["1","x"]"#; 20_000].join(",");
+    let body =
+        format!(r#"{{"streams":[{{"stream":{{"{}":[]}},"values":[{entries}]}}]}}"#, "n".repeat(1 << 20));
+    let limits = DecodeLimits::default();
+    let decoded = json::decode(body.as_bytes(), Reading::new(Timestamp(5), &limits)).expect("a push");
+    assert_eq!(decoded.rejected_total(), 20_000);
+    assert!(decoded.rejected[0].reason.len() < 200);
 }

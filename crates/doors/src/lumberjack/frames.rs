@@ -227,6 +227,7 @@ pub(crate) mod put {
 
 #[cfg(test)]
 mod tests {
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
@@ -296,5 +297,29 @@ mod tests {
             let _ = all(&framed, cut);
             let _ = all(&[&b"2D\0\0\0\x01"[..], &bytes].concat(), cut);
         }
+    }
+
+    #[test]
+    fn mutants_are_the_same_frames_whatever_the_pieces() {
+        let json = put::json(1, "{\"message\":\"m\"}");
+        let stream =
+            [put::window(3), json.clone(), data(2), put::compressed(&[json.clone(), data(3)].concat())];
+        let seeds = Seeds::bytes([
+            stream.concat(),
+            json,
+            data(9),
+            [put::window(2), put::compressed(&data(1))].concat(),
+        ]);
+        fuzz(&seeds, |mutant, rng| {
+            let whole = all(mutant, usize::MAX);
+            assert_eq!(all(mutant, 1 + rng.below(40)), whole);
+            let packed = all(&put::compressed(mutant), usize::MAX);
+            for frames in [whole, packed].into_iter().flatten() {
+                assert!(
+                    frames.len() <= 1_100 * mutant.len(),
+                    "deflate makes a thousand bytes of one at most"
+                );
+            }
+        });
     }
 }

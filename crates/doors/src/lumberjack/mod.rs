@@ -353,11 +353,13 @@ mod tests {
     use heimdall_ingest::DecodeLimits;
     use heimdall_model::Timestamp;
     use heimdall_model::schema::logs;
+    use heimdall_testkit::data::bad_inputs;
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use tokio::net::TcpStream;
 
     use super::frames::put;
     use super::*;
-    use crate::testing::{TestShared, shared};
+    use crate::testing::{TestShared, check_batch, shared};
 
     #[test]
     fn events_of_beats_become_records() {
@@ -427,5 +429,42 @@ mod tests {
         assert_eq!(read_ack(&mut stream).await, 1);
         assert_eq!(stream.read_buf(&mut BytesMut::new()).await.unwrap_or(0), 0);
         assert_eq!(it.records(1)[0]["message"], "kept");
+    }
+
+    #[test]
+    fn mutants_of_events_are_records_or_reasons() {
+        let event = r#"{"@timestamp":"2026-01-02T03:04:05.678Z","@metadata":{"beat":"filebeat"},"message":"GET /","host":{"name":"web-1"},"log":{"level":"warn","offset":7}}"#;
+        let limits = DecodeLimits::default();
+        fuzz(&Seeds::text([event, r#"{"message":"a"}"#]), |mutant, rng| {
+            let reading = Reading::new(Timestamp(5), &limits);
+            check_batch(&decode(mutant, &[mutant.len()], reading), 1);
+            let at = rng.below(mutant.len() + 1);
+            check_batch(&decode(mutant, &[at, mutant.len()], reading), 2);
+            let pairs = [(Bytes::copy_from_slice(&mutant[..at]), Bytes::copy_from_slice(&mutant[at..]))];
+            let json = pairs_json(&pairs);
+            check_batch(&decode(json.as_bytes(), &[json.len()], reading), 1);
+        });
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_bad_inputs_a_good_event_is_taken() {
+        let (it, addr, _task) = run_door().await;
+        for (n, input) in bad_inputs().into_iter().enumerate() {
+            let mut raw = TcpStream::connect(addr).await.expect("a door");
+            let _ = raw.write_all(&input.bytes).await; // the door may end it first
+            let _ = raw.shutdown().await;
+            let message = format!("good {n}");
+            let good = put::json(2, &format!("{{\"message\":\"{message}\"}}"));
+            let bad = [
+                &b"2J\0\0\0\x01"[..],
+                &u32::try_from(input.bytes.len()).expect("short").to_be_bytes(),
+                &input.bytes,
+            ]
+            .concat();
+            let mut stream = TcpStream::connect(addr).await.expect("a door");
+            stream.write_all(&[put::window(2), bad, good].concat()).await.expect("a connection");
+            while read_ack(&mut stream).await != 2 {}
+            tokio::task::block_in_place(|| it.messages_until(&message));
+        }
     }
 }

@@ -94,6 +94,9 @@ impl Reader {
         match json {
             Some(texts) => {
                 for text in texts {
+                    if !has_room(records) {
+                        continue;
+                    }
                     let inner = text.trim().trim_start_matches('{');
                     let comma = if inner.trim_start() == "}" { "" } else { "," };
                     let about = about.to_json();
@@ -128,21 +131,19 @@ impl Reader {
                 put_label(&mut labels, key, text);
             }
         }
+        let is_time = |key: &str| Dataset::Metrics.resolve(key) == Some(schema::TIMESTAMP);
+        if let Some((_, time)) = members.iter().find(|(key, _)| is_time(key)) {
+            labels.value("timestamp", |out| out.push_str(&time.to_string()));
+        }
         let mut found = false;
         for (key, value) in &members {
             if let Some(value) = value.as_f64().or(value.as_bool().map(f64::from)) {
                 // A time beside the values is theirs, not another value.
-                if Dataset::Metrics.resolve(key) == Some(schema::TIMESTAMP) {
+                if is_time(key) {
                     continue;
                 }
                 found = true;
                 let name = if key == "value" { name } else { key };
-                let time =
-                    members.iter().find(|(key, _)| Dataset::Metrics.resolve(key) == Some(schema::TIMESTAMP));
-                let mut labels = labels.clone();
-                if let Some((_, time)) = time {
-                    labels.value("timestamp", |out| out.push_str(&time.to_string()));
-                }
                 self.sample(records, message, name, value, &labels);
             }
         }
@@ -152,8 +153,7 @@ impl Reader {
     }
 
     fn sample(&self, records: &mut Records<'_>, message: &Message, name: &str, value: f64, labels: &Object) {
-        if records.has_room().is_err() {
-            records.reject(RejectKind::TooLarge, "", "too many samples at once");
+        if !has_room(records) {
             return;
         }
         let mut object = self.about(message);
@@ -162,6 +162,15 @@ impl Reader {
         object.float("value", value);
         let _ = records.object(&mut object); // why it was rejected is noted
     }
+}
+
+/// Whether another record is taken; if not, it is rejected: what a topic and labels say, each record has.
+fn has_room(records: &mut Records<'_>) -> bool {
+    let has_room = records.has_room().is_ok();
+    if !has_room {
+        records.reject(RejectKind::TooLarge, "", "too many records at once");
+    }
+    has_room
 }
 
 /// A label; one with the name of a field that is the sample's own is kept as `label_NAME`.
@@ -203,9 +212,13 @@ fn json_records(payload: &[u8]) -> Option<Vec<&str>> {
 mod tests {
     use heimdall_ingest::DecodeLimits;
     use heimdall_model::Timestamp;
+    use heimdall_model::schema::logs;
+    use heimdall_testkit::data::bad_inputs;
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::check_batch;
 
     fn read(format: MqttFormat, payload: &[u8]) -> (Dataset, Decoded) {
         let reader = Reader { format, service_level: Some(1) };
@@ -281,5 +294,55 @@ mod tests {
                 prop_assert!(decoded.batch.rows() as u64 + decoded.rejected_total() > 0);
             }
         }
+    }
+
+    #[test]
+    fn mutants_of_payloads_are_records_or_reasons() {
+        let seeds = Seeds::text([
+            r#"{"temp":1,"ok":true,"unit":"C","name":"x","ts":1700000000,"deep":{"a":[1,{"b":2}]}}"#,
+            r#"[{"msg":"a"},{"msg":"b","value":2}]"#,
+            " 21.5\n",
+        ]);
+        fuzz(&seeds, |mutant, rng| {
+            let format =
+                *rng.one_of(&[MqttFormat::Auto, MqttFormat::Json, MqttFormat::Text, MqttFormat::Metrics]);
+            check_batch(&read(format, mutant).1, mutant.len() + 1);
+        });
+    }
+
+    #[test]
+    fn after_bad_payloads_a_good_one_is_taken() {
+        use MqttFormat::{Auto, Json, Metrics, Text};
+        let message =
+            |payload: Vec<u8>| Message { topic: "t".to_owned(), payload: payload.into(), is_retained: false };
+        let limits = DecodeLimits::default();
+        for input in bad_inputs() {
+            for (format, good) in
+                [(Auto, r#"{"msg":"good"}"#), (Json, r#"{"msg":"good"}"#), (Text, "good"), (Metrics, "1")]
+            {
+                let reader = Reader { format, service_level: None };
+                let messages = [message(input.bytes.clone()), message(good.into())];
+                let dataset = reader.dataset_of(&messages[1]);
+                let decoded = reader.decode(dataset, &messages, Reading::new(Timestamp(5), &limits));
+                let last = decoded.batch.iter().last().expect("the good one");
+                assert!(format == Metrics || last.text(logs::MESSAGE) == Some("good"), "{}", input.name);
+                check_batch(&decoded, input.bytes.len() + 2);
+            }
+        }
+    }
+
+    /// The topic was copied into every record without bound, and the time looked for again for every value.
+    #[test]
+    fn many_records_of_one_payload_are_bounded() {
+        let reader = Reader { format: MqttFormat::Auto, service_level: None };
+        let payload = format!("[{}]", vec!["{}"; 10_000].join(","));
+        let message = Message { topic: "t".repeat(60_000), payload: payload.into(), is_retained: false };
+        let limits = DecodeLimits::default();
+        let decoded = reader.decode(Dataset::Logs, [&message], Reading::new(Timestamp(5), &limits));
+        assert_eq!(decoded.batch.rows() as u64 + decoded.rejected_total(), 10_000);
+        assert!(decoded.rejected_total() > 5_000, "{}", decoded.rejected_total());
+        let values: Vec<String> = (0..40_000).map(|n| format!("\"k{n}\":{n}")).collect();
+        let (_, decoded) = read(MqttFormat::Metrics, format!("{{{}}}", values.join(",")).as_bytes());
+        assert_eq!(decoded.batch.rows(), 40_000);
     }
 }

@@ -11,6 +11,8 @@ use flate2::write::GzEncoder;
 use heimdall_guard::{Admitted, Denied, Ends, Principal};
 use heimdall_ingest::{BodyError, DecodeLimits, Decoded, Reading};
 use heimdall_model::Timestamp;
+use heimdall_testkit::data::bad_inputs;
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -27,7 +29,7 @@ use tonic::codec::CompressionEncoding;
 use super::*;
 use crate::config::{DoorsConfig, GrpcConfig, OtlpConfig};
 use crate::rpc::status::RpcStatus;
-use crate::testing::{TestShared, shared, shared_that_takes};
+use crate::testing::{TestShared, check_batch, shared, shared_that_takes};
 use crate::{Doors, Opened};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
@@ -851,4 +853,96 @@ async fn tls_is_spoken_with_the_protocol_that_grpc_clients_insist_on() {
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(client));
     let stream = connector.connect(name, stream).await.expect("a handshake");
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+}
+
+/// Examples of [`example`], and more of what requests may hold.
+fn seeds_of(signal: Signal) -> Vec<Value> {
+    let more = match signal {
+        Signal::Logs => log_request(&json!([{
+            "timeUnixNano": "1700000000000000001", "observedTimeUnixNano": "1700000000000000002", "severityNumber": 17, "severityText": "ERROR",
+            "body": {"kvlistValue": {"values": [{"key": "k", "value": {"doubleValue": 1.5}}, {"key": "b", "value": {"bytesValue": "AAEC"}}]}},
+            "attributes": [attribute("service.name", "x")], "droppedAttributesCount": 1, "flags": 1, "traceId": "5b8efff798038103d269b633813fc60c",
+            "spanId": "eee19b7ec3c1b174"}])),
+        Signal::Metrics => metric_request(&json!([
+            {"name": "s", "sum": {"aggregationTemporality": 2, "isMonotonic": true, "dataPoints": [{"timeUnixNano": "5", "asDouble": 1.5, "attributes": [attribute("a", "b")]}]}},
+            {"name": "h", "unit": "s", "histogram": {"aggregationTemporality": 1, "dataPoints": [{"timeUnixNano": "5", "count": "6", "sum": 9.5, "min": 0.5, "max": 7.0,
+                "bucketCounts": ["1", "2", "3"], "explicitBounds": [1.0, 5.0], "exemplars": [{"asDouble": 1.0}]}]}},
+            {"name": "e", "exponentialHistogram": {"dataPoints": [{"count": "6", "scale": -1, "zeroCount": "1", "zeroThreshold": 0.1,
+                "positive": {"offset": 5, "bucketCounts": ["1", "0", "2"]}, "negative": {"offset": -3, "bucketCounts": ["2"]}}]}},
+        ])),
+        Signal::Traces => span_request(&json!([{
+            "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "parentSpanId": "eee19b7ec3c1b173", "name": "n", "kind": 3,
+            "startTimeUnixNano": "1700000000000000001", "endTimeUnixNano": "1700000000000000009", "traceState": "a=b", "flags": 257,
+            "attributes": [attribute("peer.service", "db"), attribute("db.system", "x")], "droppedEventsCount": 2,
+            "events": [{"timeUnixNano": "5", "name": "e", "attributes": [attribute("a", "b")]}], "status": {"code": 2, "message": "m"}}])),
+    };
+    vec![example(signal), more]
+}
+
+fn check_mutants(signal: Signal, encoding: Encoding) {
+    let requests = seeds_of(signal);
+    let seeds = match encoding {
+        Encoding::Protobuf => Seeds::protobuf(requests.iter().map(|request| protobuf(signal, request))),
+        Encoding::Json => Seeds::text(requests.iter().map(Value::to_string)),
+    };
+    fuzz(&seeds, |mutant, _| {
+        if let Ok(export) = read(signal, encoding, mutant) {
+            export.batches.iter().for_each(|decoded| check_batch(decoded, 4 * mutant.len() + 16));
+            assert!(export.reasons.len() <= 100);
+        }
+    });
+}
+
+#[test]
+fn mutants_of_logs_in_protobuf() {
+    check_mutants(Signal::Logs, Encoding::Protobuf);
+}
+
+#[test]
+fn mutants_of_logs_in_json() {
+    check_mutants(Signal::Logs, Encoding::Json);
+}
+
+#[test]
+fn mutants_of_metrics_in_protobuf() {
+    check_mutants(Signal::Metrics, Encoding::Protobuf);
+}
+
+#[test]
+fn mutants_of_metrics_in_json() {
+    check_mutants(Signal::Metrics, Encoding::Json);
+}
+
+#[test]
+fn mutants_of_traces_in_protobuf() {
+    check_mutants(Signal::Traces, Encoding::Protobuf);
+}
+
+#[test]
+fn mutants_of_traces_in_json() {
+    check_mutants(Signal::Traces, Encoding::Json);
+}
+
+#[test]
+fn bad_inputs_are_no_requests_and_not_in_the_way_of_others() {
+    for input in bad_inputs() {
+        for signal in [Signal::Logs, Signal::Metrics, Signal::Traces] {
+            for encoding in [Encoding::Json, Encoding::Protobuf] {
+                let taken = read(signal, encoding, &input.bytes).map_or(0, |export| rows(&export).len());
+                assert_eq!(taken, 0, "{}", input.name);
+            }
+        }
+        let text = String::from_utf8_lossy(&input.bytes);
+        let record =
+            |text: &str| json!({"timeUnixNano": "5", "traceId": text, "body": {"stringValue": text}});
+        let request =
+            log_request(&json!([record(&text), {"timeUnixNano": "5", "body": {"stringValue": "good"}}]));
+        let export = read(Signal::Logs, Encoding::Json, request.to_string().as_bytes());
+        let found = export.map(|export| rows(&export));
+        assert!(
+            found.is_err() || found.is_ok_and(|rows| rows.last().is_some_and(|row| row["message"] == "good")),
+            "{}",
+            input.name
+        );
+    }
 }

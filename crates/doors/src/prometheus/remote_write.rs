@@ -269,6 +269,8 @@ fn decode(version: Version, body: &[u8], reading: Reading<'_>) -> Result<Written
         version,
         symbols,
         labels: Vec::new(),
+        label_bytes: 0,
+        label_bytes_max: reading.limits.record_bytes_max,
         records: Records::new(Dataset::Metrics, reading),
         writer: SeriesWriter::default(),
         counts: Counts::default(),
@@ -311,6 +313,9 @@ struct Decoder<'a> {
     symbols: Vec<&'a str>,
     /// Labels of the series at hand, in order.
     labels: Vec<Label<'a>>,
+    /// Of those: names and values, which a table of symbols lets a series repeat at the cost of a byte or two.
+    label_bytes: usize,
+    label_bytes_max: usize,
     records: Records<'a>,
     writer: SeriesWriter,
     counts: Counts,
@@ -346,6 +351,7 @@ impl<'a> Decoder<'a> {
     /// Reads, orders and checks the labels; the name of the series.
     fn read_labels(&mut self, message: &'a [u8]) -> Result<&'a str, Bad> {
         self.labels.clear();
+        self.label_bytes = 0;
         for field in Fields::of(message) {
             match (field?, self.version) {
                 ((1, value), Version::One) => self.label(value.bytes()?)?,
@@ -385,6 +391,10 @@ impl<'a> Decoder<'a> {
     fn push(&mut self, name: &'a str, value: &'a str) -> Result<(), Bad> {
         if self.labels.len() == LABELS_MAX {
             return Err(Bad::label("", "the series has more than 1000 labels"));
+        }
+        self.label_bytes += name.len() + value.len();
+        if self.label_bytes > self.label_bytes_max {
+            return Err(Bad::label("", "the labels are larger than a record may be"));
         }
         self.labels.push((name, value));
         Ok(())

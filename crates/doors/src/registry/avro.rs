@@ -426,6 +426,7 @@ pub(crate) fn zigzag(bytes: &[u8]) -> Option<(i64, usize)> {
 #[cfg(test)]
 mod tests {
     use apache_avro::types::Value;
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
@@ -558,5 +559,33 @@ mod tests {
             let bytes = apache_avro::to_avro_datum(&schema, number).expect("a number");
             prop_assert_eq!(zigzag(&bytes), Some((number, bytes.len())));
         }
+    }
+
+    #[test]
+    fn mutants_of_messages_give_json_or_an_error() {
+        let inner = Value::Union(1, Box::new(event(Value::Union(0, Box::new(Value::Null)))));
+        let seeds =
+            Seeds::bytes([encoded(event(inner)), encoded(event(Value::Union(0, Box::new(Value::Null))))]);
+        let decoder = AvroDecoder::new(EVERYTHING, &[]).expect("a schema");
+        fuzz(&seeds, |mutant, _| {
+            let mut out = String::new();
+            if decoder.decode(mutant, &mut out, 1 << 16).is_ok() {
+                assert!(serde_json::from_str::<&serde_json::value::RawValue>(&out).is_ok(), "{out}");
+            }
+            assert!(out.len() <= (1 << 16) + 64 * mutant.len(), "{} bytes", out.len());
+        });
+    }
+
+    #[test]
+    fn mutants_of_schemas_are_schemas_or_an_error() {
+        let message = encoded(event(Value::Union(0, Box::new(Value::Null))));
+        fuzz(&Seeds::text([EVERYTHING, r#"["null",{"type":"array","items":"long"}]"#]), |mutant, _| {
+            if let Ok(decoder) = AvroDecoder::new(&String::from_utf8_lossy(mutant), &[]) {
+                let mut out = String::new();
+                if decoder.decode(&message, &mut out, 1 << 16).is_ok() {
+                    assert!(serde_json::from_str::<&serde_json::value::RawValue>(&out).is_ok(), "{out}");
+                }
+            }
+        });
     }
 }

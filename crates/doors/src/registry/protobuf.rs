@@ -18,7 +18,10 @@ use heimdall_ingest::records::write;
 use heimdall_model::Timestamp;
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorProto;
-use prost_reflect::{DynamicMessage, FileDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, FileDescriptor, Kind, MapKey, MessageDescriptor,
+    ReflectMessage, Value,
+};
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
 use super::avro::zigzag;
@@ -95,7 +98,26 @@ pub(crate) fn compile(schema: &str, references: &[(String, String)]) -> Result<F
         Ok::<_, String>(compiler.descriptor_pool())
     }));
     let pool = compiled.unwrap_or_else(|_| Err("the schema cannot be compiled".to_owned()))?;
+    check_keys(&pool)?;
     pool.get_file_by_name(FILE).ok_or_else(|| "the schema has no file".to_owned())
+}
+
+/// A descriptor may give a map any keys; reading a message of it would panic.
+fn check_keys(pool: &DescriptorPool) -> Result<(), String> {
+    let is_key = |field: Option<FieldDescriptor>| {
+        field.is_some_and(|field| {
+            let is_none = matches!(
+                field.kind(),
+                Kind::Double | Kind::Float | Kind::Bytes | Kind::Message(_) | Kind::Enum(_)
+            );
+            !is_none && !field.is_list()
+        })
+    };
+    let is_map = |entry: &MessageDescriptor| is_key(entry.get_field(1)) && entry.get_field(2).is_some();
+    match pool.all_messages().find(|message| message.is_map_entry() && !is_map(message)) {
+        Some(entry) => Err(format!("the keys of the map `{}` are of no type for keys", entry.full_name())),
+        None => Ok(()),
+    }
 }
 
 /// The base64 of a file's descriptor, without the words beside it.
@@ -282,6 +304,7 @@ fn name_of(key: &MapKey) -> String {
 
 #[cfg(test)]
 mod tests {
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
@@ -391,5 +414,62 @@ mod tests {
         fn any_text_is_a_schema_or_an_error(text in "\\PC{0,200}") {
             let _ = compile(&text, &[]);
         }
+    }
+
+    /// A schema like this was taken, and every message of it ended the task that read it.
+    #[test]
+    fn a_descriptor_whose_map_has_impossible_keys_is_no_schema() {
+        let mut file = compile(SCHEMA, &[]).expect("a schema").file_descriptor_proto().clone();
+        let entry = &mut file.message_type[0].nested_type[0];
+        assert!(entry.options.as_ref().is_some_and(|options| options.map_entry()));
+        entry.field[0].set_type(prost_reflect::prost_types::field_descriptor_proto::Type::Double);
+        let refused = compile(&STANDARD.encode(file.encode_to_vec()), &[]).expect_err("no schema");
+        assert!(refused.contains("keys"), "{refused}");
+    }
+
+    fn message_with_everything() -> Vec<u8> {
+        let fields = [
+            field(1, b"a"),
+            field(2, &[0x08, 0x80, 0xe2, 0xcf, 0xaa, 0x06, 0x10, 0x05]),
+            vec![3 << 3, 1],
+            field(4, &[1, 2, 255]),
+            field(5, &[0x0a, 1, b'n', 0x10, 7]),
+            field(6, &field(1, b"child")),
+            field(7, &field(1, &[field(1, b"k"), field(2, &[vec![4 << 3, 1]].concat())].concat())),
+            field(8, &[0x08, 9]),
+            vec![10 << 3, 3],
+            field(11, &[vec![1 << 3 | 1], 0.5_f64.to_le_bytes().to_vec()].concat()),
+        ];
+        fields.concat()
+    }
+
+    #[test]
+    fn mutants_of_messages_give_json_or_an_error() {
+        let decoder = ProtobufDecoder::new(SCHEMA, &[]).expect("a schema");
+        fuzz(&Seeds::protobuf([message_with_everything()]), |mutant, rng| {
+            let way = *rng.one_of(&[&[0][..], &[0], &[0], &[2, 2], &[4, 0, 2]]);
+            let mut out = String::new();
+            if decoder.decode(&[way, mutant].concat(), &mut out, 1 << 16).is_ok() {
+                assert!(serde_json::from_str::<&serde_json::value::RawValue>(&out).is_ok(), "{out}");
+            }
+            assert!(out.len() <= (1 << 16) + 64 * mutant.len(), "{} bytes", out.len());
+        });
+    }
+
+    #[test]
+    fn mutants_of_schemas_are_schemas_or_an_error() {
+        let message = [&[0][..], &message_with_everything()].concat();
+        fuzz(&Seeds::text([SCHEMA]), |mutant, _| {
+            if let Ok(decoder) = ProtobufDecoder::new(&String::from_utf8_lossy(mutant), &[]) {
+                let _ = decoder.decode(&message, &mut String::new(), 1 << 16);
+            }
+        });
+        let file = compile(SCHEMA, &[]).expect("a schema");
+        fuzz(&Seeds::protobuf([file.file_descriptor_proto().encode_to_vec()]), |mutant, _| {
+            let text = STANDARD.encode(mutant);
+            if let Ok(decoder) = ProtobufDecoder::new(&text, &[]) {
+                let _ = decoder.decode(&message, &mut String::new(), 1 << 16);
+            }
+        });
     }
 }

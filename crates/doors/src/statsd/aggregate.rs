@@ -30,10 +30,15 @@ const BATCH_RECORDS: u64 = 50_000;
 /// Flushes without a value after which a gauge is forgotten.
 const GAUGE_IDLE_FLUSHES_MAX: u32 = 360;
 
+/// Bytes of names and tags of all series, each of which may be as long as a line.
+const SERIES_BYTES_MAX: usize = 64 << 20;
+
 /// See the module.
 pub(crate) struct Aggregate {
     series: HashMap<String, State>,
     series_max: usize,
+    /// Of their keys.
+    series_bytes: usize,
     set_values: usize,
     buckets: usize,
     /// Events and service checks, as JSON.
@@ -55,6 +60,7 @@ impl Aggregate {
         Aggregate {
             series: HashMap::new(),
             series_max,
+            series_bytes: 0,
             set_values: 0,
             buckets: 0,
             logs: Vec::new(),
@@ -89,9 +95,11 @@ impl Aggregate {
     fn metric(&mut self, metric: &Metric<'_>) -> Result<(), &'static str> {
         write_key(&mut self.key, metric);
         if !self.series.contains_key(&self.key) {
-            if self.series.len() >= self.series_max {
+            let bytes = self.series_bytes + self.key.len();
+            if self.series.len() >= self.series_max || bytes > SERIES_BYTES_MAX {
                 return Err("series_max");
             }
+            self.series_bytes = bytes;
             self.series.insert(self.key.clone(), State::new(metric.kind));
         }
         let Some(state) = self.series.get_mut(&self.key) else { return Ok(()) };
@@ -126,6 +134,7 @@ impl Aggregate {
         self.set_values = 0;
         self.buckets = 0;
         self.series.retain(|key, state| state.flush(key, &mut out));
+        self.series_bytes = self.series.keys().map(String::len).sum();
         if self.series.capacity() > 4 * (self.series.len() + 1024) {
             self.series.shrink_to(2 * self.series.len());
         }
@@ -333,9 +342,12 @@ fn check_object(check: &Check<'_>) -> Object {
 #[cfg(test)]
 mod tests {
     use heimdall_ingest::DecodeLimits;
+    use heimdall_testkit::data::bad_inputs;
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::testing::check_batch;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000_000_000);
 
@@ -417,5 +429,52 @@ mod tests {
         assert_eq!((&rows[0]["message"], &rows[0]["level"]), (&json!("a\nbcd"), &json!("error")));
         assert_eq!((&rows[0]["host"], &rows[0]["service"]), (&json!("h1"), &json!("shop")));
         assert_eq!((&rows[1]["message"], &rows[1]["level"]), (&json!("redis is warning"), &json!("warn")));
+    }
+
+    #[test]
+    fn mutants_of_lines_are_counted_or_refused() {
+        let seeds = Seeds::text([
+            "hits:1|c|@0.1|#b:2,a:1\nfuel:-3|g\ntook:10:20:30|ms|@0.5\nusers:a|s|T1656581400\nd:1.5|d|c:ci-1\nh:2|h\n",
+            "_e{5,6}:title|a\\nbcd|t:error|h:h1|p:low|s:src|k:key|d:1656581400|#service:shop,message:x\n_sc|redis|1|d:5|h:h|#a:b|m:msg\n",
+        ]);
+        let limits = DecodeLimits::default();
+        fuzz(&seeds, |mutant, _| {
+            let mut it = Aggregate::new(50);
+            for line in mutant.split(|byte| *byte == b'\n') {
+                let _ = it.take(&String::from_utf8_lossy(line));
+            }
+            assert!(it.series_count() <= 50);
+            for _ in 0..2 {
+                let decoded = it.flush(Reading::new(NOW, &limits));
+                decoded.iter().for_each(|decoded| check_batch(decoded, 3 * mutant.len() + 16));
+            }
+        });
+    }
+
+    #[test]
+    fn bad_inputs_do_not_keep_the_next_line_out() {
+        for input in bad_inputs() {
+            let mut it = Aggregate::new(100_000);
+            for line in input.bytes.split(|byte| *byte == b'\n') {
+                let _ = it.take(&String::from_utf8_lossy(line));
+            }
+            it.take("good:1|c").expect("a counter");
+            let limits = DecodeLimits::default();
+            let decoded = it.flush(Reading::new(NOW, &limits));
+            let names = decoded
+                .iter()
+                .flat_map(|decoded| decoded.batch.iter().filter_map(|row| row.text(metrics::NAME)));
+            assert_eq!(names.filter(|name| *name == "good").count(), 1, "{}", input.name);
+        }
+    }
+
+    #[test]
+    fn long_names_are_bounded_together() {
+        let mut it = Aggregate::new(100_000);
+        let tags = format!("k:{}", "t".repeat(8_000));
+        let taken = (0..20_000).filter(|n| it.take(&format!("m{n}:1|c|#{tags}")).is_ok()).count();
+        assert!((8_000..9_000).contains(&taken), "{taken}");
+        flush(&mut it);
+        it.take(&format!("m:1|c|#{tags}")).expect("there is room again");
     }
 }

@@ -342,6 +342,7 @@ fn frames_of_open(was_open: bool, commands: &[Command], frames: Frames) -> Frame
 
 #[cfg(test)]
 mod tests {
+    use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
 
     use super::*;
@@ -426,5 +427,19 @@ mod tests {
             let pieces: Vec<&[u8]> = stream.chunks(size).collect();
             prop_assert_eq!(read(&pieces, 16), read(&[&stream], 16));
         }
+    }
+
+    #[test]
+    fn mutants_are_the_same_commands_whatever_the_pieces() {
+        let seeds = Seeds::text([
+            &b"1 open 85 relp_version=0\nrelp_software=librelp,1.2.14,http://librelp.adiscon.com\ncommands=syslog\n"[..],
+            b"2 syslog 19 <13>1 - - - - - - m\n3 syslog 5 <1>ab\n4 close 0\n",
+            b"999999999 syslog 9 <1>a\nb\nc\n\n",
+        ]);
+        fuzz(&seeds, |mutant, rng| {
+            let whole = read(&[mutant], 64);
+            assert_eq!(read(&rng.pieces(mutant), 64), whole);
+            assert!(whole.1.len() + whole.2.len() <= mutant.len());
+        });
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use heimdall_ingest::{DecodeLimits, Reading};
 use heimdall_model::Timestamp;
+use heimdall_testkit::data::bad_inputs;
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use proptest::prelude::*;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::framing::{Frames, NOBODY};
-use crate::testing::{TestShared, shared, shared_that_takes};
+use crate::testing::{TestShared, check_batch, shared, shared_that_takes};
 
 fn ephemeral() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
@@ -335,5 +337,52 @@ proptest! {
         let says = message.iter().any(|b| !b.is_ascii_whitespace() && *b != 0);
         prop_assert_eq!(found.rejected_total(), 0);
         prop_assert!(found.batch.rows() == 1 || !says);
+    }
+}
+
+#[test]
+fn mutants_of_every_kind_of_message_are_kept() {
+    let seeds = Seeds::text([
+        "<165>1 2026-10-11T22:14:15.003Z host.example.com evntslog 111 ID47 [ex@32473 iut=\"3\" src=\"A \\\" \\] b\"][b c=\"d\"] \u{feff}An event",
+        "<34>Oct 11 22:14:15 mymachine su[230]: 'su root' failed for lonvick on /dev/pts/8",
+        "<13>2026-10-11T22:14:15+02:00 host app: a=1 b=\"two words\" level=warn",
+        "<13>Feb  9 12:00:00 fw CEF:0|Security|threat\\|manager|1.0|100|worm \\= stopped|10|src=10.0.0.1 dst=2.1.2.2 spt=1232 rt=Oct 11 2026 22:14:15 cs1Label=Rule cs1=a\\=b msg=with spaces \\n and lines",
+        "LEEF:2.0|Lancope|StealthWatch|1.0|41|^|src=10.0.1.8^dst=10.0.0.5^sev=5^devTime=Oct 11 2026 22:14:15^srcPort=81",
+        "LEEF:1.0|QRadar|QRM|1.0|NEW_PORT|src=10.0.1.8\tdst=10.0.0.5\tsev=5",
+        "<189>12: *Feb  9 12:00:00.123: %LINEPROTO-5-UPDOWN: Line protocol on Interface Gi0/1, changed state to down",
+        "<166>Oct 11 2026 22:14:15 asa : %ASA-6-302013: Built outbound TCP connection 1 for outside:10.0.0.1/80 (10.0.0.1/80)",
+    ]);
+    fuzz(&seeds, |mutant, _| {
+        let found = decoded(&[mutant]);
+        let says = mutant.iter().any(|b| !b.is_ascii_whitespace() && *b != 0);
+        assert_eq!(found.rejected_total(), 0, "{:?}", found.rejected);
+        assert!(found.batch.rows() == 1 || !says);
+        check_batch(&found, 1);
+        let lines: Vec<&[u8]> = mutant.split(|b| *b == b'\n').collect();
+        check_batch(&decoded(&lines), lines.len());
+    });
+}
+
+#[test]
+fn after_bad_inputs_a_good_message_is_taken() {
+    for input in bad_inputs() {
+        for stream in [
+            [&input.bytes[..], b"\n<13>good\n"].concat(),
+            [format!("{} <13>", 4 + input.bytes.len()).as_bytes(), &input.bytes, b"8 <13>good"].concat(),
+        ] {
+            let mut framer = crate::framing::Framer::new(crate::framing::Framing::Syslog, 1 << 18, NOBODY);
+            let mut frames = Frames::default();
+            framer.push(&stream, &mut frames);
+            framer.finish(&mut frames);
+            let limits = DecodeLimits::default();
+            let found = decode::decode(
+                &frames.bytes,
+                &frames.list,
+                &Source::default(),
+                Reading::new(Timestamp(5), &limits),
+            );
+            let last = found.batch.iter().last().expect("the good one").to_json();
+            assert_eq!(last["message"], "good", "{}", input.name);
+        }
     }
 }

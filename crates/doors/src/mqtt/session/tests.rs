@@ -1,5 +1,6 @@
 //! A client against a broker of a few lines.
 
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use rumqttc::mqttbytes::v4::{ConnAck, SubAck};
 use tokio::net::TcpListener;
 
@@ -188,4 +189,69 @@ fn the_first_bytes_of_a_large_message_are_enough() {
     let large = Large::read(&bytes[..enough]).expect("a message").expect("enough");
     assert_eq!((large.length, large.topic.as_str(), large.packet_id), (length, "a/b", Some(7)));
     assert!(Large::read(&[0x20, 0xff, 0xff, 0xff, 0x7f]).is_err());
+}
+
+/// What comes of a broker's bytes, in these pieces: packets, then why it ended.
+fn packets_of(pieces: &[&[u8]]) -> Vec<String> {
+    let now = Instant::now();
+    let mut link = Link {
+        stream: Box::new(tokio::io::empty()),
+        buffer: BytesMut::new(),
+        packet_bytes_max: 300,
+        pings: 0,
+        answers: 0,
+        skip: 0,
+        passed_over: Vec::new(),
+        sent: now,
+        heard: now,
+    };
+    let mut found = Vec::new();
+    for piece in pieces {
+        link.buffer.extend_from_slice(piece);
+        loop {
+            let skipped = link.passed_over.len();
+            match link.next() {
+                Ok(Some(packet)) => found.push(format!("{packet:?}")),
+                Ok(None) if link.skip > 0 && !link.buffer.is_empty() || link.passed_over.len() > skipped => {}
+                Ok(None) => break,
+                Err(error) => {
+                    found.push(error.to_string());
+                    return found;
+                }
+            }
+        }
+    }
+    found.push(format!("{:?}", link.passed_over));
+    found
+}
+
+#[test]
+fn mutants_of_packets_are_the_same_whatever_the_pieces() {
+    let publish = |qos, text: &str| {
+        let mut publish = Publish::new("home/kitchen", qos, text);
+        publish.pkid = 7;
+        Packet::Publish(publish)
+    };
+    let written = |packets: &[Packet]| {
+        let mut bytes = BytesMut::new();
+        for packet in packets {
+            packet.write(&mut bytes, 1 << 20).expect("a packet");
+        }
+        bytes.to_vec()
+    };
+    let answers = [
+        Packet::ConnAck(ConnAck::new(rumqttc::mqttbytes::v4::ConnectReturnCode::Success, true)),
+        Packet::SubAck(SubAck::new(1, vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)])),
+        Packet::PingResp,
+    ];
+    let seeds = Seeds::bytes([
+        written(&answers),
+        written(&[publish(QoS::AtLeastOnce, "21.5"), publish(QoS::AtMostOnce, "on"), Packet::PingResp]),
+        written(&[publish(QoS::AtLeastOnce, &"x".repeat(400)), publish(QoS::AtLeastOnce, "after")]),
+    ]);
+    fuzz(&seeds, |mutant, rng| {
+        let whole = packets_of(&[mutant]);
+        assert_eq!(packets_of(&rng.pieces(mutant)), whole);
+        assert!(whole.len() <= mutant.len() + 1);
+    });
 }

@@ -1,11 +1,13 @@
 use heimdall_ingest::DecodeLimits;
 use heimdall_model::schema::metrics;
+use heimdall_testkit::data::bad_inputs;
+use heimdall_testkit::mutants::{Seeds, fuzz};
 use proptest::prelude::*;
 use prost::Message;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::testing::{TestShared, shared, shared_that_takes};
+use crate::testing::{TestShared, check_batch, shared, shared_that_takes};
 
 /// The messages as their .proto files have them.
 mod pb {
@@ -397,4 +399,85 @@ proptest! {
         let found: Vec<_> = written.decoded.batch.iter().filter_map(|row| row.float(metrics::VALUE)).collect();
         prop_assert_eq!(found, values);
     }
+}
+
+#[test]
+fn mutants_of_version_one() {
+    let mut full = series(&[("__name__", "h"), ("job", "node"), ("zone", "z")], &[1.0, f64::NAN]);
+    full.histograms = vec![
+        histogram(),
+        pb::Histogram {
+            schema: 3,
+            positive_counts: vec![1.5, 2.0],
+            positive_deltas: vec![],
+            zero_count: 1,
+            ..histogram()
+        },
+    ];
+    let seeds =
+        Seeds::protobuf([one(vec![full.clone(), series(&[("__name__", "up")], &[0.0])]), one(vec![full])]);
+    check_mutants(Version::One, &seeds);
+}
+
+#[test]
+fn mutants_of_version_two() {
+    let symbols = ["", "__name__", "up", "job", "node"].map(str::to_owned).to_vec();
+    let with = |labels_refs: Vec<u32>| pb::TimeSeries2 {
+        labels_refs,
+        samples: vec![pb::Sample { value: 2.0, timestamp: MS }],
+        histograms: vec![histogram()],
+        exemplars: vec![],
+    };
+    let timeseries = vec![with(vec![1, 2, 3, 4]), with(vec![1, 4])];
+    check_mutants(Version::Two, &Seeds::protobuf([pb::Request { symbols, timeseries }.encode_to_vec()]));
+}
+
+fn check_mutants(version: Version, seeds: &Seeds) {
+    fuzz(seeds, |mutant, _| {
+        if let Ok(written) = decoded(version, mutant) {
+            check_batch(&written.decoded, 8 * mutant.len() + 16);
+        }
+    });
+}
+
+#[test]
+fn mutants_of_snappy_are_refused_or_unpacked() {
+    let body = one(vec![series(&[("__name__", "up")], &[1.0; 40])]);
+    fuzz(&Seeds::bytes([packed(&body), packed(b"")]), |mutant, _| {
+        if let Ok(len) = unpacked_len(mutant, 1 << 20)
+            && let Ok(unpacked) = unpack(mutant)
+        {
+            assert_eq!(unpacked.len(), len);
+        }
+    });
+}
+
+#[tokio::test]
+async fn after_bad_inputs_a_good_request_is_taken() {
+    let test = shared();
+    for (n, input) in (0_u32..).zip(bad_inputs()) {
+        for version in [Version::One, Version::Two] {
+            for body in [input.bytes.clone(), packed(&input.bytes)] {
+                let (status, text) = ask(&test, version, body).await;
+                assert!(matches!(status.as_u16(), 204 | 400 | 413), "{}: {status} {text}", input.name);
+            }
+        }
+        let good = packed(&one(vec![series(&[("__name__", "good")], &[f64::from(n)])]));
+        assert_eq!(ask(&test, Version::One, good).await.0, StatusCode::NO_CONTENT, "{}", input.name);
+    }
+}
+
+/// A long symbol in many labels of one series made an object of gigabytes out of a request of kilobytes.
+#[test]
+fn labels_that_repeat_a_long_symbol_are_rejected_before_they_are_written() {
+    let mut symbols: Vec<String> = (0..900).map(|n| format!("l{n}")).collect();
+    symbols[0].clear();
+    symbols.extend(["__name__".to_owned(), "x".repeat(1 << 20)]);
+    let labels_refs = (1..=900).flat_map(|label| [label, 901]).collect();
+    let samples = vec![pb::Sample { value: 2.0, timestamp: MS }; 3];
+    let timeseries = vec![pb::TimeSeries2 { labels_refs, samples, ..pb::TimeSeries2::default() }];
+    let written =
+        decoded(Version::Two, &pb::Request { symbols, timeseries }.encode_to_vec()).expect("a request");
+    assert_eq!((written.decoded.batch.rows(), written.decoded.rejected_total()), (0, 3));
+    assert_eq!(written.decoded.rejected[0].reason, "the labels are larger than a record may be");
 }

@@ -345,8 +345,10 @@ pub(super) fn report(
 mod tests {
     use heimdall_ingest::DecodeLimits;
     use heimdall_model::schema::metrics;
+    use heimdall_testkit::mutants::{Seeds, fuzz};
 
     use super::*;
+    use crate::testing::check_batch;
 
     fn job() -> ScrapeConfig {
         let labels = [("zone".to_owned(), "z".to_owned())].into();
@@ -442,5 +444,28 @@ mod tests {
         let job = job();
         let scrape = Scrape { job: &job, target: &target, stated: &Stated::new(), time: Timestamp(7) };
         assert!(matches!(decode(b"a 1\n", Format::OpenMetrics, &scrape, reading), Err(ScrapeError::NoEnd)));
+    }
+
+    #[test]
+    fn mutants_of_expositions_are_refused_or_read() {
+        let seeds = Seeds::text([
+            "# HELP a b \\n c\n# TYPE http_requests_total counter\nhttp_requests_total{method=\"post\",code=\"200\"} 1027 1395066363000\nplain 12.47\nescaped{path=\"C:\\\\DIR\\\"x\\n\"} 1.458255915e9\nnone NaN\nmore +Inf -3982045\n",
+            "# TYPE foo_seconds summary\n# UNIT foo_seconds seconds\nfoo_seconds{quantile=\"0.5\"} 1.0 1520879607.789\n{\"my.utf8\",\"a b\"=\"c\"} 5 # {trace_id=\"x\"} 0.67 1520879607.789\nfoo_seconds_count 17 123\n# EOF\n",
+            "h_bucket{le=\"0.1\"} 0\nh_bucket{le=\"+Inf\"} 3\nh_sum 2\nh_count 3\n",
+        ]);
+        let (job, limits) = (job(), DecodeLimits::default());
+        let target = Target::new(&job, "a:1", std::iter::empty()).expect("a target");
+        fuzz(&seeds, |mutant, _| {
+            for format in [Format::Prometheus, Format::OpenMetrics] {
+                let scrape =
+                    Scrape { job: &job, target: &target, stated: &Stated::new(), time: Timestamp(7) };
+                if let Ok((decoded, samples, stated)) =
+                    decode(mutant, format, &scrape, Reading::new(Timestamp(5), &limits))
+                {
+                    check_batch(&decoded, mutant.len());
+                    assert!(samples <= mutant.len() as u64 && stated.len() <= mutant.len());
+                }
+            }
+        });
     }
 }
