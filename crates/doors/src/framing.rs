@@ -83,6 +83,29 @@ impl Frames {
         self.bytes.len() + self.list.len() * size_of::<Frame>()
     }
 
+    /// The messages of each sender by themselves; all together where there are more than `senders_max`.
+    pub(crate) fn by_peer(self, senders_max: usize) -> Vec<Frames> {
+        let mut peers: Vec<IpAddr> = Vec::new();
+        for frame in &self.list {
+            if !peers.contains(&frame.peer) {
+                peers.push(frame.peer);
+            }
+            if peers.len() > senders_max {
+                return vec![self];
+            }
+        }
+        if peers.len() < 2 {
+            return vec![self];
+        }
+        let of = |peer: &IpAddr| {
+            let mut frames = Frames::default();
+            let list = self.list.iter().filter(|frame| frame.peer == *peer);
+            list.for_each(|frame| frames.push(self.bytes_of(frame), *peer, frame.defect));
+            frames
+        };
+        peers.iter().map(of).collect()
+    }
+
     /// The one who sent all of them.
     pub(crate) fn only_peer(&self) -> Option<IpAddr> {
         let first = self.list.first()?.peer;

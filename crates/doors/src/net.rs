@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heimdall_guard::{Ends, check_bind};
+use heimdall_ingest::Caller;
+use heimdall_ingest::intake::shipper;
+use heimdall_model::Tenant;
 use ipnet::IpNet;
 use metrics::counter;
 use rustls::ServerConfig;
@@ -25,6 +28,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use x509_parser::extensions::GeneralName;
 
 use crate::DoorError;
 
@@ -212,6 +216,38 @@ fn datagrams(addr: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Addresses.
+    pub ends: Ends,
+    /// The name in its certificate, where it showed one that was checked.
+    pub name: Option<Arc<str>>,
+}
+
+impl Peer {
+    /// Who sends, for doors whose protocol says no more.
+    #[must_use]
+    pub fn caller(&self, tenant: &Tenant) -> Caller {
+        Caller { shipper: self.name.clone(), ..Caller::at(tenant.clone(), self.ends.peer.ip()) }
+    }
+}
+
+/// The name in a certificate: the common name of its subject, else the first alternative name that is a text.
+fn name_in(certificate: &[u8]) -> Option<Arc<str>> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let common = certificate.subject().iter_common_name().find_map(|name| shipper(name.as_str().ok()?));
+    common.or_else(|| {
+        let names = &certificate.subject_alternative_name().ok()??.value.general_names;
+        names.iter().find_map(|name| match name {
+            GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
+                shipper(text)
+            }
+            _ => None,
+        })
+    })
+}
+
 /// A door's listener of TCP connections and who may come through it.
 pub struct TcpDoor {
     /// Its name.
@@ -230,7 +266,7 @@ impl TcpDoor {
     /// Hands every connection to `handle`, until `shutdown`; then waits for those that are open, which see the same token.
     pub async fn serve<H, F>(self, shutdown: CancellationToken, handle: H)
     where
-        H: Fn(Box<dyn Stream>, Ends) -> F + Clone + Send + 'static,
+        H: Fn(Box<dyn Stream>, Peer) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let seats = Arc::new(Semaphore::new(self.connections_max));
@@ -261,9 +297,13 @@ impl TcpDoor {
                 let _seat = seat;
                 let ends = Ends { peer, local };
                 match tls {
-                    None => handle(Box::new(stream), ends).await,
+                    None => handle(Box::new(stream), Peer { ends, name: None }).await,
                     Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => handle(Box::new(stream), ends).await,
+                        Ok(Ok(stream)) => {
+                            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                            let name = shown.and_then(|certificate| name_in(certificate));
+                            handle(Box::new(stream), Peer { ends, name }).await;
+                        }
                         failed => {
                             counter!("door_connections_refused_total", "door" => name, "reason" => "handshake")
                                 .increment(1);
@@ -284,4 +324,31 @@ impl TcpDoor {
 #[must_use]
 pub fn is_allowed(allow: &[IpNet], peer: IpAddr) -> bool {
     allow.is_empty() || allow.iter().any(|net| net.contains(&peer.to_canonical()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(common_name: Option<&str>, others: &[&str]) -> Vec<u8> {
+        let names: Vec<String> = others.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).expect("names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        if let Some(name) = common_name {
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        }
+        let key = rcgen::KeyPair::generate().expect("a key");
+        params.self_signed(&key).expect("a certificate").der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_names_its_holder() {
+        let name = |common_name, others: &[&str]| name_in(&certificate(common_name, others));
+        assert_eq!(name(Some("fw-1"), &["other.example"]).as_deref(), Some("fw-1"));
+        assert_eq!(name(None, &["fw-2.example"]).as_deref(), Some("fw-2.example"));
+        assert_eq!(name(Some(" \u{7}"), &["fw-3.example"]).as_deref(), Some("fw-3.example"));
+        assert_eq!(name(None, &["10.0.0.1"]), None);
+        let whole = certificate(Some("fw-1"), &[]);
+        (0..whole.len()).for_each(|end| drop(name_in(&whole[..end])));
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use heimdall_guard::Ends;
+use futures::future::join_all;
 use heimdall_ingest::{Caller, Decoded, Permit, Reading, Refused};
 use heimdall_model::Tenant;
 use metrics::counter;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Shared;
 use crate::framing::{Frame, Framer, Frames, Framing};
-use crate::net::Stream;
+use crate::net::{Peer, Stream};
 use crate::shared::Handover;
 
 /// A batch is handed over at this size, though there is more to be read.
@@ -33,6 +33,11 @@ const LAST_WAIT_TOTAL: Duration = Duration::from_secs(2);
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 /// First pause before room is asked for again.
 const ROOM_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Datagrams of so many senders are a batch for each of them; of more they are one, whose shipper is [`SEVERAL`].
+const SENDERS_MAX: usize = 8;
+/// The shipper of a batch of many senders.
+const SEVERAL: &str = "several";
 
 /// How the frames of a door become records.
 pub(crate) type DecodeFrames = dyn Fn(&[u8], &[Frame], Reading<'_>) -> Decoded + Send + Sync;
@@ -77,9 +82,10 @@ impl FrameDoor {
         framing: Framing,
         limits: StreamLimits,
         mut stream: Box<dyn Stream>,
-        ends: Ends,
+        peer: Peer,
     ) {
-        let peer = ends.peer.ip().to_canonical();
+        let caller = peer.caller(&self.tenant);
+        let peer = peer.ends.peer.ip().to_canonical();
         let mut reader = FrameReader {
             framer: Framer::new(framing, limits.frame_bytes_max, peer),
             buffer: vec![0; READ_BYTES],
@@ -92,14 +98,14 @@ impl FrameDoor {
             if end.is_some_and(|end| end != End::Shutdown) {
                 reader.framer.finish(&mut frames);
             }
-            let is_taken = self.hand_over(shared, frames).await.is_ok();
+            let is_taken = self.hand_over(shared, &caller, frames).await.is_ok();
             reader.frame_deadline = None; // it was we who did not read
             if let Some(reason) = end.and_then(End::refusal) {
                 counter!("door_connections_refused_total", "door" => self.name, "reason" => reason)
                     .increment(1);
             }
             if end == Some(End::Shutdown) && is_taken {
-                self.take_last(shared, &mut reader, &mut stream).await;
+                self.take_last(shared, &caller, &mut reader, &mut stream).await;
             }
             if end.is_some() || !is_taken {
                 break;
@@ -110,7 +116,13 @@ impl FrameDoor {
 
     /// The server ends: the sender is told so, and what it had sent until then is taken along. One that looks before it sends
     /// (rsyslog does) loses nothing so.
-    async fn take_last(&self, shared: &Shared, reader: &mut FrameReader, stream: &mut Box<dyn Stream>) {
+    async fn take_last(
+        &self,
+        shared: &Shared,
+        caller: &Caller,
+        reader: &mut FrameReader,
+        stream: &mut Box<dyn Stream>,
+    ) {
         let _ = timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
         let deadline = Instant::now() + LAST_WAIT_TOTAL;
         loop {
@@ -119,23 +131,40 @@ impl FrameDoor {
             if end.is_some() {
                 reader.framer.finish(&mut frames);
             }
-            if self.hand_over(shared, frames).await.is_err() || end.is_some() {
+            if self.hand_over(shared, caller, frames).await.is_err() || end.is_some() {
                 break;
             }
         }
+    }
+
+    /// Makes datagrams durable, at the same time those of each sender. What is not kept is counted.
+    pub(crate) async fn hand_over_datagrams(&self, shared: &Shared, frames: Frames) {
+        let batches = frames.by_peer(SENDERS_MAX).into_iter().map(|frames| async move {
+            let caller = match frames.only_peer() {
+                Some(peer) => Caller::at(self.tenant.clone(), peer),
+                None => Caller::named(self.tenant.clone(), SEVERAL),
+            };
+            let _ = self.hand_over(shared, &caller, frames).await;
+        });
+        join_all(batches).await;
     }
 
     /// Makes frames durable, however long it takes.
     ///
     /// # Errors
     /// [`Refused`]: waiting does not help. The records are lost, and counted, unless the protocol has answers.
-    pub(crate) async fn hand_over(&self, shared: &Shared, frames: Frames) -> Result<(), Refused> {
+    pub(crate) async fn hand_over(
+        &self,
+        shared: &Shared,
+        caller: &Caller,
+        frames: Frames,
+    ) -> Result<(), Refused> {
         if frames.is_empty() {
             return Ok(());
         }
         self.count_defects(&frames);
         let rows = frames.list.len() as u64;
-        let handed = self.admit(shared, frames).await;
+        let handed = self.admit(shared, caller.clone(), frames).await;
         handed.inspect_err(|refused| {
             if self.answers {
                 return tracing::warn!(door = self.name, rows, %refused, "records were not taken: their sender keeps them");
@@ -145,9 +174,7 @@ impl FrameDoor {
         })
     }
 
-    async fn admit(&self, shared: &Shared, frames: Frames) -> Result<(), Refused> {
-        let caller =
-            Caller { tenant: self.tenant.clone(), token: None, peer: frames.only_peer(), shipper: None };
+    async fn admit(&self, shared: &Shared, caller: Caller, frames: Frames) -> Result<(), Refused> {
         let permit = room(shared, &caller, frames.size()).await?;
         let Frames { bytes, list } = frames;
         let (bytes, decode) = (Bytes::from(bytes), Arc::clone(&self.decode));

@@ -124,6 +124,21 @@ impl TestShared {
         messages
     }
 
+    /// The shippers that receipts of a door name, sorted, once there are `count`: a receipt comes a moment after its records.
+    pub(crate) fn shippers(&self, door: &str, count: usize) -> Vec<String> {
+        let until = std::time::Instant::now() + PATIENCE;
+        loop {
+            let sums = self.shared.intake.shippers(&Tenant::default());
+            let of = sums.iter().filter(|sum| sum.door == door);
+            let mut names: Vec<_> = of.map(|sum| sum.shipper.as_deref().unwrap_or("-").to_owned()).collect();
+            if names.len() >= count || std::time::Instant::now() > until {
+                names.sort();
+                return names;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Whether nothing more is durable now.
     pub(crate) fn is_quiet(&self) -> bool {
         self.reader.lock().next(Duration::from_millis(50)).expect("a readable journal").is_none()

@@ -93,6 +93,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("ingest_records_total", "Records received, by door and outcome"),
     ("ingest_refused_total", "Requests refused whole, by reason"),
     ("ingest_rejected_total", "Records rejected, by reason"),
+    ("receipt_shippers_forgotten_total", "Shippers no longer summed up, since others came"),
     ("receipts_not_filed_total", "Receipts of trouble that will not survive a restart, by reason"),
     ("live_sessions_cut_total", "Live sessions cut by the server, by reason"),
     ("notifications_total", "Notifications, by channel and outcome"),

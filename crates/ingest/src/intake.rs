@@ -75,8 +75,23 @@ pub struct Caller {
     pub token: Option<Arc<str>>,
     /// The address it comes from.
     pub peer: Option<IpAddr>,
-    /// The program that sends, as it names itself: a `User-Agent`, a client id of the protocol. See [`shipper`].
+    /// What sends, as it names itself or as the door knows it: a `User-Agent`, the name in a client's certificate, a container, a
+    /// topic. See [`shipper`]. Without one the receipt has the address.
     pub shipper: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// One of whom the protocol says no more than the address.
+    #[must_use]
+    pub fn at(tenant: Tenant, peer: IpAddr) -> Caller {
+        Caller { tenant, token: None, peer: Some(peer.to_canonical()), shipper: None }
+    }
+
+    /// One that the door knows by name, and that did not connect to it.
+    #[must_use]
+    pub fn named(tenant: Tenant, name: &str) -> Caller {
+        Caller { tenant, token: None, peer: None, shipper: shipper(name) }
+    }
 }
 
 /// The name of a shipper as receipts keep it: without control characters, and not longer than [`SHIPPER_CHARS_MAX`].
@@ -391,7 +406,7 @@ impl Intake {
             pipeline_errors: decoded.pipeline_errors,
             tenant: caller.tenant,
             door: Cow::Borrowed(door),
-            shipper: caller.shipper,
+            shipper: caller.shipper.or_else(|| shipper(&caller.peer?.to_canonical().to_string())),
             peer: caller.peer,
             token: caller.token,
             time: now,

@@ -5,7 +5,8 @@
 //! - receipts that say something was rejected, quarantined or went wrong in a pipeline are on disk as well, in two files of at most
 //!   [`FILE_BYTES_MAX`] that take turns, and survive a restart; at most [`FILED_PER_SECOND_MAX`] a second are, the others are counted.
 //!   Plain successes are not: the records themselves say as much;
-//! - at most [`SHIPPERS_MAX`] shippers are summed up; the one not seen for longest goes first.
+//! - at most [`SHIPPERS_MAX`] shippers are summed up, [`SHIPPERS_OF_A_DOOR_MAX`] of one tenant and door; the one not seen for longest
+//!   goes first, of the same door where that is full: a door with a name for each of many devices does not push out the others.
 //!
 //! Not here: the audit trail, which is durable.
 
@@ -33,6 +34,8 @@ pub const KEPT_NOTES_MAX: usize = 10;
 pub const PAGE_MAX: usize = 1_000;
 /// Shippers that are summed up.
 pub const SHIPPERS_MAX: usize = 2_000;
+/// Of them those of one tenant and door.
+pub const SHIPPERS_OF_A_DOOR_MAX: usize = 500;
 /// Characters kept of a shipper's name.
 pub const SHIPPER_CHARS_MAX: usize = 128;
 /// Size of a file of receipts.
@@ -72,7 +75,7 @@ pub struct Receipt {
     pub tenant: Tenant,
     /// The door they came through.
     pub door: Cow<'static, str>,
-    /// The program that sent them, as it names itself.
+    /// What sent them, as it names itself or as the door knows it; else its address. None where many are added up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipper: Option<Arc<str>>,
     /// The sender's address.
@@ -193,7 +196,7 @@ pub struct ReceiptPage {
     pub next: Option<u64>,
 }
 
-/// What one shipper sent through one door since the server started.
+/// What one shipper sent through one door, since the server started or since it was last forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ShipperSummary {
     /// The door.
@@ -224,6 +227,8 @@ pub struct ShipperSummary {
     pub pipeline_errors: u64,
     /// Bytes of bodies, unpacked.
     pub bytes: u64,
+    /// From when on it is counted.
+    pub first_seen: Timestamp,
     /// The latest submission.
     pub last_seen: Timestamp,
     /// The latest one with something rejected or quarantined.
@@ -287,9 +292,8 @@ impl Receipts {
     fn sum_up(&self, receipt: &Receipt) {
         let key = (receipt.tenant.clone(), receipt.door.clone(), receipt.shipper.clone());
         let mut shippers = self.shippers.lock();
-        if shippers.len() >= SHIPPERS_MAX && !shippers.contains_key(&key) {
-            let oldest = shippers.iter().min_by_key(|(_, sum)| sum.last_seen).map(|(key, _)| key.clone());
-            oldest.map(|oldest| shippers.remove(&oldest));
+        if !shippers.contains_key(&key) {
+            make_room(&mut shippers, &key);
         }
         let sum = shippers.entry(key).or_insert_with(|| ShipperSummary::new(receipt));
         sum.add(receipt);
@@ -335,6 +339,19 @@ impl Receipts {
     }
 }
 
+/// Forgets a shipper when there is no room for another one of this tenant and door.
+fn make_room(shippers: &mut HashMap<ShipperKey, ShipperSummary>, (tenant, door, _): &ShipperKey) {
+    let is_same = |(of, through, _): &ShipperKey| of == tenant && through == door;
+    let of_door = shippers.keys().filter(|key| is_same(key)).count();
+    if of_door < SHIPPERS_OF_A_DOOR_MAX && shippers.len() < SHIPPERS_MAX {
+        return;
+    }
+    let candidates = shippers.iter().filter(|(key, _)| of_door < SHIPPERS_OF_A_DOOR_MAX || is_same(key));
+    let oldest = candidates.min_by_key(|(_, sum)| sum.last_seen).map(|(key, _)| key.clone());
+    oldest.map(|oldest| shippers.remove(&oldest));
+    counter!("receipt_shippers_forgotten_total").increment(1);
+}
+
 impl ShipperSummary {
     fn new(receipt: &Receipt) -> ShipperSummary {
         ShipperSummary {
@@ -351,6 +368,7 @@ impl ShipperSummary {
             dropped: 0,
             pipeline_errors: 0,
             bytes: 0,
+            first_seen: receipt.time,
             last_seen: receipt.time,
             last_trouble: None,
             last_reason: None,
@@ -545,14 +563,26 @@ mod tests {
         let first = &summary[0];
         assert_eq!((first.batches, first.accepted, first.rejected, first.dropped), (2, 2, 1, 2));
         assert_eq!((first.last_seen, first.last_reason.as_deref()), (Timestamp(30), Some("f: is bad")));
-        for n in 0..SHIPPERS_MAX as u128 + 5 {
-            receipts.keep(&Receipt {
-                shipper: Some(format!("s{n}").into()),
-                time: Timestamp(100),
-                ..receipt("c", n)
-            });
+    }
+
+    #[test]
+    fn shippers_are_forgotten_oldest_first_and_within_their_door_where_it_is_full() {
+        let receipts = Receipts::default();
+        let keep = |tenant: &str, n: usize| {
+            let time = Timestamp(i64::try_from(n).expect("few"));
+            receipts.keep(&Receipt { shipper: Some(format!("s{n}").into()), time, ..receipt(tenant, 1) });
+        };
+        keep("quiet", 0);
+        (1..=SHIPPERS_OF_A_DOOR_MAX + 5).for_each(|n| keep("loud", n));
+        let of = |tenant: &str| receipts.summary(&Tenant::new(tenant).expect("a name"));
+        assert_eq!((of("loud").len(), of("quiet").len()), (SHIPPERS_OF_A_DOOR_MAX, 1));
+        assert_eq!(of("loud").last().and_then(|sum| sum.shipper.clone()).as_deref(), Some("s6"));
+        for tenant in ["t1", "t2", "t3", "t4"] {
+            (0..SHIPPERS_OF_A_DOOR_MAX).for_each(|n| keep(tenant, 10_000 + n));
         }
+        assert_eq!(of("quiet").len(), 0);
         assert_eq!(receipts.shippers.lock().len(), SHIPPERS_MAX);
+        assert_eq!(of("t4")[0].first_seen, of("t4")[0].last_seen);
     }
 
     #[test]

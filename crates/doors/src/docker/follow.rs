@@ -193,7 +193,7 @@ impl<'f> Follower<'f> {
         entries.iter().for_each(|entry| position.pass(entry));
         let bytes: usize = entries.iter().map(|entry| entry.text.len() + 32).sum();
         self.bytes = self.bytes.saturating_sub(bytes);
-        let caller = Caller { tenant: self.tenant.clone(), token: None, peer: None, shipper: None };
+        let caller = Caller::named(self.tenant.clone(), &self.container.name);
         let sift = self.shared.sift(&caller, NAME);
         let decoded = records::decode(self.container, &entries, sift.reading(&self.shared.limits.decode));
         let handover =

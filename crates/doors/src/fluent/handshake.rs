@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     pub(crate) pong: Vec<u8>,
     /// Why the sender is not let in.
     pub(crate) refused: Option<&'static str>,
+    /// What the sender calls itself.
+    pub(crate) hostname: String,
 }
 
 impl<'s> Handshake<'s> {
@@ -96,7 +98,7 @@ impl<'s> Handshake<'s> {
         put::text(&mut pong, refused.unwrap_or_default());
         put::text(&mut pong, &self.secrets.hostname);
         put::text(&mut pong, &digest);
-        Ok(Answer { pong, refused })
+        Ok(Answer { pong, refused, hostname: String::from_utf8_lossy(hostname).into_owned() })
     }
 
     fn knows(&self, user: &[u8], digest: &[u8]) -> bool {
@@ -133,6 +135,20 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 fn is_equal(left: &[u8], right: &str) -> bool {
     left.len() == right.len() && left.iter().zip(right.as_bytes()).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
+/// What a sender that has no password answers to a HELO.
+#[cfg(test)]
+pub(crate) fn ping(nonce: &[u8], hostname: &str, key: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    put::array(&mut out, 6);
+    put::text(&mut out, "PING");
+    put::text(&mut out, hostname);
+    put::binary(&mut out, b"salty");
+    put::text(&mut out, &sha512(&[b"salty", hostname.as_bytes(), nonce, key.as_bytes()]));
+    put::text(&mut out, "");
+    put::text(&mut out, "");
+    out
 }
 
 #[cfg(test)]

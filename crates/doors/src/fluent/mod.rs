@@ -24,8 +24,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures::future::{BoxFuture, join_all};
 use heimdall_detect::Period;
-use heimdall_guard::Ends;
 use heimdall_ingest::compression::CompressionLimits;
+use heimdall_ingest::intake::shipper;
 use heimdall_ingest::{Caller, Reading, Refused};
 use heimdall_model::{Size, Tenant};
 use ipnet::IpNet;
@@ -37,7 +37,7 @@ use tokio::net::UdpSocket;
 use self::decode::{MessageError, Surroundings, Unit};
 use self::handshake::{Handshake, Secrets};
 use self::msgpack::Scanner;
-use crate::net::{Binder, Stream, TcpDoor, TlsConfig, is_allowed};
+use crate::net::{Binder, Peer, Stream, TcpDoor, TlsConfig, is_allowed};
 use crate::patience::{Room, duration};
 use crate::shared::Handover;
 use crate::{DoorError, Opened, Shared};
@@ -190,9 +190,9 @@ fn run(door: Arc<Door>, tcp: TcpDoor, heartbeats: Option<UdpSocket>) -> BoxFutur
             }
         };
         let each = Arc::clone(&door);
-        let serving = tcp.serve(shutdown.clone(), move |stream, ends| {
+        let serving = tcp.serve(shutdown.clone(), move |stream, peer| {
             let door = Arc::clone(&each);
-            async move { serve(&door, stream, ends).await }
+            async move { serve(&door, stream, peer).await }
         });
         tokio::join!(serving, answering);
     })
@@ -246,9 +246,9 @@ impl Ended {
     }
 }
 
-async fn serve(door: &Door, stream: Box<dyn Stream>, ends: Ends) {
-    let caller =
-        Caller { tenant: door.tenant.clone(), token: None, peer: Some(ends.peer.ip()), shipper: None };
+async fn serve(door: &Door, stream: Box<dyn Stream>, peer: Peer) {
+    let caller = peer.caller(&door.tenant);
+    let peer = peer.ends.peer;
     let mut connection = Connection {
         door,
         stream,
@@ -262,13 +262,12 @@ async fn serve(door: &Door, stream: Box<dyn Stream>, ends: Ends) {
         counter!("door_frames_rejected_total", "door" => NAME, "reason" => reason).increment(1);
     }
     match &ended {
-        Ended::Io(error) => tracing::debug!(door = NAME, peer = %ends.peer, %error, "connection lost"),
+        Ended::Io(error) => tracing::debug!(door = NAME, %peer, %error, "connection lost"),
         Ended::Handshake(_) => {
             counter!("door_connections_refused_total", "door" => NAME, "reason" => "shared_key").increment(1);
-            tracing::warn!(door = NAME, peer = %ends.peer, error = %ended, "connection refused");
+            tracing::warn!(door = NAME, %peer, error = %ended, "connection refused");
         }
         _ => {
-            let peer = ends.peer;
             tracing::warn!(door = NAME, %peer, error = %ended, "connection ended: its sender keeps what was not acknowledged");
         }
     }
@@ -321,7 +320,13 @@ impl Connection<'_> {
         let answer = handshake.answer(&ping).map_err(|_| Ended::Handshake("there was no PING"))?;
         self.stream.write_all(&answer.pong).await?;
         self.stream.flush().await?;
-        answer.refused.map_or(Ok(()), |reason| Err(Ended::Handshake(reason)))
+        if let Some(reason) = answer.refused {
+            return Err(Ended::Handshake(reason));
+        }
+        if self.caller.shipper.is_none() {
+            self.caller.shipper = shipper(&answer.hostname);
+        }
+        Ok(())
     }
 
     /// Where the whole messages of the buffer end.

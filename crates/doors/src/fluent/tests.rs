@@ -129,6 +129,37 @@ async fn without_the_shared_key_nothing_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn receipts_name_who_shook_hands_else_its_address() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let key = dir.path().join("key");
+    std::fs::write(&key, "sesame\n").expect("a file");
+    let named = FluentConfig { shared_key_file: Some(key), ..FluentConfig::default() };
+    for (config, shipper) in [(named, "web-7"), (FluentConfig::default(), "127.0.0.1")] {
+        let door = run_door(&config);
+        let mut stream = TcpStream::connect(door.addr).await.expect("a door");
+        if config.shared_key_file.is_some() {
+            let helo = helo_nonce(&mut stream).await;
+            stream.write_all(&handshake::ping(&helo, "web-7", "sesame")).await.expect("a connection");
+            assert_eq!(value(&mut stream).await[1], true);
+        }
+        stream.write_all(&forward(None, &["x"])).await.expect("a connection");
+        assert_eq!(texts(&door.it.records(1)), ["x"]);
+        assert_eq!(door.it.shippers(NAME, 1), [shipper]);
+        door.end().await;
+    }
+}
+
+/// The nonce of a HELO.
+async fn helo_nonce(stream: &mut TcpStream) -> Vec<u8> {
+    let (mut bytes, mut scanner) = (BytesMut::new(), Scanner::default());
+    while scanner.end(&bytes, 1 << 20).expect("MessagePack").is_none() {
+        assert!(stream.read_buf(&mut bytes).await.expect("a connection") > 0, "a HELO");
+    }
+    let at = bytes.windows(5).position(|part| part == b"nonce").expect("a nonce") + 5;
+    bytes[at + 2..at + 18].to_vec() // after the two bytes that say 16 bytes of binary
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn heartbeats_are_answered() {
     let door = run_door(&FluentConfig::default());
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");

@@ -157,7 +157,7 @@ fn datagrams(config: &GelfConfig, socket: UdpSocket, shared: &Arc<Shared>) -> Op
         }
         let (door, shared) = (door.clone(), Arc::clone(&shared));
         Box::pin(async move {
-            let _ = door.hand_over(&shared, whole).await; // what was not kept is counted
+            door.hand_over_datagrams(&shared, whole).await;
         })
     });
     Opened { name: UDP, addr, run: Box::pin(run) }
@@ -175,9 +175,9 @@ fn connections(config: &GelfConfig, listener: TcpListener, shared: &Arc<Shared>)
     let (shutdown, shared) = (shared.shutdown.clone(), Arc::clone(shared));
     let (connections_max, allow) = (config.connections_max, config.allow.clone());
     let tcp = TcpDoor { name: TCP, listener, tls: None, connections_max, allow };
-    let run = tcp.serve(shutdown, move |stream, ends| {
+    let run = tcp.serve(shutdown, move |stream, peer| {
         let (door, shared) = (door.clone(), Arc::clone(&shared));
-        async move { door.serve(&shared, Framing::Nul, limits, stream, ends).await }
+        async move { door.serve(&shared, Framing::Nul, limits, stream, peer).await }
     });
     Opened { name: TCP, addr, run: Box::pin(run) }
 }

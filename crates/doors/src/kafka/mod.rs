@@ -116,7 +116,7 @@ impl Source {
                 metadata: config.metadata,
                 service: config.service.clone(),
             },
-            caller: Caller { tenant: config.tenant.clone(), token: None, peer: None, shipper: None },
+            caller: Caller::named(config.tenant.clone(), &config.name),
             limits: BatchLimits {
                 messages_max: config.batch_messages_max,
                 bytes_max: config.batch_bytes_max.usize(),

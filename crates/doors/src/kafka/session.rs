@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
-use heimdall_ingest::{Decoded, Permit, Refused, Submission};
+use heimdall_ingest::{Caller, Decoded, Permit, Refused, Submission};
 use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, ConsumerRecord, IsolationLevel, OffsetAndMetadata,
     TopicPartition,
@@ -645,9 +645,11 @@ async fn admit(source: &Arc<Source>, batch: &Batch, flight: &Flight) -> Option<i
     let _permit = reserve(source, bytes, flight).await?;
     let schemas = look_up(source, &batch.messages, flight).await?;
     let chunks = records(source, &batch.messages, schemas, bytes).await;
+    let shipper = format!("{}/{topic}/{partition}", source.config.name);
+    let caller = Caller::named(source.config.tenant.clone(), &shipper);
     for (n, decoded) in chunks.into_iter().enumerate() {
         let submission = Submission {
-            caller: source.caller.clone(),
+            caller: caller.clone(),
             door: DOOR,
             idempotency_key: Some(if n == 0 { key.clone() } else { format!("{key}#{n}") }),
             decoded,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::Start;
 use super::intents::{Intent, Intents};
-use super::{KafkaConfig, MessageFormat, open};
+use super::{DOOR, KafkaConfig, MessageFormat, open};
 use crate::Shared;
 use crate::registry::Registry;
 use crate::testing::{TestShared, shared, shared_that_takes};
@@ -159,6 +159,7 @@ async fn messages_are_durable_before_their_offset_is_committed() {
     f.until_committed(1, 3).await;
     f.send_numbers(0, 8..9).await;
     assert_eq!(f.numbers(1).await, once(8..9));
+    assert_eq!(f.test.shippers(DOOR, 2), ["kafka/t/0", "kafka/t/1"]);
     running.stop().await;
     let running = f.run(&f.config());
     f.send_numbers(1, 9..10).await;

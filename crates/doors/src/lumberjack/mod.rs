@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use heimdall_detect::Period;
-use heimdall_guard::Ends;
 use heimdall_ingest::{Caller, Decoded, Object, Reading, Records, Refused};
 use heimdall_model::{Dataset, Size, Tenant};
 use ipnet::IpNet;
@@ -27,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use self::frames::{Frame, FrameError};
-use crate::net::{Binder, Stream, TcpDoor, TlsConfig};
+use crate::net::{Binder, Peer, Stream, TcpDoor, TlsConfig};
 use crate::patience::{Room, duration};
 use crate::shared::Handover;
 use crate::{DoorError, Opened, Shared};
@@ -105,9 +104,9 @@ pub(crate) fn open(
     });
     let run = Box::pin(async move {
         let shutdown = door.shared.shutdown.clone();
-        let handle = move |stream, ends| {
+        let handle = move |stream, peer| {
             let door = Arc::clone(&door);
-            async move { serve(&door, stream, ends).await }
+            async move { serve(&door, stream, peer).await }
         };
         tcp.serve(shutdown, handle).await;
     });
@@ -134,9 +133,9 @@ enum Ended {
     Refused(#[from] Refused),
 }
 
-async fn serve(door: &Door, stream: Box<dyn Stream>, ends: Ends) {
-    let caller =
-        Caller { tenant: door.tenant.clone(), token: None, peer: Some(ends.peer.ip()), shipper: None };
+async fn serve(door: &Door, stream: Box<dyn Stream>, peer: Peer) {
+    let caller = peer.caller(&door.tenant);
+    let peer = peer.ends.peer;
     let mut connection = Connection {
         door,
         stream,
@@ -148,13 +147,12 @@ async fn serve(door: &Door, stream: Box<dyn Stream>, ends: Ends) {
     };
     let Err(ended) = connection.run().await else { return };
     let reason = match &ended {
-        Ended::Io(error) => return tracing::debug!(door = NAME, peer = %ends.peer, %error, "connection lost"),
+        Ended::Io(error) => return tracing::debug!(door = NAME, %peer, %error, "connection lost"),
         Ended::Frame(error) => error.reason(),
         Ended::Idle => "idle",
         Ended::Refused(refused) => refused.code(),
     };
     counter!("door_frames_rejected_total", "door" => NAME, "reason" => reason).increment(1);
-    let peer = ends.peer;
     tracing::warn!(door = NAME, %peer, error = %ended, "connection ended: its sender keeps what was not acknowledged");
 }
 
@@ -415,6 +413,7 @@ mod tests {
         stream.write_all(&put::json(2, "{\"message\":\"4\"}")).await.expect("a connection");
         assert_eq!(read_ack(&mut stream).await, 2);
         assert_eq!(it.records(1)[0]["message"], "4");
+        assert_eq!(it.shippers(NAME, 1), ["127.0.0.1"]);
         it.shared.shutdown.cancel();
         task.await.expect("it ends");
     }

@@ -296,7 +296,8 @@ impl Client {
         let messages: Vec<Message> = publishes.iter().map(message).collect();
         let bytes: usize = messages.iter().map(|message| message.payload.len()).sum();
         let dataset = messages.first().map_or(Dataset::Logs, |first| self.reader.dataset_of(first));
-        let caller = Caller { tenant: self.config.tenant.clone(), token: None, peer: None, shipper: None };
+        let shipper = format!("{}/{}", self.broker.host, self.config.client_id);
+        let caller = Caller::named(self.config.tenant.clone(), &shipper);
         let sift = self.shared.sift(&caller, NAME);
         let reading = sift.reading(&self.shared.limits.decode);
         let decoded = vec![self.reader.decode(dataset, &messages, reading)];

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::RpcLimits;
-use crate::net::{Stream, TcpDoor};
+use crate::net::{Peer, Stream, TcpDoor};
 
 /// Time for calls under way once the server is to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -45,8 +45,9 @@ const HEADERS_BYTES_MAX: u32 = 16 * 1024;
 pub(crate) async fn serve(door: TcpDoor, routes: Router, limits: RpcLimits, shutdown: CancellationToken) {
     let name = door.name;
     let stop = shutdown.clone();
-    let handle =
-        move |stream, ends| connection(name, stream, ends, routes.clone(), limits.clone(), stop.clone());
+    let handle = move |stream, peer: Peer| {
+        connection(name, stream, peer.ends, routes.clone(), limits.clone(), stop.clone())
+    };
     door.serve(shutdown, handle).await;
 }
 

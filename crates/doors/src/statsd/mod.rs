@@ -300,6 +300,7 @@ impl Door {
 
     /// Makes what was added up durable. Meanwhile the next interval goes on, however long that takes.
     async fn flush(&self) {
+        // Samples of all senders are added up: none of them is the shipper.
         let caller = Caller { tenant: self.config.tenant.clone(), token: None, peer: None, shipper: None };
         let sift = self.shared.sift(&caller, NAME);
         let decoded = self.aggregate.lock().flush(sift.reading(&self.shared.limits.decode));

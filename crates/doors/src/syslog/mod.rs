@@ -254,7 +254,7 @@ fn datagrams(config: &SyslogConfig, sender: Sender, socket: UdpSocket, shared: &
     let run = socket.run(shutdown, move |frames| {
         let (door, shared) = (door.clone(), Arc::clone(&shared));
         Box::pin(async move {
-            let _ = door.hand_over(&shared, frames).await; // what was not kept is counted
+            door.hand_over_datagrams(&shared, frames).await;
         })
     });
     Opened { name, addr, run: Box::pin(run) }
@@ -278,13 +278,13 @@ fn stream(
     };
     let (shutdown, shared) = (shared.shutdown.clone(), Arc::clone(shared));
     let tcp = TcpDoor { name, listener, tls, connections_max: config.connections_max, allow };
-    let run = tcp.serve(shutdown, move |stream, ends| {
+    let run = tcp.serve(shutdown, move |stream, peer| {
         let (door, shared) = (door.clone(), Arc::clone(&shared));
         async move {
             if name == RELP {
-                relp::serve(&door, &shared, limits, stream, ends).await;
+                relp::serve(&door, &shared, limits, stream, peer).await;
             } else {
-                door.serve(&shared, Framing::Syslog, limits, stream, ends).await;
+                door.serve(&shared, Framing::Syslog, limits, stream, peer).await;
             }
         }
     });

@@ -10,14 +10,14 @@
 //! Source: <https://github.com/rsyslog/librelp/blob/master/doc/relp.html>: `TXNR SP COMMAND SP DATALEN [SP DATA] LF`.
 
 use futures::FutureExt;
-use heimdall_guard::Ends;
+use heimdall_ingest::Caller;
 use metrics::counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Shared;
 use crate::framing::{Defect, Frames};
-use crate::net::Stream;
+use crate::net::{Peer, Stream};
 use crate::streams::{BATCH_BYTES, FrameDoor, StreamLimits};
 
 /// Bytes of one read.
@@ -190,13 +190,14 @@ pub(super) async fn serve(
     shared: &Shared,
     limits: StreamLimits,
     mut stream: Box<dyn Stream>,
-    ends: Ends,
+    peer: Peer,
 ) {
     let mut session = Session {
         reader: CommandReader::new(limits.frame_bytes_max),
         buffer: vec![0; READ_BYTES],
         limits,
-        peer: ends.peer.ip().to_canonical(),
+        peer: peer.ends.peer.ip().to_canonical(),
+        caller: peer.caller(&door.tenant),
         is_open: false,
     };
     while let Some(answers) = session.turn(door, shared, &mut stream).await {
@@ -219,6 +220,7 @@ struct Session {
     buffer: Vec<u8>,
     limits: StreamLimits,
     peer: std::net::IpAddr,
+    caller: Caller,
     is_open: bool,
 }
 
@@ -229,7 +231,8 @@ impl Session {
         let end = self.fill(shared, stream, &mut commands, &mut frames).await;
         self.note(door.name, end);
         let mut answers = Vec::new();
-        let is_taken = door.hand_over(shared, frames_of_open(self.is_open, &commands, frames)).await.is_ok();
+        let frames = frames_of_open(self.is_open, &commands, frames);
+        let is_taken = door.hand_over(shared, &self.caller, frames).await.is_ok();
         if !is_taken {
             self.is_open = false;
             return None; // not answered: the sender keeps them

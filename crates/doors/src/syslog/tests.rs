@@ -205,7 +205,7 @@ async fn over_tls() {
     let (cert_file, key_file) = (it.path().join("cert.pem"), it.path().join("key.pem"));
     std::fs::write(&cert_file, made.cert.pem()).expect("written");
     std::fs::write(&key_file, made.signing_key.serialize_pem()).expect("written");
-    let tls = TlsConfig { cert_file, key_file, client_ca_file: None };
+    let tls = TlsConfig { client_ca_file: Some(cert_file.clone()), cert_file, key_file };
     let open = Open::new(it, &SyslogConfig { tls, ..SyslogConfig::default() });
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("a root");
@@ -214,7 +214,8 @@ async fn over_tls() {
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_client_auth_cert(vec![made.cert.der().clone()], made.signing_key.into())
+        .expect("a certificate");
     let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
     let stream = open.connect(TLS).await;
     let mut stream =
@@ -222,6 +223,27 @@ async fn over_tls() {
     stream.write_all(b"8 <13>tls\n").await.expect("sent");
     stream.shutdown().await.expect("closed");
     assert_eq!(open.messages(1), ["tls"]);
+    assert_eq!(open.it.shippers(TLS, 1), ["rcgen self signed cert"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_name_the_sender_of_each_datagram_while_they_are_few() {
+    let open = Open::new(shared(), &SyslogConfig::default());
+    open.connect(TCP).await.write_all(b"<13>x\n").await.expect("sent");
+    assert_eq!(open.messages(1).len(), 1);
+    assert_eq!(open.it.shippers(TCP, 1), ["127.0.0.1"]);
+    let door = source(&SyslogConfig::default(), None, UDP).expect("a zone").door;
+    let it = shared();
+    let from = |count: u8| {
+        let mut frames = Frames::default();
+        (0..2 * count).for_each(|n| frames.push(b"<13>x", [10, 0, 0, n % count].into(), None));
+        frames
+    };
+    door.hand_over_datagrams(&it.shared, from(2)).await;
+    assert_eq!(it.shippers(UDP, 2), ["10.0.0.0", "10.0.0.1"]);
+    door.hand_over_datagrams(&it.shared, from(100)).await;
+    assert_eq!(it.shippers(UDP, 3), ["10.0.0.0", "10.0.0.1", "several"]);
+    assert_eq!(tokio::task::block_in_place(|| it.records(204)).len(), 204);
 }
 
 #[test]

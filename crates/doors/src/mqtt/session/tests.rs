@@ -102,6 +102,7 @@ async fn what_comes_again_is_acknowledged_and_not_written_again() {
     end.publish(1, false, "one").await;
     assert_eq!(end.acknowledged().await, 1);
     assert_eq!(it.records(1)[0]["message"], "one");
+    assert_eq!(it.shippers(NAME, 1), ["127.0.0.1/heimdall"]);
     drop(end); // the broker did not see the acknowledgement
     let mut end = broker.accept(true).await;
     end.publish(1, true, "one").await;

@@ -75,7 +75,6 @@ struct Job {
     /// Those of the configuration.
     targets: Vec<Target>,
     client: reqwest::Client,
-    caller: Caller,
     shared: Arc<Shared>,
     seats: Arc<Semaphore>,
 }
@@ -87,7 +86,6 @@ impl Job {
         Ok(Job {
             targets,
             client: client(config)?,
-            caller: Caller { tenant: config.tenant.clone(), token: None, peer: None, shipper: None },
             config: config.clone(),
             shared: Arc::clone(shared),
             seats: Arc::clone(seats),
@@ -162,8 +160,9 @@ impl Job {
     /// Scrapes a target once; why that failed.
     async fn scrape(&self, target: &Target, stated: &mut Arc<Stated>) -> Option<ScrapeError> {
         let (time, began) = (self.shared.intake.now(), Instant::now());
+        let caller = Caller::named(self.config.tenant.clone(), &target.shipper());
         let timeout = self.config.timeout();
-        let asked = ask(&self.shared, &self.caller, &self.client, &self.config, target, stated, time);
+        let asked = ask(&self.shared, &caller, &self.client, &self.config, target, stated, time);
         let answer = tokio::time::timeout(timeout, asked).await.unwrap_or(Err(ScrapeError::Timeout(timeout)));
         let took = began.elapsed();
         if let Err(error) = &answer
@@ -171,7 +170,7 @@ impl Job {
         {
             return answer.err(); // the target is not down, and there is no room to say anything
         }
-        let sift = self.shared.sift(&self.caller, DOOR);
+        let sift = self.shared.sift(&caller, DOOR);
         let reading = Reading { now: time, ..sift.reading(&self.shared.limits.decode) };
         let mut records = Records::new(Dataset::Metrics, reading);
         let samples = answer.as_ref().ok().map(|answer| answer.samples);
@@ -183,7 +182,7 @@ impl Job {
             }
             Err(error) => (vec![reported], 0, None, None, Some(error)),
         };
-        let handover = Handover { caller: self.caller.clone(), door: DOOR, key: None, decoded, bytes };
+        let handover = Handover { caller, door: DOOR, key: None, decoded, bytes };
         match self.shared.admit_patiently(handover, permit).await {
             Ok(_) => *stated = now_stated.map_or_else(|| Arc::clone(stated), Arc::new),
             Err(refused) => {

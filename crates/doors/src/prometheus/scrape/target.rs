@@ -115,6 +115,12 @@ impl Target {
         labels.sort_unstable();
         Ok(Target { url, labels })
     }
+
+    /// Its name in receipts.
+    pub(super) fn shipper(&self) -> String {
+        let label = |name: &str| self.labels.iter().find(|(of, _)| of == name).map_or("", |(_, value)| value);
+        format!("{}/{}", label("job"), label("instance"))
+    }
 }
 
 /// The last time that each series of a target stated itself, by hash. Some targets, such as collectd, show a sample until they

@@ -132,6 +132,7 @@ async fn targets_of_a_file_are_watched_until_the_end() {
     test.shared.shutdown.cancel();
     running.await.expect("it ends");
     assert_eq!(value(&records, "asked"), Some(0.0));
+    assert_eq!(test.shippers(DOOR, 1), [format!("test/{address}")]);
     assert_eq!(records[0]["labels"]["zone"], "z");
     assert_eq!(records[0]["labels"].get("__x"), None);
     assert!(open(&[], &test.shared).expect("nothing").is_none());
