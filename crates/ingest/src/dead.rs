@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::decoded::Dead;
+use crate::decoded::{Dead, Encoding};
 use crate::lines;
 
 /// Most letters.
@@ -82,6 +82,9 @@ pub struct Letter {
     /// Whether the text is the beginning of the record only.
     #[serde(default)]
     pub is_cut: bool,
+    /// How the text stands for the record.
+    #[serde(default, skip_serializing_if = "Encoding::is_text")]
+    pub encoding: Encoding,
 }
 
 /// Why a letter is kept.
@@ -100,7 +103,7 @@ pub struct WholeLetter {
     /// What is known of it.
     #[serde(flatten)]
     pub letter: Letter,
-    /// The record as it came.
+    /// The record as it came; see [`Letter::encoding`].
     pub raw: String,
 }
 
@@ -325,6 +328,7 @@ fn whole(from: &Sender, door: &Arc<str>, dead: Dead) -> WholeLetter {
         reason: dead.reason,
         time: from.time,
         is_cut: dead.is_cut,
+        encoding: dead.encoding,
     };
     WholeLetter { letter, raw: dead.raw }
 }
@@ -489,6 +493,7 @@ mod tests {
             field: "f".into(),
             reason: "r".into(),
             raw: raw.into(),
+            encoding: Encoding::Text,
             is_cut: false,
         }
     }

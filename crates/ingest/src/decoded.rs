@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use heimdall_model::Batch;
 use metrics::counter;
 use serde::{Deserialize, Serialize};
@@ -97,10 +99,54 @@ pub struct Dead {
     pub field: String,
     /// What is wrong with it.
     pub reason: String,
-    /// The first [`DEAD_RECORD_BYTES_MAX`] bytes of it.
+    /// The first [`DEAD_RECORD_BYTES_MAX`] bytes of it, written as `encoding` says.
     pub raw: String,
+    /// How.
+    pub encoding: Encoding,
     /// Whether there were more.
     pub is_cut: bool,
+}
+
+/// How the text of a dead letter stands for the bytes of its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// They are the text.
+    #[default]
+    Text,
+    /// They are no text: base64 of them.
+    Base64,
+}
+
+impl Encoding {
+    /// Whether the text is the record itself.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        *self == Encoding::Text
+    }
+
+    /// The beginning of a record, as text where it is some.
+    fn write(raw: &[u8], is_cut: bool) -> (Encoding, String) {
+        match std::str::from_utf8(raw) {
+            Ok(text) => (Encoding::Text, text.to_owned()),
+            // Cut within a character.
+            Err(error) if is_cut && error.error_len().is_none() => {
+                (Encoding::Text, String::from_utf8_lossy(&raw[..error.valid_up_to()]).into_owned())
+            }
+            Err(_) => (Encoding::Base64, STANDARD.encode(raw)),
+        }
+    }
+
+    /// The bytes that a text stands for.
+    ///
+    /// # Errors
+    /// It is no base64 though it should be.
+    pub(crate) fn read(self, text: String) -> Result<Vec<u8>, base64::DecodeError> {
+        match self {
+            Encoding::Text => Ok(text.into_bytes()),
+            Encoding::Base64 => STANDARD.decode(text),
+        }
+    }
 }
 
 /// A value that was kept, but not as it was written.
@@ -247,12 +293,14 @@ impl Notes {
 
     fn push_dead(&mut self, why: &Rejected, raw: &[u8], is_cut: bool, is_quarantined: bool) {
         self.dead_bytes += raw.len();
+        let (encoding, raw) = Encoding::write(raw, is_cut);
         self.dead.push(Dead {
             index: why.index,
             is_quarantined,
             field: shortened(why.field.clone()).into_owned(),
             reason: shortened(why.reason.clone()).into_owned(),
-            raw: String::from_utf8_lossy(raw).into_owned(),
+            raw,
+            encoding,
             is_cut,
         });
     }

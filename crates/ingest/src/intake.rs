@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::body::DecodeLimits;
 use crate::dead::{DeadLetters, Sender, WholeLetter};
-use crate::decoded::{Decoded, RejectKind};
+use crate::decoded::{Decoded, Encoding, NOTES_MAX, RejectKind, Rejected};
 use crate::frames::FrameKind;
 use crate::pipeline::{Origin, PipelineSet, Pipelines, Pipes};
 use crate::rate::{Buckets, RateLimit};
@@ -391,29 +391,10 @@ impl Intake {
         if decoded.dead_over > 0 {
             counter!("dead_letters_lost_total", "reason" => "body").increment(decoded.dead_over);
         }
-        let receipt = Receipt {
-            accepted: written.accepted,
-            deduplicated: written.deduplicated,
-            rejected_total: decoded.rejected_total(),
-            rejected: decoded.rejected,
-            id,
-            coerced: decoded.coerced,
-            coerced_total: decoded.coerced_total,
-            timestamps_assigned: decoded.timestamps_assigned,
-            redacted: decoded.redacted,
-            quarantined: decoded.quarantined,
-            dropped: decoded.dropped,
-            pipeline_errors: decoded.pipeline_errors,
-            tenant: caller.tenant,
-            door: Cow::Borrowed(door),
-            shipper: caller.shipper.or_else(|| shipper(&caller.peer?.to_canonical().to_string())),
-            peer: caller.peer,
-            token: caller.token,
-            time: now,
-            bytes: body_bytes,
-            seq: written.seq,
-        };
-        count_taken(&receipt, door, decoded.rejected_totals);
+        let rejected_totals = decoded.rejected_totals;
+        let mut receipt = begun(id, now, caller, door);
+        add(&mut receipt, written, decoded, body_bytes);
+        count_taken(&receipt, door, rejected_totals);
         self.receipts.keep(&receipt);
         receipt
     }
@@ -442,7 +423,8 @@ impl Intake {
     }
 
     /// Tries dead letters of the caller's tenant again, through the pipelines of their door, or through one by name. Those taken are
-    /// removed. A letter is written once however often it is tried, for as long as the journal remembers keys.
+    /// removed. A letter is written once however often it is tried, for as long as the journal remembers keys. All of them together
+    /// have one receipt, in which those not taken are rejected.
     ///
     /// # Errors
     /// There is no such pipeline. What becomes of each letter is in [`Replayed`].
@@ -453,7 +435,9 @@ impl Intake {
         pipeline: Option<&str>,
         limits: &DecodeLimits,
     ) -> Result<Replayed, String> {
-        let Some(dead) = self.dead.clone() else { return Ok(Replayed::default()) };
+        let Some(dead) = self.dead.clone().filter(|_| !ids.is_empty()) else {
+            return Ok(Replayed::default());
+        };
         let set = self.pipelines.current();
         let set = match pipeline {
             None => set,
@@ -462,19 +446,27 @@ impl Intake {
         let tried = |id: &Uuid| self.replay_one(&dead, caller, *id, Arc::clone(&set), limits).boxed();
         let tries: Vec<_> = ids.iter().map(tried).collect();
         let tried: Vec<_> = futures::stream::iter(tries).buffered(REPLAYS_AT_ONCE).collect().await;
-        let mut replayed = Replayed::default();
+        let now = self.clock.now();
+        let mut receipt = begun(receipt_id(now), now, caller.clone(), REPLAY_DOOR);
+        let mut replayed = Replayed { receipt: Some(receipt.id), ..Replayed::default() };
         let mut done = Vec::new();
-        for (id, outcome) in ids.iter().zip(tried) {
+        for ((index, id), outcome) in (0..).zip(ids).zip(tried) {
             match outcome {
-                Ok(receipt) => {
-                    replayed.accepted += receipt.accepted;
-                    replayed.deduplicated += receipt.deduplicated;
-                    replayed.dropped += receipt.dropped;
+                Ok(mut tried) => {
+                    tried.decoded.coerced.iter_mut().for_each(|coerced| coerced.index = index);
+                    add(&mut receipt, &tried.written, tried.decoded, tried.bytes);
                     done.push(*id);
                 }
-                Err(reason) => replayed.failed.push(NotReplayed { id: *id, reason }),
+                Err(reason) => {
+                    reject(&mut receipt, index, &reason);
+                    replayed.failed.push(NotReplayed { id: *id, reason });
+                }
             }
         }
+        (replayed.accepted, replayed.deduplicated) = (receipt.accepted, receipt.deduplicated);
+        replayed.dropped = receipt.dropped;
+        count_taken(&receipt, REPLAY_DOOR, [0; RejectKind::ALL.len()]);
+        self.receipts.keep(&receipt);
         let tenant = caller.tenant.clone();
         let removed = tokio::task::spawn_blocking(move || dead.remove(&tenant, &done)).await;
         match removed {
@@ -494,7 +486,7 @@ impl Intake {
         id: Uuid,
         set: Arc<PipelineSet>,
         limits: &DecodeLimits,
-    ) -> Result<Receipt, String> {
+    ) -> Result<Tried, String> {
         let (store, tenant) = (Arc::clone(dead), caller.tenant.clone());
         let found = tokio::task::spawn_blocking(move || store.get(&tenant, id)).await;
         let found = found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
@@ -506,6 +498,7 @@ impl Intake {
         if letter.is_cut {
             return Err("only the beginning of the record is kept".to_owned());
         }
+        let (raw, is_mended) = text_of(letter.encoding, raw)?;
         let bytes = raw.len();
         let permit = self.reserve(caller, bytes).map_err(|refused| refused.to_string())?;
         let decoded = {
@@ -513,6 +506,9 @@ impl Intake {
             // A record that states no time has that of its arrival.
             let reading = Reading { now: letter.time, limits, pipelines: Some(Pipes { set: &set, origin }) };
             let mut records = Records::new(letter.dataset, reading);
+            if is_mended {
+                records.note("", "has bytes that are not UTF-8: replaced by U+FFFD");
+            }
             if let Err(rejected) = records.json(&raw) {
                 return Err(format!("{}: {}", rejected.field, rejected.reason)
                     .trim_start_matches(": ")
@@ -530,9 +526,9 @@ impl Intake {
             decoded,
             body_bytes: bytes as u64,
         };
-        let receipt = self.admit(submission).await.map_err(|refused| refused.to_string());
+        let written = self.write(&submission).await.map_err(|refused| refused.to_string())?;
         drop(permit);
-        receipt
+        Ok(Tried { written, decoded: submission.decoded, bytes: submission.body_bytes })
     }
 
     /// The tenant's receipts, newest first; `before` is the `next` of the page before.
@@ -614,6 +610,9 @@ impl Intake {
 /// What became of dead letters that were tried again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Replayed {
+    /// The receipt of all that was tried; none when there was nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Uuid>,
     /// Records made durable.
     pub accepted: u64,
     /// Records that an earlier try had made durable.
@@ -633,6 +632,82 @@ pub struct NotReplayed {
     pub id: Uuid,
     /// Why.
     pub reason: String,
+}
+
+/// A letter that was taken.
+struct Tried {
+    written: Written,
+    decoded: Decoded,
+    bytes: u64,
+}
+
+/// The text of a letter that is to be read as JSON, and whether what was no UTF-8 in it was replaced.
+fn text_of(encoding: Encoding, raw: String) -> Result<(String, bool), String> {
+    if encoding.is_text() {
+        return Ok((raw, false));
+    }
+    let bytes = encoding.read(raw).map_err(|error| format!("is damaged: {error}"))?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+        Ok(_) => Ok((text, true)),
+        Err(_) => {
+            Err("is binary and no JSON: only its door can read it, let its sender send it again".to_owned())
+        }
+    }
+}
+
+/// A receipt of nothing yet.
+fn begun(id: Uuid, time: Timestamp, caller: Caller, door: &'static str) -> Receipt {
+    Receipt {
+        accepted: 0,
+        deduplicated: 0,
+        rejected: Vec::new(),
+        rejected_total: 0,
+        id,
+        coerced: Vec::new(),
+        coerced_total: 0,
+        timestamps_assigned: 0,
+        redacted: 0,
+        quarantined: 0,
+        dropped: 0,
+        pipeline_errors: 0,
+        tenant: caller.tenant,
+        door: Cow::Borrowed(door),
+        shipper: caller.shipper.or_else(|| shipper(&caller.peer?.to_canonical().to_string())),
+        peer: caller.peer,
+        token: caller.token,
+        time,
+        bytes: 0,
+        seq: None,
+    }
+}
+
+/// Adds what became of a batch.
+fn add(receipt: &mut Receipt, written: &Written, decoded: Decoded, bytes: u64) {
+    receipt.accepted += written.accepted;
+    receipt.deduplicated += written.deduplicated;
+    receipt.seq = written.seq.or(receipt.seq);
+    receipt.rejected_total += decoded.rejected_total();
+    receipt.rejected.extend(decoded.rejected);
+    receipt.rejected.truncate(NOTES_MAX);
+    receipt.coerced_total += decoded.coerced_total;
+    receipt.coerced.extend(decoded.coerced);
+    receipt.coerced.truncate(NOTES_MAX);
+    receipt.timestamps_assigned += decoded.timestamps_assigned;
+    receipt.redacted += decoded.redacted;
+    receipt.quarantined += decoded.quarantined;
+    receipt.dropped += decoded.dropped;
+    receipt.pipeline_errors += decoded.pipeline_errors;
+    receipt.bytes += bytes;
+}
+
+/// Adds a record that was not taken.
+fn reject(receipt: &mut Receipt, index: u64, reason: &str) {
+    receipt.rejected_total += 1;
+    if receipt.rejected.len() < NOTES_MAX {
+        let (field, reason) = (Cow::Borrowed(""), Cow::Owned(reason.to_owned()));
+        receipt.rejected.push(Rejected { index, field, reason, kind: RejectKind::default() });
+    }
 }
 
 struct Written {
@@ -846,6 +921,17 @@ mod tests {
         let ids: Vec<Uuid> = kept.iter().map(|letter| letter.id).collect();
         let again = it.intake.replay(&a, &ids, None, &limits).await.expect("pipelines");
         assert_eq!((again.accepted, again.failed.len(), again.removed), (0, 2, 0));
+        let receipt = it.intake.receipt(&a.tenant, again.receipt.expect("one for all")).expect("kept");
+        assert_eq!((receipt.door.as_ref(), receipt.rejected_total), (REPLAY_DOOR, 2));
+        assert_eq!(
+            (receipt.rejected[1].index, receipt.rejected[1].reason.as_ref()),
+            (1, "value: is missing")
+        );
+        assert_eq!(
+            it.intake.receipts(&a.tenant, 10, None).items.len(),
+            2,
+            "one of the batch, one of the replay"
+        );
         assert_eq!(again.failed[1].reason, "value: is missing");
         assert!(it.intake.replay(&a, &ids, Some("none"), &limits).await.is_err());
         // As if the server had ended between writing the record and removing the letter.
@@ -868,6 +954,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn letters_of_bytes_are_kept_as_they_are_and_tried_again_where_they_are_json() {
+        let it = fixture(&IntakeLimits::default());
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dead = DeadLetters::open(DeadConfig::new(dir.path().to_owned()), NOW).expect("a folder");
+        let intake = it.intake.with_dead_letters(Arc::new(dead));
+        let limits = DecodeLimits::default();
+        let mut records = Records::new(Dataset::Logs, Reading::new(NOW, &limits));
+        records.reject_raw(RejectKind::Syntax, "", "cannot be read", b"\x0a\xff\x01");
+        records.reject_raw(RejectKind::Utf8, "", "is no UTF-8", b"{\"message\":\"caf\xe9\"}");
+        let long = "\u{e4}".repeat(crate::DEAD_RECORD_BYTES_MAX);
+        records.reject_raw(RejectKind::TooLarge, "", "is too large", format!("x{long}").as_bytes());
+        let sent = Submission { decoded: records.finish(), ..submission("a", None, "[{}]") };
+        assert_eq!(intake.admit(sent).await.expect("room").rejected_total, 3);
+        let a = caller("a");
+        let store = intake.dead_letters().expect("a store");
+        let letters = store.page(&a.tenant, &LetterFilter::default(), 10, None).items;
+        let whole = |n: usize| store.get(&a.tenant, letters[n].id).expect("readable").expect("kept");
+        assert_eq!((whole(2).raw.as_str(), whole(2).letter.encoding), ("Cv8B", Encoding::Base64));
+        assert_eq!(whole(1).letter.encoding, Encoding::Base64);
+        let cut = whole(0);
+        assert_eq!((cut.letter.is_cut, cut.letter.encoding), (true, Encoding::Text));
+        assert_eq!(cut.raw.len(), crate::DEAD_RECORD_BYTES_MAX - 1, "no half of a character");
+        let ids: Vec<Uuid> = letters.iter().map(|letter| letter.id).collect();
+        let replayed = intake.replay(&a, &ids, None, &limits).await.expect("pipelines");
+        assert_eq!((replayed.accepted, replayed.removed, replayed.failed.len()), (1, 1, 2));
+        assert!(replayed.failed[1].reason.starts_with("is binary"), "{:?}", replayed.failed);
+        let receipt = intake.receipt(&a.tenant, replayed.receipt.expect("one for all")).expect("kept");
+        assert_eq!((receipt.accepted, receipt.coerced_total, receipt.coerced[0].index), (1, 1, 1));
+    }
+
+    #[tokio::test]
     async fn a_retry_brings_no_second_letters_but_those_that_are_missing() {
         let it = fixture(&IntakeLimits::default());
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -883,6 +1000,7 @@ mod tests {
                 field: String::new(),
                 reason: "r".to_owned(),
                 raw: "{}".to_owned(),
+                encoding: Encoding::Text,
                 is_cut: false,
             });
             sent
@@ -908,6 +1026,7 @@ mod tests {
             field: "f".to_owned(),
             reason: "r".to_owned(),
             raw: "{}".to_owned(),
+            encoding: Encoding::Text,
             is_cut: false,
         });
         let receipt = it.intake.admit(sent).await.expect("room");

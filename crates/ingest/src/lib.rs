@@ -37,8 +37,8 @@ pub mod typed;
 pub use body::{BodyError, BodyFormat, DecodeLimits};
 pub use dead::{DeadConfig, DeadLetters, Letter, LetterFilter, WholeLetter};
 pub use decoded::{
-    Coerced, DEAD_BYTES_MAX, DEAD_RECORD_BYTES_MAX, DEAD_RECORDS_MAX, Dead, Decoded, NOTES_MAX, RejectKind,
-    Rejected,
+    Coerced, DEAD_BYTES_MAX, DEAD_RECORD_BYTES_MAX, DEAD_RECORDS_MAX, Dead, Decoded, Encoding, NOTES_MAX,
+    RejectKind, Rejected,
 };
 pub use intake::{Caller, Intake, IntakeLimits, Permit, Refused, Replayed, Submission};
 pub use pipeline::{Origin, Pipelines, Pipes};

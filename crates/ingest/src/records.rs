@@ -147,12 +147,8 @@ impl<'a> Records<'a> {
         self.reader.take_text(&self.line)
     }
 
-    /// Counts a record that could not be read.
-    pub fn reject(&mut self, kind: RejectKind, field: &str, reason: impl Into<String>) -> Rejected {
-        self.reject_raw(kind, field, reason, &[])
-    }
-
-    /// The same, with the record as it came, to be kept among the dead letters.
+    /// Counts a record that could not be read; `raw`, the record as it came, is kept among the dead letters. It may be no text. Empty
+    /// where there is nothing to keep.
     pub fn reject_raw(
         &mut self,
         kind: RejectKind,

@@ -143,6 +143,15 @@ enum Entries<'m> {
     Packed(&'m [u8]),
 }
 
+impl<'m> Entries<'m> {
+    /// As they came.
+    fn bytes(&self) -> &'m [u8] {
+        match self {
+            Entries::One(_, bytes) | Entries::Array(bytes) | Entries::Packed(bytes) => bytes,
+        }
+    }
+}
+
 impl Messages<'_> {
     fn take(&mut self, message: &[u8]) -> Result<(), MessageError> {
         if message == [0xc0] {
@@ -178,7 +187,7 @@ impl Messages<'_> {
         batches.bytes += message_bytes;
         if options.signal > 0 {
             let reason = "metrics and traces of Fluent Bit cannot be read: send them by OpenTelemetry";
-            batches.records.reject(RejectKind::Invalid, "fluent_signal", reason);
+            batches.records.reject_raw(RejectKind::Invalid, "fluent_signal", reason, entries.bytes());
             return Ok(Cow::Borrowed(&[]));
         }
         let mut source = Source { tag, group: Object::new(), total: &mut self.total };
@@ -238,7 +247,7 @@ impl Surroundings<'_> {
                 Err(MessageError::Unpacked { bytes_max: self.unpack.decompressed_bytes_max })
             }
             Err(error) => {
-                batches.records.reject(RejectKind::Syntax, "compressed", error.to_string());
+                batches.records.reject_raw(RejectKind::Syntax, "compressed", error.to_string(), packed);
                 Ok(None)
             }
         }
@@ -347,10 +356,11 @@ impl Source<'_> {
         batches: &mut Batches<'_>,
         reader: &mut Reader<'_>,
     ) -> Result<bool, MessageError> {
+        let rest = reader.rest();
         let entry = match reader.whole() {
             Ok(entry) => entry,
             Err(error) => {
-                batches.records.reject(RejectKind::Syntax, "", format!("entry {error}"));
+                batches.records.reject_raw(RejectKind::Syntax, "", format!("entry {error}"), rest);
                 return Ok(false);
             }
         };
@@ -358,7 +368,8 @@ impl Source<'_> {
         match inner.array().and_then(|count| Ok((count, inner.whole()?, inner.whole()?))) {
             Ok((_, time, record)) => self.entry(batches, time, record)?,
             Err(_) => {
-                batches.records.reject(RejectKind::NotObject, "", "entry is not a time and a record");
+                let reason = "entry is not a time and a record";
+                batches.records.reject_raw(RejectKind::NotObject, "", reason, entry);
             }
         }
         Ok(true)
@@ -403,7 +414,7 @@ impl Source<'_> {
                     Malformed::TooDeep => RejectKind::TooLarge,
                     _ => RejectKind::Syntax,
                 };
-                batches.records.reject(kind, "", format!("record {error}"));
+                batches.records.reject_raw(kind, "", format!("record {error}"), record);
             }
         }
         batches.took(bytes.max(record.len()));
@@ -720,9 +731,10 @@ mod tests {
         let (units, outcome) = decode_all(&packed(&body, "c", None));
         outcome.expect("the message is whole");
         let decoded = &units[0].decoded[0];
-        assert_eq!((decoded.batch.rows(), decoded.rejected_total()), (2, 3));
+        assert_eq!((decoded.batch.rows(), decoded.rejected_total(), decoded.dead.len()), (2, 3, 3));
         let (units, _) = decode_all(&packed(b"no gzip", "c", Some("gzip")));
         assert_eq!(units[0].decoded[0].rejected_total(), 1);
+        assert_eq!(units[0].decoded[0].dead[0].raw, "no gzip");
     }
 
     #[test]

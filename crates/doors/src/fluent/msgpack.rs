@@ -167,6 +167,11 @@ impl<'a> Reader<'a> {
         Reader { bytes }
     }
 
+    /// What has not been read.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub(crate) fn is_at_end(&self) -> bool {
         self.bytes.is_empty()
     }

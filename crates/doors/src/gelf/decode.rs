@@ -76,12 +76,12 @@ pub(super) fn decode(bytes: &[u8], frames: &[Frame], source: &Source, reading: R
     let mut messages = Messages::new(reading);
     let mut unpacked_max = UNPACKED_BYTES_MAX;
     for frame in frames {
+        let message = &bytes[frame.range.clone()];
         if frame.defect == Some(Defect::Cut) {
-            messages.records.reject(RejectKind::TooLarge, "", too_large(source.bytes_max));
+            messages.records.reject_raw(RejectKind::TooLarge, "", too_large(source.bytes_max), message);
             continue;
         }
         messages.peer = Some(frame.peer);
-        let message = &bytes[frame.range.clone()];
         let taken = match packed_by(message).filter(|_| source.packing == Packing::Any) {
             None => messages.take(message),
             Some(encoding) => match unpack(encoding, message, source.bytes_max.min(unpacked_max)) {
@@ -90,13 +90,13 @@ pub(super) fn decode(bytes: &[u8], frames: &[Frame], source: &Source, reading: R
                     messages.take(&unpacked)
                 }
                 Err(error) => {
-                    messages.reject_packed(&error);
+                    messages.reject_packed(&error, message);
                     Ok(())
                 }
             },
         };
         if let Err(full) = taken {
-            messages.records.reject(RejectKind::TooLarge, "", full.to_string());
+            messages.records.reject_raw(RejectKind::TooLarge, "", full.to_string(), message);
         }
     }
     let mut decoded = messages.records.finish();
@@ -136,12 +136,12 @@ impl<'r> Messages<'r> {
         Messages { records: Records::new(Dataset::Logs, reading), object: Object::new(), peer: None }
     }
 
-    fn reject_packed(&mut self, error: &CompressionError) {
+    fn reject_packed(&mut self, error: &CompressionError, packed: &[u8]) {
         let kind = match error {
             CompressionError::TooLarge { .. } | CompressionError::Bomb { .. } => RejectKind::TooLarge,
             _ => RejectKind::Syntax,
         };
-        self.records.reject(kind, "", error.to_string());
+        self.records.reject_raw(kind, "", error.to_string(), packed);
     }
 
     /// The messages of a text: usually one.
@@ -170,14 +170,14 @@ impl<'r> Messages<'r> {
             }
         }
         if self.records.index() == before {
-            self.records.reject(RejectKind::Syntax, "", "message is empty");
+            self.records.reject_raw(RejectKind::Syntax, "", "message is empty", text.as_bytes());
         }
         Ok(())
     }
 
     fn message(&mut self, members: &Members<'_>) {
         if members.0.is_empty() {
-            self.records.reject(RejectKind::Missing, "", EMPTY);
+            self.records.reject_raw(RejectKind::Missing, "", EMPTY, b"{}");
             return;
         }
         let has_message = write(members, &mut self.object);
@@ -297,7 +297,7 @@ fn text_of(value: &RawValue) -> Cow<'_, str> {
 mod tests {
     use std::io::Write as _;
 
-    use heimdall_ingest::DecodeLimits;
+    use heimdall_ingest::{DecodeLimits, Encoding};
     use heimdall_model::Timestamp;
     use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
@@ -385,6 +385,7 @@ mod tests {
         let found = decoded(&[&gzip, &zlib, &bomb, &gzip[..10]]);
         assert_eq!((found.batch.rows(), found.rejected_total()), (2, 2));
         assert_eq!(found.rejected[0].kind, RejectKind::TooLarge);
+        assert!(found.dead.iter().all(|dead| dead.encoding == Encoding::Base64) && found.dead.len() == 2);
     }
 
     #[test]
@@ -400,6 +401,8 @@ mod tests {
             b"{\"_a\":1}",
         ]);
         assert_eq!((found.batch.rows(), found.rejected_total(), found.coerced_total), (2, 6, 1));
+        let texts = ["hello", "[1]", "{}", " ", "/w==", "{\"short_message\":"];
+        assert_eq!(found.dead.iter().map(|dead| dead.raw.as_str()).collect::<Vec<_>>(), texts);
     }
 
     #[test]

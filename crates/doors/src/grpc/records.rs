@@ -64,12 +64,13 @@ pub(super) fn decode<T: Item>(body: &[u8], reading: Reading<'_>) -> Result<Batch
 fn item<T: Item>(bytes: &[u8], reading: Reading<'_>, records: &mut Records<'_>, object: &mut Object) {
     let bytes_max = reading.limits.record_bytes_max;
     if bytes.len() > bytes_max {
-        records.reject(RejectKind::TooLarge, "", format!("record is larger than {bytes_max} bytes"));
+        let reason = format!("record is larger than {bytes_max} bytes");
+        records.reject_raw(RejectKind::TooLarge, "", reason, bytes);
         return;
     }
     match T::decode(bytes) {
         Err(error) => {
-            records.reject(RejectKind::Syntax, "", format!("record cannot be read: {error}"));
+            records.reject_raw(RejectKind::Syntax, "", format!("record cannot be read: {error}"), bytes);
         }
         Ok(item) => {
             item.write(object);

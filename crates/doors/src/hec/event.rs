@@ -12,7 +12,9 @@
 
 use std::borrow::Cow;
 
-use heimdall_ingest::{BodyError, Decoded, Object, Reading, Records, RejectKind, Rejected};
+use heimdall_ingest::{
+    BodyError, DEAD_RECORD_BYTES_MAX, Decoded, Object, Reading, Records, RejectKind, Rejected,
+};
 use heimdall_model::{Dataset, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -67,20 +69,17 @@ pub(super) fn decode(body: &[u8], common: &Common, reading: Reading<'_>) -> Resu
         std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default() // what comes before may be accepted
     });
     let is_cut = text.len() < body.len();
-    let mut reader = Reader {
-        common,
-        logs: Records::new(Dataset::Logs, reading),
-        samples: Records::new(Dataset::Metrics, reading),
-        object: Object::new(),
-        count: 0,
-        is_noted: false,
-    };
+    let mut reader = Reader::new(common, reading);
     let mut stopped = None;
-    for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    while let Some(value) = values.next() {
         let taken = match value {
             Ok(value) if raw_json::kind(value) == Kind::Array => reader.array(value)?,
             Ok(value) => reader.event(value)?,
-            Err(_) => Err(Code::InvalidData),
+            Err(_) => {
+                reader.refuse(&body[values.byte_offset().min(body.len())..]);
+                Err(Code::InvalidData)
+            }
         };
         if let Err(code) = taken {
             stopped = Some((code, reader.count));
@@ -88,6 +87,7 @@ pub(super) fn decode(body: &[u8], common: &Common, reading: Reading<'_>) -> Resu
         }
     }
     if stopped.is_none() && is_cut {
+        reader.refuse(&body[text.len()..]);
         stopped = Some((Code::InvalidData, reader.count));
     }
     Ok(reader.finish(stopped))
@@ -95,14 +95,7 @@ pub(super) fn decode(body: &[u8], common: &Common, reading: Reading<'_>) -> Resu
 
 /// Decodes raw lines.
 pub(super) fn decode_raw(body: &[u8], common: &Common, reading: Reading<'_>) -> Result<Events, BodyError> {
-    let mut reader = Reader {
-        common,
-        logs: Records::new(Dataset::Logs, reading),
-        samples: Records::new(Dataset::Metrics, reading),
-        object: Object::new(),
-        count: 0,
-        is_noted: false,
-    };
+    let mut reader = Reader::new(common, reading);
     let mut stopped = None;
     for line in body.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -127,19 +120,38 @@ struct Reader<'r> {
     count: u64,
     /// The records have noted why they rejected the event.
     is_noted: bool,
+    /// The beginning of the event that was refused.
+    refused: Vec<u8>,
 }
 
 type Taken = Result<Result<(), Code>, BodyError>;
 
-impl Reader<'_> {
+impl<'r> Reader<'r> {
+    fn new(common: &'r Common, reading: Reading<'r>) -> Reader<'r> {
+        Reader {
+            common,
+            logs: Records::new(Dataset::Logs, reading),
+            samples: Records::new(Dataset::Metrics, reading),
+            object: Object::new(),
+            count: 0,
+            is_noted: false,
+            refused: Vec::new(),
+        }
+    }
+
     fn finish(mut self, stopped: Option<(Code, u64)>) -> Events {
         if let Some((code, _)) = stopped
             && !self.is_noted
         {
-            self.logs.reject(RejectKind::Invalid, "event", code.text());
+            self.logs.reject_raw(RejectKind::Invalid, "event", code.text(), &self.refused);
         }
         let decoded = [self.logs, self.samples].into_iter().filter(|records| !records.is_empty());
         Events { decoded: decoded.map(Records::finish).collect(), stopped, count: self.count }
+    }
+
+    /// Keeps what was refused: nothing after it is read.
+    fn refuse(&mut self, raw: &[u8]) {
+        self.refused = raw[..raw.len().min(DEAD_RECORD_BYTES_MAX + 1)].to_vec(); // one more says that there was more
     }
 
     fn array(&mut self, array: &RawValue) -> Taken {
@@ -152,7 +164,10 @@ impl Reader<'_> {
             Ok(()) => Ok(Ok(())),
             Err(Stopped::Taker(Ok(code))) => Ok(Err(code)),
             Err(Stopped::Taker(Err(error))) => Err(error),
-            Err(Stopped::Json(_)) => Ok(Err(Code::InvalidData)),
+            Err(Stopped::Json(_)) => {
+                self.refuse(array.get().as_bytes());
+                Ok(Err(Code::InvalidData))
+            }
         }
     }
 
@@ -162,8 +177,10 @@ impl Reader<'_> {
         let envelope = (raw_json::kind(event) == Kind::Object)
             .then(|| serde_json::from_str::<Envelope<'_>>(event.get()).ok())
             .flatten();
-        let Some(envelope) = envelope else { return Ok(Err(Code::InvalidData)) };
-        let taken = self.envelope(&envelope);
+        let taken = envelope.map_or(Err(Code::InvalidData), |envelope| self.envelope(&envelope));
+        if taken.is_err() {
+            self.refuse(event.get().as_bytes());
+        }
         self.count += u64::from(taken.is_ok());
         Ok(taken)
     }

@@ -271,3 +271,21 @@ fn after_bad_lines_a_good_one_is_taken_and_bad_events_end_a_request() {
         assert!(events.stopped.is_none() && rows(&events) as u64 == events.count, "{}", input.name);
     }
 }
+
+#[test]
+fn the_event_that_stops_a_body_is_a_dead_letter() {
+    let limits = DecodeLimits::default();
+    let bodies: [(&[u8], &str); 4] = [
+        (br#"{"event":"a"} {"event":""} {"event":"c"}"#, r#"{"event":""}"#),
+        (br#"[{"event":"a"},{"event":""}]"#, r#"{"event":""}"#),
+        (br#"{"event":"a"}{"event":"#, r#"{"event":"#),
+        (b"{\"event\":\"a\"}{\"event\":\"\xff\"}", "eyJldmVudCI6Iv8ifQ=="),
+    ];
+    for (body, raw) in bodies {
+        let events = event::decode(body, &event::Common::default(), Reading::new(Timestamp(1), &limits));
+        let events = events.expect("within the limits");
+        let dead: Vec<_> = events.decoded.iter().flat_map(|decoded| &decoded.dead).collect();
+        assert_eq!(dead.len(), 1, "{dead:?}");
+        assert_eq!(dead[0].raw, raw);
+    }
+}

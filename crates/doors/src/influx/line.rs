@@ -34,6 +34,8 @@ pub(super) struct Point<'a> {
     pub(super) fields: Vec<(Cow<'a, str>, Value<'a>)>,
     /// As written, in the unit of the request.
     pub(super) time: Option<i64>,
+    /// All of it as written.
+    pub(super) line: &'a str,
 }
 
 /// Why a line was refused.
@@ -91,7 +93,8 @@ impl<'a> Iterator for Lines<'a> {
         let end = self.line_end();
         let line = self.text[start..end].trim_end();
         self.at = end;
-        Some((self.number + 1, point.map_err(|reason| (line, reason))))
+        let point = point.map(|point| Point { line, ..point }).map_err(|reason| (line, reason));
+        Some((self.number + 1, point))
     }
 }
 
@@ -183,7 +186,7 @@ impl<'a> Scan<'a> {
         let time = if self.space() && !self.is_at_end() { Some(self.time()?) } else { None };
         self.space();
         if self.is_at_end() {
-            Ok(Point { measurement, tags, fields, time })
+            Ok(Point { measurement, tags, fields, time, line: "" })
         } else {
             Err("invalid field format")
         }

@@ -101,7 +101,7 @@ pub(super) fn decode(
             Ok(point) => writer.point(&point)?.err().map(|reason| (point.measurement.into_owned(), reason)),
             Err((line, reason)) => {
                 writer.samples.has_room()?;
-                writer.samples.reject(RejectKind::Syntax, "", reason);
+                writer.samples.reject_raw(RejectKind::Syntax, "", reason, line.as_bytes());
                 Some((line.chars().take(SHOWN_CHARS_MAX).collect(), reason.to_owned()))
             }
         };
@@ -135,7 +135,8 @@ impl Writer<'_> {
         let time = match point.time.map(|time| self.precision.time(time)) {
             Some(None) => {
                 self.samples.has_room()?;
-                self.samples.reject(RejectKind::Invalid, "timestamp", "time outside range");
+                let raw = point.line.as_bytes();
+                self.samples.reject_raw(RejectKind::Invalid, "timestamp", "time outside range", raw);
                 return Ok(Err("time outside range".to_owned()));
             }
             Some(time) => time,

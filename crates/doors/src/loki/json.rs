@@ -91,7 +91,7 @@ impl Push<'_> {
                 Ok(stream) => self.entry(stream, entry),
             };
             if let Err(reason) = taken {
-                self.records.reject(RejectKind::Invalid, "", reason);
+                self.records.reject_raw(RejectKind::Invalid, "", reason, entry.get().as_bytes());
             }
             Ok(())
         }))

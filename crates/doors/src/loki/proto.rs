@@ -56,7 +56,9 @@ impl Push<'_> {
             let (2, Wire::Bytes(entry)) = field.map_err(|error| malformed(&error))? else { continue };
             self.records.has_room()?;
             match &stream {
-                Err(reason) => drop(self.records.reject(RejectKind::Invalid, "", reason.clone())),
+                Err(reason) => {
+                    self.records.reject_raw(RejectKind::Invalid, "", reason.clone(), entry);
+                }
                 Ok(stream) => self.entry(stream, entry).map_err(|error| malformed(&error))?,
             }
         }

@@ -94,7 +94,7 @@ impl Reader {
         match json {
             Some(texts) => {
                 for text in texts {
-                    if !has_room(records) {
+                    if !has_room(records, || text.to_owned()) {
                         continue;
                     }
                     let inner = text.trim().trim_start_matches('{');
@@ -105,7 +105,8 @@ impl Reader {
                 }
             }
             None if self.format == MqttFormat::Json => {
-                records.reject(RejectKind::Syntax, "", "payload is no JSON object, nor an array of them");
+                let reason = "payload is no JSON object, nor an array of them";
+                records.reject_raw(RejectKind::Syntax, "", reason, &message.payload);
             }
             None => {
                 if about.lossy("message", &message.payload) {
@@ -122,7 +123,8 @@ impl Reader {
             return self.sample(records, message, name, value, &Object::new());
         }
         let Ok(Value::Object(members)) = serde_json::from_slice(&message.payload) else {
-            records.reject(RejectKind::Syntax, "", "payload is no number and no JSON object of numbers");
+            let reason = "payload is no number and no JSON object of numbers";
+            records.reject_raw(RejectKind::Syntax, "", reason, &message.payload);
             return;
         };
         let mut labels = Object::new();
@@ -148,12 +150,13 @@ impl Reader {
             }
         }
         if !found {
-            records.reject(RejectKind::Missing, "value", "payload has no number");
+            records.reject_raw(RejectKind::Missing, "value", "payload has no number", &message.payload);
         }
     }
 
     fn sample(&self, records: &mut Records<'_>, message: &Message, name: &str, value: f64, labels: &Object) {
-        if !has_room(records) {
+        // What a topic and labels say is not written for what is not taken.
+        if !has_room(records, || serde_json::json!({"name": name, "value": value}).to_string()) {
             return;
         }
         let mut object = self.about(message);
@@ -164,11 +167,11 @@ impl Reader {
     }
 }
 
-/// Whether another record is taken; if not, it is rejected: what a topic and labels say, each record has.
-fn has_room(records: &mut Records<'_>) -> bool {
+/// Whether another record is taken; if not, it is rejected.
+fn has_room(records: &mut Records<'_>, raw: impl FnOnce() -> String) -> bool {
     let has_room = records.has_room().is_ok();
     if !has_room {
-        records.reject(RejectKind::TooLarge, "", "too many records at once");
+        records.reject_raw(RejectKind::TooLarge, "", "too many records at once", raw().as_bytes());
     }
     has_room
 }
@@ -282,7 +285,7 @@ mod tests {
                 format!(r#"{{"labels":{{"label_name":"x",{TOPIC},"unit":"C"}},"name":"{name}","timestamp":"2023-11-14T22:13:20.000000000Z","value":1.0}}"#)
             }).each_ref().map(String::as_str),
         );
-        assert_eq!(read(Metrics, b"on").1.rejected_total(), 1);
+        assert_eq!(read(Metrics, b"on").1.dead[0].raw, "on");
         assert_eq!(read(Auto, b"\xff").1.coerced_total, 1);
     }
 

@@ -24,10 +24,12 @@ pub(super) const PATH: Path = Path {
 pub(super) fn take(node: Node<'_>, context: &Context<'_>, sink: &mut Sink<'_>) -> Result<(), BodyError> {
     if node.len() > sink.node_bytes_max() {
         let reason = format!("log record is larger than {} bytes", sink.node_bytes_max());
-        return sink.reject(RejectKind::TooLarge, "", &reason);
+        return sink.reject(RejectKind::TooLarge, "", &reason, node);
     }
     match node.message::<LogRecord>() {
-        Err(bad) => sink.reject(RejectKind::Syntax, "", &format!("log record cannot be read: {}", bad.0)),
+        Err(bad) => {
+            sink.reject(RejectKind::Syntax, "", &format!("log record cannot be read: {}", bad.0), node)
+        }
         Ok(record) => {
             context.put(&mut sink.object);
             write_record(&mut sink.object, &record);

@@ -43,11 +43,13 @@ const INEXACT: &str = "is a whole number beyond 2^53: kept as the nearest double
 /// Labels that say what service and host a sample is of, when its resource does not.
 const FIELD_LABELS: [&str; 3] = ["service.name", "job", "host.name"];
 
-/// A metric with no point of its own yet.
+/// A metric, and the point of it that is at hand.
 struct Metric<'c> {
-    name: String,
-    unit: String,
+    name: &'c str,
+    unit: &'c str,
     context: &'c Context<'c>,
+    /// As encoded; the whole metric before the first one.
+    point: Node<'c>,
 }
 
 pub(super) fn take(node: Node<'_>, context: &Context<'_>, sink: &mut Sink<'_>) -> Result<(), BodyError> {
@@ -55,16 +57,18 @@ pub(super) fn take(node: Node<'_>, context: &Context<'_>, sink: &mut Sink<'_>) -
     let opened = node.open(singles, NO_LIST, sink.list_max());
     let ([name, unit, gauge, sum, histogram, exponential, summary], _) = match opened {
         Ok(opened) => opened,
-        Err(bad) => return sink.reject(RejectKind::Syntax, "", &format!("metric cannot be read: {}", bad.0)),
+        Err(bad) => {
+            return sink.reject(RejectKind::Syntax, "", &format!("metric cannot be read: {}", bad.0), node);
+        }
     };
     let text = |node: Option<Node<'_>>| node.map_or(Ok(String::new()), Node::text);
     let (name, unit) = match (text(name), text(unit)) {
         (Ok(name), Ok(unit)) => (name, unit),
         (Err(bad), _) | (_, Err(bad)) => {
-            return sink.reject(RejectKind::Syntax, "", &format!("metric cannot be read: {}", bad.0));
+            return sink.reject(RejectKind::Syntax, "", &format!("metric cannot be read: {}", bad.0), node);
         }
     };
-    let metric = Metric { name, unit, context };
+    let metric = Metric { name: &name, unit: &unit, context, point: node };
     for node in [gauge, sum].into_iter().flatten() {
         points(node, &metric, sink, number)?;
     }
@@ -92,18 +96,20 @@ where
 {
     let points = match node.open([], POINTS, sink.list_max()) {
         Ok(([], points)) => points,
-        Err(bad) => return sink.reject(RejectKind::Syntax, "", &format!("metric cannot be read: {}", bad.0)),
+        Err(bad) => {
+            return sink.reject(RejectKind::Syntax, "", &format!("metric cannot be read: {}", bad.0), node);
+        }
     };
     for node in points {
         let node = node?;
         if node.len() > sink.node_bytes_max() {
             let reason = format!("data point is larger than {} bytes", sink.node_bytes_max());
-            sink.reject(RejectKind::TooLarge, "", &reason)?;
+            sink.reject(RejectKind::TooLarge, "", &reason, node)?;
             continue;
         }
         match node.message::<T>() {
             Err(bad) => {
-                sink.reject(RejectKind::Syntax, "", &format!("data point cannot be read: {}", bad.0))?
+                sink.reject(RejectKind::Syntax, "", &format!("data point cannot be read: {}", bad.0), node)?
             }
             Ok(point) if point.flags() & DataPointFlags::NoRecordedValueMask as u32 != 0 => {
                 sink.note(&metric.name, "has a data point without a recorded value: it is left out");
@@ -112,7 +118,7 @@ where
                 if point.has_exemplars() {
                     sink.note(&metric.name, "has exemplars: they are not kept");
                 }
-                take(&point, metric, sink)?;
+                take(&point, &Metric { point: node, ..*metric }, sink)?;
             }
         }
     }
@@ -230,6 +236,22 @@ impl<'m, 's, 'a> Samples<'m, 's, 'a> {
         Ok(())
     }
 
+    /// All of a histogram.
+    fn histogram(
+        mut self,
+        buckets: &[Bucket],
+        count: u64,
+        sum_min_max: [Option<f64>; 3],
+    ) -> Result<(), BodyError> {
+        self.buckets(buckets)?;
+        self.put("_count", None, Number::Count(count))?;
+        for (suffix, number) in ["_sum", "_min", "_max"].into_iter().zip(sum_min_max) {
+            self.optional(suffix, number)?;
+        }
+        self.end();
+        Ok(())
+    }
+
     fn end(self) {
         if self.is_rejected {
             self.sink.count_rejected();
@@ -254,7 +276,7 @@ fn number(point: &NumberDataPoint, metric: &Metric<'_>, sink: &mut Sink<'_>) -> 
     let number = match point.value {
         Some(number_data_point::Value::AsDouble(number)) => Number::Float(number),
         Some(number_data_point::Value::AsInt(number)) => Number::Int(number),
-        None => return sink.reject(RejectKind::Missing, "value", "is missing"),
+        None => return sink.reject(RejectKind::Missing, "value", "is missing", metric.point),
     };
     let mut samples = Samples::new(metric, point.time_unix_nano, &point.attributes, sink);
     samples.put("", None, number)?;
@@ -265,16 +287,10 @@ fn number(point: &NumberDataPoint, metric: &Metric<'_>, sink: &mut Sink<'_>) -> 
 fn explicit(point: &HistogramDataPoint, metric: &Metric<'_>, sink: &mut Sink<'_>) -> Result<(), BodyError> {
     let buckets = match histogram::explicit(point) {
         Ok(buckets) => buckets,
-        Err(reason) => return sink.reject(RejectKind::Invalid, "histogram", reason),
+        Err(reason) => return sink.reject(RejectKind::Invalid, "histogram", reason, metric.point),
     };
-    let mut samples = Samples::new(metric, point.time_unix_nano, &point.attributes, sink);
-    samples.buckets(&buckets)?;
-    samples.put("_count", None, Number::Count(point.count))?;
-    samples.optional("_sum", point.sum)?;
-    samples.optional("_min", point.min)?;
-    samples.optional("_max", point.max)?;
-    samples.end();
-    Ok(())
+    let samples = Samples::new(metric, point.time_unix_nano, &point.attributes, sink);
+    samples.histogram(&buckets, point.count, [point.sum, point.min, point.max])
 }
 
 fn exponential_point(
@@ -284,16 +300,12 @@ fn exponential_point(
 ) -> Result<(), BodyError> {
     let buckets = match histogram::exponential(point) {
         Ok(buckets) => buckets,
-        Err(reason) => return sink.reject(RejectKind::Invalid, "exponential histogram", reason),
+        Err(reason) => {
+            return sink.reject(RejectKind::Invalid, "exponential histogram", reason, metric.point);
+        }
     };
-    let mut samples = Samples::new(metric, point.time_unix_nano, &point.attributes, sink);
-    samples.buckets(&buckets)?;
-    samples.put("_count", None, Number::Count(point.count))?;
-    samples.optional("_sum", point.sum)?;
-    samples.optional("_min", point.min)?;
-    samples.optional("_max", point.max)?;
-    samples.end();
-    Ok(())
+    let samples = Samples::new(metric, point.time_unix_nano, &point.attributes, sink);
+    samples.histogram(&buckets, point.count, [point.sum, point.min, point.max])
 }
 
 fn quantiles(point: &SummaryDataPoint, metric: &Metric<'_>, sink: &mut Sink<'_>) -> Result<(), BodyError> {

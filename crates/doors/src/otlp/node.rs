@@ -89,12 +89,17 @@ impl<'b> Node<'b> {
         }
     }
 
+    /// As encoded.
+    pub(super) fn bytes(&self) -> &'b [u8] {
+        match self {
+            Node::Protobuf(bytes) => bytes,
+            Node::Json(text) => text.as_bytes(),
+        }
+    }
+
     /// Bytes as encoded.
     pub(super) fn len(&self) -> usize {
-        match self {
-            Node::Protobuf(bytes) => bytes.len(),
-            Node::Json(text) => text.len(),
-        }
+        self.bytes().len()
     }
 
     /// The `singles` that are there, the last one of each, and the elements of `list`.

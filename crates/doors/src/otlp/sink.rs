@@ -8,6 +8,8 @@
 use heimdall_ingest::{BodyError, Decoded, Object, Reading, Records, RejectKind};
 use heimdall_model::Dataset;
 
+use super::node::Node;
+
 /// A batch is ended once its records, as JSON, are this long.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// Records of one body, as JSON; a body with more is refused whole.
@@ -107,13 +109,19 @@ impl<'a> Sink<'a> {
         Ok(taken.is_ok())
     }
 
-    /// Counts a log record, data point or span that could not be read.
+    /// Counts a log record, data point or span that could not be read; `raw` is kept among the dead letters.
     ///
     /// # Errors
     /// As [`Sink::take`].
-    pub(super) fn reject(&mut self, kind: RejectKind, field: &str, reason: &str) -> Result<(), BodyError> {
+    pub(super) fn reject(
+        &mut self,
+        kind: RejectKind,
+        field: &str,
+        reason: &str,
+        raw: Node<'_>,
+    ) -> Result<(), BodyError> {
         self.has_room()?;
-        self.records.reject(kind, field, reason);
+        self.records.reject_raw(kind, field, reason, raw.bytes());
         self.remember(format!("#{}: {field}{}{reason}", self.count, if field.is_empty() { "" } else { " " }));
         self.count += 1;
         self.rejected += 1;
@@ -188,7 +196,7 @@ mod tests {
         let mut sink = Sink::new(Dataset::Logs, Reading::new(Timestamp(1), &limits));
         sink.take().expect("room");
         sink.cut();
-        sink.reject(RejectKind::Syntax, "", "broken").expect("room");
+        sink.reject(RejectKind::Syntax, "", "broken", Node::Protobuf(b"\xff")).expect("room");
         assert_eq!(sink.take(), Err(BodyError::TooManyRecords { records_max: 2 }));
         let export = sink.finish();
         assert_eq!((export.rejected, export.reasons), (1, vec!["#1: broken".to_owned()]));

@@ -36,10 +36,10 @@ const PEER_KEYS: [&str; 8] = [
 pub(super) fn take(node: Node<'_>, context: &Context<'_>, sink: &mut Sink<'_>) -> Result<(), BodyError> {
     if node.len() > sink.node_bytes_max() {
         let reason = format!("span is larger than {} bytes", sink.node_bytes_max());
-        return sink.reject(RejectKind::TooLarge, "", &reason);
+        return sink.reject(RejectKind::TooLarge, "", &reason, node);
     }
     match node.message::<Span>() {
-        Err(bad) => sink.reject(RejectKind::Syntax, "", &format!("span cannot be read: {}", bad.0)),
+        Err(bad) => sink.reject(RejectKind::Syntax, "", &format!("span cannot be read: {}", bad.0), node),
         Ok(span) => {
             if span.end_time_unix_nano != 0 && span.end_time_unix_nano < span.start_time_unix_nano {
                 sink.note("duration_ms", "the span ends before it starts: no duration");

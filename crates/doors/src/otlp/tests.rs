@@ -483,11 +483,14 @@ fn a_record_that_is_no_protobuf_is_rejected_alone() {
     let export = read(Signal::Logs, Encoding::Protobuf, &body).expect("two of three");
     assert_eq!((rows(&export).len(), export.rejected), (2, 1));
     assert!(export.reasons[0].starts_with("#1: log record cannot be read: "), "{:?}", export.reasons);
+    assert_eq!(export.batches[0].dead[0].encoding, heimdall_ingest::Encoding::Base64);
     // In JSON a record of the wrong form is rejected alone, too; a text that is no JSON is refused whole.
     let text =
         r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"x"},{"timeUnixNano":5},[]]}]}]}"#;
     let export = read(Signal::Logs, Encoding::Json, text.as_bytes()).expect("one of three");
     assert_eq!((rows(&export).len(), export.rejected), (1, 2));
+    let letters: Vec<_> = export.batches[0].dead.iter().map(|dead| dead.raw.as_str()).collect();
+    assert_eq!(letters, [r#"{"timeUnixNano":"x"}"#, "[]"]);
     for text in ["", " ", "{", "[]", r#"{"resourceLogs":{}}"#, r#"{"resourceLogs":[{]}"#, "\u{feff}{}", "5"] {
         assert!(read(Signal::Logs, Encoding::Json, text.as_bytes()).is_err(), "{text}");
     }

@@ -27,7 +27,7 @@ use heimdall_model::{Dataset, Timestamp};
 use metrics::counter;
 
 use super::histogram::{Histogram, Unreadable, le};
-use super::series::{Label, NAME, SeriesWriter};
+use super::series::{self, Label, NAME, SeriesWriter};
 use super::wire::{Fields, Value, WireError};
 use crate::Shared;
 use crate::http::{Failure, Visitor};
@@ -421,11 +421,15 @@ impl<'a> Decoder<'a> {
 
     fn reject_all(&mut self, message: &[u8], label: &str, reason: &'static str) -> Result<(), BodyError> {
         let layout = self.version.layout();
+        let mut is_kept = false;
         for field in Fields::of(message) {
             let (number, _) = field.map_err(malformed)?;
             if number == layout.samples || number == layout.histograms {
                 self.records.has_room()?;
-                self.records.reject(RejectKind::Invalid, label, reason);
+                // All of the series is kept, once.
+                let raw: &[u8] = if is_kept { &[] } else { message };
+                self.records.reject_raw(RejectKind::Invalid, label, reason, raw);
+                is_kept = true;
             }
         }
         Ok(())
@@ -481,7 +485,8 @@ impl<'a> Decoder<'a> {
         }
         self.records.has_room()?;
         let Some(time) = timestamp_ms.checked_mul(NS_PER_MS) else {
-            self.records.reject(RejectKind::Invalid, "timestamp", "is not a time");
+            let raw = format!("{} {timestamp_ms}", series::text_of(name, &self.labels, value));
+            self.records.reject_raw(RejectKind::Invalid, "timestamp", "is not a time", raw.as_bytes());
             return Ok(false);
         };
         Ok(self.writer.sample(&mut self.records, Timestamp(time), value).is_ok())
@@ -510,7 +515,7 @@ impl<'a> Decoder<'a> {
             Err(Unreadable::Wire(error)) => return Err(malformed(error)),
             Err(Unreadable::Invalid(reason)) => {
                 self.records.has_room()?;
-                self.records.reject(RejectKind::Invalid, name, reason);
+                self.records.reject_raw(RejectKind::Invalid, name, reason, message);
                 return Ok(());
             }
         };

@@ -17,6 +17,13 @@ const PROMOTED: [&str; 6] = ["host", "host.name", "hostname", "job", "service", 
 /// A label: its name and its value.
 pub(super) type Label<'a> = (&'a str, &'a str);
 
+/// A sample as the text formats write it, about: for what cannot be a record.
+pub(super) fn text_of(name: &str, labels: &[Label<'_>], value: f64) -> String {
+    let labels = labels.iter().filter(|(name, _)| *name != NAME);
+    let labels: Vec<String> = labels.map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{name}{{{}}} {value}", labels.join(","))
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct SeriesWriter {

@@ -253,6 +253,7 @@ fn version_two_looks_its_labels_up() {
     let written = decoded(Version::Two, &body).expect("a request");
     assert_eq!((written.counts.samples, written.counts.histograms), (1, 1));
     assert_eq!((written.decoded.batch.rows(), written.decoded.rejected_total()), (7, 4));
+    assert_eq!(written.decoded.dead.len(), 2, "each series once");
     assert_eq!(written.decoded.batch.row(0).service(), Some("node"));
     let reasons: Vec<_> = written.decoded.rejected.iter().map(|r| &*r.reason).collect();
     assert_eq!(reasons[0], "is a label without a value");

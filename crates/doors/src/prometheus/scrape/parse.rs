@@ -33,7 +33,7 @@ pub(super) struct Sample<'a> {
     pub(super) has_exemplar: bool,
 }
 
-/// The samples of a text; `Err` says what is wrong with a line.
+/// The samples of a text; `Err` is a line and what is wrong with it.
 pub(super) struct Samples<'a> {
     rest: &'a [u8],
     format: Format,
@@ -59,7 +59,7 @@ impl<'a> Samples<'a> {
 }
 
 impl<'a> Iterator for Samples<'a> {
-    type Item = Result<Sample<'a>, &'static str>;
+    type Item = Result<Sample<'a>, (&'a [u8], &'static str)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -69,7 +69,8 @@ impl<'a> Iterator for Samples<'a> {
                 [b'#', ..] => {}
                 line => {
                     let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8");
-                    return Some(text.and_then(|text| Line { rest: text }.sample(self.format)));
+                    let sample = text.and_then(|text| Line { rest: text }.sample(self.format));
+                    return Some(sample.map_err(|reason| (line, reason)));
                 }
             }
         }
@@ -239,7 +240,7 @@ mod tests {
                     }
                     out.push_str(if sample.has_exemplar { " #\n" } else { "\n" });
                 }
-                Err(reason) => writeln!(out, "! {reason}").unwrap(),
+                Err((_, reason)) => writeln!(out, "! {reason}").unwrap(),
             }
         }
         if samples.is_ended {
@@ -318,7 +319,7 @@ x -> 1
 ";
         assert_eq!(dump(text, Format::Prometheus), expected);
         let broken: Vec<_> = Samples::of(b"a\xff 1\nb 1", Format::Prometheus).collect();
-        assert_eq!(broken[0], Err("is not UTF-8"));
+        assert_eq!(broken[0], Err((&b"a\xff 1"[..], "is not UTF-8")));
         assert!(broken[1].is_ok());
     }
 

@@ -229,6 +229,20 @@ struct Scrape<'a> {
     time: Timestamp,
 }
 
+/// Whether the scrape before had the same to say of a sample: a target says it again at every scrape, and its letters would push
+/// out all others.
+fn told(now_stated: &mut Stated, stated: &Stated, what: (&str, &[u8]), time: Timestamp) -> bool {
+    let what = hash(&what);
+    now_stated.insert(what, time);
+    stated.contains_key(&what)
+}
+
+/// What a line begins with.
+fn name_in(line: &[u8]) -> &[u8] {
+    let end = line.iter().position(|byte| matches!(byte, b'{' | b' ' | b'\t'));
+    &line[..end.unwrap_or(line.len())]
+}
+
 /// Reads an answer; records, the number of samples it has, and the times they state.
 fn decode(
     body: &[u8],
@@ -247,9 +261,11 @@ fn decode(
         records.has_room()?;
         let sample = match sample {
             Ok(sample) => sample,
-            Err(reason) => {
+            Err((line, reason)) => {
                 first_bad.get_or_insert(reason);
-                records.reject(RejectKind::Syntax, "", format!("line {reason}"));
+                let is_told = told(&mut now_stated, stated, (reason, name_in(line)), time);
+                let raw: &[u8] = if is_told { &[] } else { line };
+                records.reject_raw(RejectKind::Syntax, "", format!("line {reason}"), raw);
                 continue;
             }
         };
@@ -267,7 +283,10 @@ fn decode(
         let labels = merged(sample.labels, target, job.honor_labels);
         let labels: Vec<series::Label<'_>> = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
         if let Some(twice) = labels.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            records.reject(RejectKind::Invalid, twice[0].0, "is a label twice");
+            let is_told = told(&mut now_stated, stated, (twice[0].0, sample.name.as_bytes()), time);
+            let raw =
+                if is_told { String::new() } else { series::text_of(&sample.name, &labels, sample.value) };
+            records.reject_raw(RejectKind::Invalid, twice[0].0, "is a label twice", raw.as_bytes());
             continue;
         }
         if let Some(time) = sample.time {
