@@ -153,6 +153,12 @@ pub struct Sift {
 }
 
 impl Sift {
+    /// Whether the pipelines have not changed since.
+    #[must_use]
+    pub fn is_current(&self, shared: &Shared) -> bool {
+        Arc::ptr_eq(&self.set, &shared.intake.pipelines().current())
+    }
+
     /// As decoders want it.
     #[must_use]
     pub fn reading<'a>(&'a self, limits: &'a DecodeLimits) -> Reading<'a> {

@@ -11,7 +11,7 @@ use heimdall_guard::{Admitted, Ends, Guard, Principal, Tokens};
 use heimdall_ingest::arrive::BodyLimits;
 use heimdall_ingest::compression::CompressionLimits;
 use heimdall_ingest::rate::RateLimit;
-use heimdall_ingest::{Caller, DecodeLimits, Decoded, Intake, IntakeLimits, NOTES_MAX};
+use heimdall_ingest::{Caller, DecodeLimits, Decoded, Intake, IntakeLimits, NOTES_MAX, Pipelines};
 use heimdall_journal::disk::OsDisk;
 use heimdall_journal::{Config, Journal, Reader};
 use heimdall_model::{Clock, SystemClock, Tenant, codec};
@@ -60,6 +60,15 @@ pub(crate) fn shared_that_takes(records: f64) -> TestShared {
 }
 
 pub(crate) fn shared_with(limits: &IntakeLimits) -> TestShared {
+    shared_of(limits, |intake| intake)
+}
+
+/// With pipelines.
+pub(crate) fn shared_with_pipelines(pipelines: &Arc<Pipelines>) -> TestShared {
+    shared_of(&IntakeLimits::default(), |intake| intake.with_pipelines(Arc::clone(pipelines)))
+}
+
+fn shared_of(limits: &IntakeLimits, with: impl FnOnce(Intake) -> Intake) -> TestShared {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let config = Config::new(dir.path().join("journal"));
@@ -69,7 +78,7 @@ pub(crate) fn shared_with(limits: &IntakeLimits) -> TestShared {
     let body =
         BodyLimits { bytes_max: 64 << 20, idle: Duration::from_secs(30), total: Duration::from_secs(300) };
     let shared = Shared {
-        intake: Arc::new(Intake::new(Arc::new(journal), clock, limits)),
+        intake: Arc::new(with(Intake::new(Arc::new(journal), clock, limits))),
         guard: Guard::new(Arc::clone(&tokens), false),
         limits: Limits {
             body,

@@ -76,6 +76,11 @@ impl<'d> Batch<'d> {
         Batch { shared, marks, caller, sift, open: None, object: Object::new() }
     }
 
+    /// Whether the pipelines have changed, and what is there may be handed over for a batch that takes the new ones.
+    pub(super) fn is_outdated(&self) -> bool {
+        !self.sift.is_current(self.shared) && !self.is_again()
+    }
+
     /// When the batch has waited long enough for more entries; `None`: there is none, or it waits for the rest of a range.
     pub(super) fn gathered_at(&self) -> Option<Instant> {
         self.open.as_ref().filter(|open| open.again.is_none()).map(|open| open.since + GATHER)

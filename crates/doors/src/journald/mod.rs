@@ -167,51 +167,65 @@ enum Next {
     End,
 }
 
+/// How far an upload was taken.
+enum Taken {
+    All,
+    /// What comes next is for the pipelines that are in force now.
+    SoFar,
+}
+
 impl Door {
     /// Takes an upload to its end, entry by entry.
     async fn take(&self, caller: &Caller, body: Body) -> Result<(), Cut> {
         let decode = &self.shared.limits.decode;
         let limits = EntryLimits { bytes_max: decode.record_bytes_max, fields_max: decode.fields_max };
         let mut entries = Assembler::new(limits);
-        let sift = self.shared.sift(caller, DOOR);
-        let mut batch = Batch::new(&self.shared, &self.marks, caller, &sift);
-        let taken = self.take_pieces(body, &mut entries, &mut batch).await;
-        match taken {
-            Ok(()) => batch.finish().await,
-            Err(cut @ (Cut::Refused(_) | Cut::Mark(_))) => Err(cut),
-            Err(cut) => {
-                batch.flush_new().await?; // whole entries before the cut
-                Err(cut)
+        let mut pieces = body.into_data_stream();
+        loop {
+            let sift = self.shared.sift(caller, DOOR);
+            let mut batch = Batch::new(&self.shared, &self.marks, caller, &sift);
+            match self.take_pieces(&mut pieces, &mut entries, &mut batch).await {
+                Ok(Taken::All) => return batch.finish().await,
+                Ok(Taken::SoFar) => {}
+                Err(cut @ (Cut::Refused(_) | Cut::Mark(_))) => return Err(cut),
+                Err(cut) => {
+                    batch.flush_new().await?; // whole entries before the cut
+                    return Err(cut);
+                }
             }
         }
     }
 
+    /// Takes entries until the upload ends, or other pipelines are in force.
     async fn take_pieces(
         &self,
-        body: Body,
+        pieces: &mut axum::body::BodyDataStream,
         entries: &mut Assembler,
         batch: &mut Batch<'_>,
-    ) -> Result<(), Cut> {
-        let mut pieces = body.into_data_stream();
+    ) -> Result<Taken, Cut> {
         loop {
-            match self.next(&mut pieces, entries.is_within(), batch).await? {
+            if batch.is_outdated() {
+                batch.flush_new().await?;
+                return Ok(Taken::SoFar);
+            }
+            if entries.next()? {
+                batch.take(entries).await?;
+                continue;
+            }
+            match self.next(pieces, entries.is_within(), batch).await? {
                 Next::Pause => {
                     batch.flush_new().await?;
                     entries.rest();
-                    continue;
                 }
                 Next::End if entries.is_within() => {
                     entries.push(b"\n"); // the empty line after the last entry may be missing
                     return match entries.next()? {
-                        true => batch.take(entries).await,
+                        true => batch.take(entries).await.map(|()| Taken::All),
                         false => Err(Cut::Incomplete),
                     };
                 }
-                Next::End => return Ok(()),
+                Next::End => return Ok(Taken::All),
                 Next::Piece(piece) => entries.push(&piece),
-            }
-            while entries.next()? {
-                batch.take(entries).await?;
             }
         }
     }

@@ -187,3 +187,45 @@ async fn after_bad_inputs_a_good_entry_is_taken() {
         bench.it.messages_until(&format!("m{n}"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelines_that_change_within_an_upload_are_in_force_for_the_next_entry() {
+    use heimdall_ingest::Pipelines;
+    let dir = tempfile::tempdir().expect("a folder");
+    let rule = dir.path().join("mark.yaml");
+    let pipelines = Arc::new(Pipelines::new(
+        Some(dir.path().to_owned()),
+        Vec::new(),
+        heimdall_ingest::schema::Schemas::default(),
+    ));
+    let it = crate::testing::shared_with_pipelines(&pipelines);
+    let routes = routes(Arc::clone(&it.shared), &JournalUploadConfig::default());
+    let (pieces, body) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let body = stream::unfold(body, async |mut body| Some((Ok::<_, Infallible>(body.recv().await?), body)));
+    let upload = async { it.ask(routes, request(Body::from_stream(body))).await.0 };
+    let change = async {
+        for (n, mark) in ["first", "second"].iter().enumerate() {
+            let text = format!("name: mark\nsteps:\n - set: {{mark: {mark}}}\n");
+            std::fs::write(&rule, text).expect("a file");
+            pipelines.look().expect("it has changed");
+            let first = 10 * n as u64;
+            pieces.send(Bytes::from(entries(first + 1..=first + 2))).await.expect("it reads");
+            // Both run on one task: nothing here may block before the receipt is there.
+            let tenant = heimdall_model::Tenant::default();
+            let taken = || -> u64 {
+                let page = it.shared.intake.receipts(&tenant, 10, None);
+                page.items.iter().map(|receipt| receipt.accepted).sum()
+            };
+            let wait = async {
+                while taken() < 2 * (n as u64 + 1) {
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.expect("they are taken");
+            let records = it.records(2);
+            assert!(records.iter().all(|record| record["attributes"]["mark"] == *mark), "{records:?}");
+        }
+        drop(pieces);
+    };
+    assert_eq!(tokio::join!(upload, change).0, StatusCode::ACCEPTED);
+}
