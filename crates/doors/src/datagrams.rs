@@ -187,13 +187,13 @@ fn canonical(from: SocketAddr) -> IpAddr {
 }
 
 /// What the kernel says it dropped of a socket.
-struct KernelDrops {
+pub(crate) struct KernelDrops {
     inode: Option<String>,
     counted: u64,
 }
 
 impl KernelDrops {
-    fn of(socket: &UdpSocket) -> KernelDrops {
+    pub(crate) fn of(socket: &UdpSocket) -> KernelDrops {
         let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok();
         let inode = link.and_then(|link| {
             let name = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
@@ -202,7 +202,8 @@ impl KernelDrops {
         KernelDrops { inode, counted: 0 }
     }
 
-    fn count(&mut self, door: &'static str) {
+    /// Counts what it dropped since the last time.
+    pub(crate) fn count(&mut self, door: &'static str) {
         let Some(inode) = &self.inode else { return };
         let tables =
             ["/proc/net/udp", "/proc/net/udp6"].map(|path| std::fs::read_to_string(path).unwrap_or_default());

@@ -192,13 +192,22 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Sets what connections inherit from their listener: the kernel asks silent peers, after `silence`, whether they are still there,
-/// and answers leave at once, however small they are.
-pub(crate) fn prepare(listener: &TcpListener, silence: Duration) {
+/// and answers leave at once, however small they are. Its address.
+///
+/// # Errors
+/// [`DoorError::Bind`].
+pub(crate) fn prepare(
+    door: &'static str,
+    listener: &TcpListener,
+    silence: Duration,
+) -> Result<SocketAddr, DoorError> {
     let socket = socket2::SockRef::from(listener);
     let keepalive = socket2::TcpKeepalive::new().with_time(silence).with_interval(silence / 4);
     if let Err(error) = socket.set_tcp_keepalive(&keepalive).and_then(|()| socket.set_tcp_nodelay(true)) {
         tracing::warn!(%error, "connections whose peer has gone may not be noticed");
     }
+    let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+    listener.local_addr().map_err(|source| DoorError::Bind { door, addr: nowhere, source })
 }
 
 fn datagrams(addr: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {

@@ -116,12 +116,7 @@ pub(crate) fn open(
     let secrets = secrets(config)?;
     let tls = config.tls.acceptor(NAME)?;
     let Some(listener) = binder.tcp_or_default(NAME, config.listen, PORT)? else { return Ok(None) };
-    let addr = listener.local_addr().map_err(|source| DoorError::Bind {
-        door: NAME,
-        addr: SocketAddr::from(([0, 0, 0, 0], PORT)),
-        source,
-    })?;
-    crate::net::prepare(&listener, KEEPALIVE);
+    let addr = crate::net::prepare(NAME, &listener, KEEPALIVE)?;
     let heartbeats = match binder.udp(NAME, addr, HEARTBEAT_BUFFER_BYTES) {
         Ok(socket) => Some(socket),
         Err(error) => {

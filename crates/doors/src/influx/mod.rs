@@ -46,11 +46,22 @@ enum Api {
 
 /// The paths of this door.
 pub(crate) fn routes(shared: Arc<Shared>) -> Router {
+    let write = |api| {
+        post(
+            move |State(shared): State<Arc<Shared>>,
+                  visitor: Visitor,
+                  Query(params): Params,
+                  headers: HeaderMap,
+                  body: Body| async move {
+                write(api, &shared, &visitor, &params, &headers, body).await
+            },
+        )
+    };
     Router::new()
-        .route("/write", post(write_v1))
-        .route("/insert/influx/write", post(write_v1))
-        .route("/api/v2/write", post(write_v2))
-        .route("/api/v3/write_lp", post(write_v3))
+        .route("/write", write(Api::V1))
+        .route("/insert/influx/write", write(Api::V1))
+        .route("/api/v2/write", write(Api::V2))
+        .route("/api/v3/write_lp", write(Api::V3))
         .route("/ping", get(ping))
         .route("/query", get(query).post(query))
         .with_state(shared)
@@ -62,36 +73,6 @@ async fn ping(Query(params): Params) -> Response {
         return (StatusCode::OK, version, axum::Json(json!({ "version": VERSION }))).into_response();
     }
     (StatusCode::NO_CONTENT, version).into_response()
-}
-
-async fn write_v1(
-    State(shared): State<Arc<Shared>>,
-    visitor: Visitor,
-    Query(params): Params,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    write(Api::V1, &shared, &visitor, &params, &headers, body).await
-}
-
-async fn write_v2(
-    State(shared): State<Arc<Shared>>,
-    visitor: Visitor,
-    Query(params): Params,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    write(Api::V2, &shared, &visitor, &params, &headers, body).await
-}
-
-async fn write_v3(
-    State(shared): State<Arc<Shared>>,
-    visitor: Visitor,
-    Query(params): Params,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    write(Api::V3, &shared, &visitor, &params, &headers, body).await
 }
 
 async fn write(

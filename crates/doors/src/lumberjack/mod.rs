@@ -92,8 +92,7 @@ pub(crate) fn open(
     let Some(addr) = config.listen else { return Ok(None) };
     let tls = config.tls.acceptor(NAME)?;
     let listener = binder.tcp(NAME, addr)?;
-    let addr = listener.local_addr().map_err(|source| DoorError::Bind { door: NAME, addr, source })?;
-    crate::net::prepare(&listener, KEEPALIVE);
+    let addr = crate::net::prepare(NAME, &listener, KEEPALIVE)?;
     let (connections_max, allow) = (config.connections_max, config.allow.clone());
     let tcp = TcpDoor { name: NAME, listener, tls, connections_max, allow };
     let door = Arc::new(Door {

@@ -171,6 +171,20 @@ impl Desk {
         Ok((caller.tenant, value))
     }
 
+    /// A version of a subject, and the text of its schema as it is asked for.
+    fn version(
+        &self,
+        visitor: &Visitor,
+        subject: &str,
+        version: &str,
+        asked: &Asked,
+    ) -> Result<(Found, String), Wrong> {
+        let tenant = Desk::tenant(visitor)?;
+        let found = self.registry.version(&tenant, subject, Which::parse(version)?, asked.deleted)?;
+        let text = text(self, &tenant, &found.schema, asked)?;
+        Ok((found, text))
+    }
+
     /// Works off the async threads: schemas are parsed, files written.
     async fn work<T: Send + 'static>(
         &self,
@@ -203,9 +217,7 @@ async fn version(
     Path((subject, version)): Path<(String, String)>,
     Query(asked): Query<Asked>,
 ) -> Answer {
-    let tenant = Desk::tenant(&visitor)?;
-    let version = desk.registry.version(&tenant, &subject, Which::parse(&version)?, asked.deleted)?;
-    let text = text(&desk, &tenant, &version.schema, &asked)?;
+    let (version, text) = desk.version(&visitor, &subject, &version, &asked)?;
     found(&shown(&subject, &version, text))
 }
 
@@ -215,9 +227,7 @@ async fn version_text(
     Path((subject, version)): Path<(String, String)>,
     Query(asked): Query<Asked>,
 ) -> Answer {
-    let tenant = Desk::tenant(&visitor)?;
-    let version = desk.registry.version(&tenant, &subject, Which::parse(&version)?, asked.deleted)?;
-    plain(text(&desk, &tenant, &version.schema, &asked)?)
+    plain(desk.version(&visitor, &subject, &version, &asked)?.1)
 }
 
 async fn register(

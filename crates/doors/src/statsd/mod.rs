@@ -11,7 +11,6 @@
 //! Not here: lines ([`parse`]), sums ([`aggregate`]), quantiles ([`sketch`]).
 
 mod aggregate;
-mod kernel;
 mod parse;
 mod sketch;
 
@@ -34,7 +33,7 @@ use tokio::net::{UdpSocket, UnixDatagram};
 use tokio_util::task::TaskTracker;
 
 use self::aggregate::Aggregate;
-use self::kernel::KernelDrops;
+use crate::datagrams::KernelDrops;
 use crate::net::{Binder, Stream, TcpDoor, is_allowed};
 use crate::patience::duration;
 use crate::shared::Handover;
@@ -200,7 +199,7 @@ impl Door {
 
     async fn read_udp(self: Arc<Self>, socket: UdpSocket) {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-        let mut kernel = KernelDrops::default();
+        let mut kernel = KernelDrops::of(&socket);
         let mut period = tokio::time::interval(KERNEL_PERIOD);
         loop {
             tokio::select! {
@@ -211,12 +210,12 @@ impl Door {
                     self.empty_udp(&socket, &mut buffer);
                     tokio::task::yield_now().await;
                 }
-                _ = period.tick() => kernel.count(NAME, &socket),
+                _ = period.tick() => kernel.count(NAME),
                 () = self.shared.shutdown.cancelled() => break,
             }
         }
         while self.empty_udp(&socket, &mut buffer) == BURST {}
-        kernel.count(NAME, &socket);
+        kernel.count(NAME);
     }
 
     /// Takes what is there, a burst at most; how many there were.
