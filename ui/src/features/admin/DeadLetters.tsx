@@ -24,6 +24,14 @@ interface Letter {
   time: string;
   is_cut?: boolean;
   raw?: string;
+  encoding?: "base64";
+}
+
+interface Replayed {
+  accepted: number;
+  deduplicated: number;
+  dropped: number;
+  failed: { id: string; reason: string }[];
 }
 
 const PATH = "/api/v1/dead-letters";
@@ -101,7 +109,7 @@ function Detail({ id, onGone }: { id: string; onGone: () => void }) {
     void queries.invalidateQueries({ queryKey: ["pages", PATH] });
   };
   const replay = useMutation({
-    mutationFn: () => requestJson<unknown>(`${PATH}/replay`, { method: "POST", json: { ids: [id] } }),
+    mutationFn: () => requestJson<Replayed>(`${PATH}/replay`, { method: "POST", json: { ids: [id] } }),
     onSuccess: gone,
   });
   const remove = useMutation({
@@ -120,6 +128,7 @@ function Detail({ id, onGone }: { id: string; onGone: () => void }) {
             Record {formatNumber(letter.index)} of its batch through <strong>{letter.door}</strong>:{" "}
             {letter.field ? <code className="font-mono text-xs">{letter.field}</code> : null} {letter.reason}.
           </p>
+          {letter.encoding === "base64" ? <p className="text-muted">Bytes that are no text, in base64:</p> : null}
           {/* biome-ignore lint/a11y/noNoninteractiveTabindex: text that scrolls must be reachable by keyboard */}
           <pre tabIndex={0} className="max-h-96 overflow-auto rounded-md bg-bg p-3 font-mono text-xs leading-5">
             {letter.raw}
@@ -135,11 +144,20 @@ function Detail({ id, onGone }: { id: string; onGone: () => void }) {
           </div>
           {may ? null : <p className="text-muted">Trying again and removing need the scope admin.</p>}
           <p role="status">
-            {replay.isSuccess ? "Tried again: what was accepted is gone from here." : null}
+            {replay.isSuccess ? outcome(replay.data) : null}
             {replay.isError ? <span className="text-critical">{String(replay.error)}</span> : null}
           </p>
         </div>
       )}
     </Remote>
   );
+}
+
+/** What became of a letter that was tried again. */
+function outcome({ accepted, deduplicated, failed }: Replayed): string {
+  const [still] = failed;
+  if (still) return `Tried again, and still not taken: ${still.reason}.`;
+  if (accepted > 0) return "Taken: it is a record now, and gone from here.";
+  if (deduplicated > 0) return "An earlier try had been taken: it is gone from here.";
+  return "A pipeline dropped it: it is gone from here.";
 }
