@@ -2,7 +2,7 @@
 //!
 //! - [`config`]: what is read; [`session`]: the loop over one connection; [`batches`]: ranges of offsets, and their keys
 //! - [`intents`]: what was about to be made durable, on disk; [`decode`]: messages to records
-//! - [`produce()`]: messages to a topic
+//! - [`produce()`]: messages to a topic; [`hint`]: what an operator may look at
 //!
 //! The order for every batch: its range goes to disk ([`intents`]), its records into the journal under a key that names the range,
 //! its end to the group as committed offset. Only then the next range of that partition begins. So the group's offset is at the
@@ -17,6 +17,7 @@
 mod batches;
 pub(crate) mod config;
 mod decode;
+mod hint;
 mod intents;
 mod produce;
 mod session;
@@ -187,7 +188,8 @@ async fn run(source: Source) {
         if began.elapsed() > PAUSE_MAX {
             pause = PAUSE;
         }
-        tracing::warn!(source = source.config.name, %error, ?pause, "kafka is not read; trying again");
+        let hint = hint::hint(&source.config, &error);
+        tracing::warn!(source = source.config.name, %error, hint, ?pause, "kafka is not read; trying again");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => return,

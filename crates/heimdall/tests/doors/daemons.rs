@@ -152,24 +152,29 @@ fn prometheus_writes_every_sample_once() {
 
 // ---- Kafka --------------------------------------------------------------------------------------------------------
 
-#[test]
-fn kafka_messages_are_there_once() {
-    let Some(tansu) = Tool::find("tansu") else {
-        skip!(
-            "a Kafka broker is missing: cargo install tansu --version 0.6.0 --locked --features libsql,dynostore"
-        );
-    };
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let broker = free().to_string();
-    let url = format!("tcp://{broker}");
+/// What is told when there is no broker.
+const NO_BROKER: &str =
+    "a Kafka broker is missing: cargo install tansu --version 0.6.0 --locked --features libsql,dynostore";
+
+/// Tansu, whose files are in `dir`; `address` is where it listens, `advertised` what it tells clients.
+fn tansu(program: &Tool, dir: &Path, [address, advertised]: [&str; 2], more: &str) -> Running {
     let start = format!(
-        "cd '{}' && exec '{}' broker --cluster-id hd --listener-url {url} --advertised-listener-url {url} \
-         --storage-engine sqlite://tansu.db",
-        dir.path().display(),
-        tansu.path().display()
+        "cd '{}' && exec '{}' broker --cluster-id hd --listener-url tcp://{address} \
+         --advertised-listener-url tcp://{advertised} --storage-engine sqlite://tansu.db {more}",
+        dir.display(),
+        program.path().display()
     );
     let daemon = Command::new("/bin/sh").arg("-c").arg(start).start();
-    wait_for("the broker to listen", || listens(&broker));
+    wait_for("the broker to listen", || listens(address));
+    daemon
+}
+
+#[test]
+fn kafka_messages_are_there_once() {
+    let Some(program) = Tool::find("tansu") else { skip!("{NO_BROKER}") };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let broker = free().to_string();
+    let daemon = tansu(&program, dir.path(), [&broker, &broker], "");
     let mut ground = Ground::new(
         "kafka",
         &[
@@ -186,6 +191,63 @@ fn kafka_messages_are_there_once() {
     let verdict = ground.verdict();
     assert_eq!((&verdict["lost"], &verdict["doubled"]), (&0.into(), &0.into()));
     let _ = daemon.kill9();
+}
+
+/// Settings of the door: a login over TLS.
+fn secured(broker: &str, dir: &Path, password: &str) -> Vec<(&'static str, String)> {
+    let file = written(dir, password, password);
+    vec![
+        ("KAFKA_BROKERS", broker.to_owned()),
+        ("KAFKA_TOPIC", "ship".to_owned()),
+        ("HEIMDALL_DOORS__KAFKA__START", "earliest".to_owned()),
+        ("HEIMDALL_DOORS__KAFKA__TLS__ENABLED", "true".to_owned()),
+        ("HEIMDALL_DOORS__KAFKA__TLS__CA_FILE", dir.join("ca.pem").display().to_string()),
+        ("HEIMDALL_DOORS__KAFKA__SASL__MECHANISM", "scram-sha-512".to_owned()),
+        ("HEIMDALL_DOORS__KAFKA__SASL__USER", "heimdall".to_owned()),
+        ("HEIMDALL_DOORS__KAFKA__SASL__PASSWORD_FILE", file.display().to_string()),
+    ]
+}
+
+#[test]
+fn kafka_is_read_over_tls_with_a_login() {
+    let Some(program) = Tool::find("tansu") else { skip!("{NO_BROKER}") };
+    let (Some(python), Some(_)) = (ground::python(), Tool::find("openssl")) else {
+        skip!("kafka: no Python with the shippers' libraries, or no openssl");
+    };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (inner, outer) = (free().to_string(), free().to_string());
+    // Users are made while nobody has to log in.
+    let unlocked = tansu(&program, dir.path(), [&inner, &inner], "");
+    let made = Command::new(&program)
+        .args(["user", "create", "--broker", &format!("tcp://{inner}"), "--mechanism", "scram512"])
+        .args(["heimdall", "right"])
+        .run();
+    drop(made.expect(0));
+    let _ = unlocked.kill9();
+    let daemon = tansu(&program, dir.path(), [&inner, &outer], "--authentication");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doors/tls_front.py");
+    let front = python.command().arg(script).arg(dir.path()).args([&outer, &inner]).start();
+    wait_for("TLS to be spoken", || listens(&outer));
+    let mut ground = Ground::new("kafka-tls", &secured(&outer, dir.path(), "right"));
+    let authority = format!("ssl.ca.location={}", dir.path().join("ca.pem").display());
+    let settings = [
+        "security.protocol=SASL_SSL",
+        "sasl.mechanism=SCRAM-SHA-512",
+        "sasl.username=heimdall",
+        "sasl.password=right",
+        &authority,
+    ];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--setting", *setting]).collect();
+    let mut shipper = ship(&ground, "kafka", &outer, &settings).expect("Python is there");
+    ground.kill(&mut shipper, 1);
+    finish(shipper);
+    let verdict = ground.verdict();
+    assert_eq!((&verdict["lost"], &verdict["doubled"]), (&0.into(), &0.into()));
+    let refused = Ground::new("kafka-refused", &secured(&outer, dir.path(), "wrong"));
+    refused.server.wait_for("the refused login to be told", |server| {
+        server.stderr().contains("the login of `heimdall` was refused").then_some(())
+    });
+    let _ = (daemon.kill9(), front.kill9());
 }
 
 // ---- MQTT ---------------------------------------------------------------------------------------------------------

@@ -598,12 +598,13 @@ def kafka(args):
     from confluent_kafka import Producer
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    admin = AdminClient({"bootstrap.servers": args.target})
+    brokers = {"bootstrap.servers": args.target, **dict(setting.split("=", 1) for setting in args.setting)}
+    admin = AdminClient(brokers)
     made = admin.create_topics([NewTopic(args.topic, num_partitions=3)])
     for future in made.values():
         if future.exception(30) is not None and "ALREADY_EXISTS" not in str(future.exception()):
             raise GivenUp(future.exception())
-    producer = Producer({"bootstrap.servers": args.target, "enable.idempotence": True, "compression.type": "lz4"})
+    producer = Producer({**brokers, "enable.idempotence": True, "compression.type": "lz4"})
     failed = []
 
     def delivered(error, _):
@@ -670,6 +671,7 @@ def main():
     parser.add_argument("--topic", default="ship")
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--counted")
+    parser.add_argument("--setting", action="append", default=[], help="NAME=VALUE for Kafka's client")
     args = parser.parse_args()
     args.counter = Counted(args.counted) if args.counted else None
     started = time.monotonic()
