@@ -26,10 +26,6 @@ def free_port():
         return s.getsockname()[1]
 
 
-# Tansu 0.6.0 forgets a member that was killed only when another one joins after its session; one that joins before follows it for ever.
-SESSION_S = 7
-
-
 class Process:
     def __init__(self, command, cwd, log):
         self.command, self.cwd, self.log, self.child = command, cwd, log, None
@@ -189,7 +185,6 @@ def main():
         producer.poll(0)
         if n in kill_at:
             run.server.end(signal.SIGKILL)
-            time.sleep(SESSION_S)
             if kill_at[n] == args.kills // 2:
                 run.broker.end(signal.SIGKILL)
                 run.start_broker()
@@ -201,7 +196,6 @@ def main():
         run.after_ranges(random.randint(1, 6))
         time.sleep(random.random() * 0.02)
         run.server.end(signal.SIGKILL)
-        time.sleep(SESSION_S)
         run.start_server()
         print(f"killed while reading, {time.time() - began:.0f} s", flush=True)
     last = -1

@@ -1,7 +1,7 @@
 //! Kafka: a member of a consumer group that reads topics into the journal, each message exactly once.
 //!
 //! - [`config`]: what is read; [`session`]: the loop over one connection; [`batches`]: ranges of offsets, and their keys
-//! - [`intents`]: what was about to be made durable, on disk; [`decode`]: messages to records
+//! - [`intents`]: what was about to be made durable, on disk; [`ghost`]: the member that was killed; [`decode`]: messages to records
 //! - [`produce()`]: messages to a topic; [`hint`]: what an operator may look at
 //!
 //! The order for every batch: its range goes to disk ([`intents`]), its records into the journal under a key that names the range,
@@ -17,6 +17,7 @@
 mod batches;
 pub(crate) mod config;
 mod decode;
+mod ghost;
 mod hint;
 mod intents;
 mod produce;
@@ -36,6 +37,7 @@ use regex::Regex;
 
 use self::batches::BatchLimits;
 use self::decode::Options;
+use self::ghost::Ghost;
 use self::intents::Intents;
 use crate::registry::Registry;
 use crate::registry::lookup::{Decoders, Origin, Remote};
@@ -126,6 +128,10 @@ impl Source {
             patterns: patterns.collect::<Result<_, _>>().map_err(|error| format!("topics: {error}"))?,
             config: config.clone(),
         })
+    }
+
+    fn ghost(&self) -> Ghost {
+        Ghost::new(&self.shared.data_dir.join("kafka"), &self.config.name, &self.config.group_id)
     }
 
     /// The name of the source, a label of its metrics.

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::batches::{Batch, Place, Positions, size};
 use super::config::Start;
 use super::decode::{Schemas, decode, schema_ids};
+use super::ghost::Ghost;
 use super::intents::Intent;
 use super::{DOOR, Source};
 use crate::registry::lookup::LookupError;
@@ -160,6 +161,8 @@ struct Session<'a> {
     source: &'a Arc<Source>,
     kafka: Kafka,
     consumer: Arc<Consumer>,
+    /// Who this server was, and is, in its group; none for a static member.
+    ghost: Option<Ghost>,
     watch: Arc<Watch>,
     positions: Positions,
     /// Assigned, and not known where to begin.
@@ -203,6 +206,10 @@ impl<'a> Session<'a> {
     async fn open(source: &'a Arc<Source>, builder: KafkaBuilder) -> Result<Session<'a>, KrafkaError> {
         let config = &source.config;
         let kafka = builder.connect().await?;
+        let mut ghost = config.instance_id.is_empty().then(|| source.ghost());
+        if let Some(ghost) = &mut ghost {
+            ghost.leave(&kafka).await;
+        }
         let watch = Arc::new(Watch::default());
         let int = |bytes: u64| i32::try_from(bytes).unwrap_or(i32::MAX);
         let messages_max = int(config.batch_messages_max as u64);
@@ -233,6 +240,7 @@ impl<'a> Session<'a> {
             source,
             kafka,
             consumer,
+            ghost,
             watch,
             positions: Positions::default(),
             unsettled: Vec::new(),
@@ -354,6 +362,7 @@ impl<'a> Session<'a> {
         if self.unsettled.is_empty() {
             return Ok(());
         }
+        self.note_member().await;
         let places = self.unsettled.clone();
         let asked: Vec<(&str, i32)> = places.iter().map(|(topic, n)| (topic.as_str(), *n)).collect();
         let committed = self.consumer.committed(&asked).await?;
@@ -363,6 +372,15 @@ impl<'a> Session<'a> {
             self.unsettled.retain(|other| other != place);
         }
         Ok(())
+    }
+
+    /// Before anything is read as this member.
+    async fn note_member(&mut self) {
+        if let Some(ghost) = &mut self.ghost
+            && let Some(member) = self.consumer.group_metadata().await
+        {
+            ghost.note(member.member_id()).await;
+        }
     }
 
     async fn settle_one(&mut self, place: &Place, committed: Option<i64>) -> Result<(), KrafkaError> {
@@ -449,6 +467,7 @@ impl<'a> Session<'a> {
             return;
         }
         self.report_due = Instant::now() + REPORT;
+        self.note_member().await;
         for (partition, lag) in self.consumer.lag().await.into_iter().take(REPORTED_MAX) {
             if let Some(lag) = lag.lag {
                 self.lag(&place_of(&partition), lag);

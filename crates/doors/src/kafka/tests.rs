@@ -310,6 +310,40 @@ async fn a_member_that_is_thrown_out_joins_again_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_killed_leaves_its_group_at_the_next_start() {
+    let f = Fixture::new(1).await;
+    let running = f.run(&f.config());
+    f.send_numbers(0, 0..5).await;
+    assert_eq!(f.numbers(5).await, once(0..5));
+    running.task.abort();
+    let _ = running.task.await;
+    tokio::time::sleep(Duration::from_millis(100)).await; // what it had started ends by itself
+    let left = f.broker.request_count(ApiKey::LeaveGroup);
+    let running = f.run(&f.config());
+    f.send_numbers(0, 5..9).await;
+    assert_eq!(f.numbers(4).await, once(5..9));
+    assert_eq!(f.broker.request_count(ApiKey::LeaveGroup), left + 1);
+    assert_eq!(f.broker.with_state(|state| state.groups[GROUP].members.len()), 1, "the new one alone");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_member_keeps_its_place_over_a_crash() {
+    let f = Fixture::new(1).await;
+    let config = KafkaConfig { instance_id: "one".to_owned(), ..f.config() };
+    let running = f.run(&config);
+    f.send_numbers(0, 0..5).await;
+    assert_eq!(f.numbers(5).await, once(0..5));
+    running.task.abort();
+    let _ = running.task.await;
+    let running = f.run(&config);
+    f.send_numbers(0, 5..9).await;
+    assert_eq!(f.numbers(4).await, once(5..9));
+    assert_eq!(f.broker.request_count(ApiKey::LeaveGroup), 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_away_for_a_while_is_waited_for() {
     let f = Fixture::new(1).await;
     let running = f.run(&f.config());

@@ -218,7 +218,8 @@ fn kafka_is_read_over_tls_with_a_login() {
     let (inner, outer) = (free().to_string(), free().to_string());
     // Users are made while nobody has to log in.
     let unlocked = tansu(&program, dir.path(), [&inner, &inner], "");
-    let made = Command::new(&program)
+    let made = program
+        .command()
         .args(["user", "create", "--broker", &format!("tcp://{inner}"), "--mechanism", "scram512"])
         .args(["heimdall", "right"])
         .run();
