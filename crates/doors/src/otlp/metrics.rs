@@ -112,11 +112,11 @@ where
                 sink.reject(RejectKind::Syntax, "", &format!("data point cannot be read: {}", bad.0), node)?
             }
             Ok(point) if point.flags() & DataPointFlags::NoRecordedValueMask as u32 != 0 => {
-                sink.note(&metric.name, "has a data point without a recorded value: it is left out");
+                sink.note(metric.name, "has a data point without a recorded value: it is left out");
             }
             Ok(point) => {
                 if point.has_exemplars() {
-                    sink.note(&metric.name, "has exemplars: they are not kept");
+                    sink.note(metric.name, "has exemplars: they are not kept");
                 }
                 take(&point, &Metric { point: node, ..*metric }, sink)?;
             }
@@ -182,7 +182,7 @@ impl<'m, 's, 'a> Samples<'m, 's, 'a> {
         if !metric.unit.is_empty() && metric.unit != "1" {
             base.value("labels", |out| {
                 let mut unit = Object::new();
-                unit.text("unit", &metric.unit);
+                unit.text("unit", metric.unit);
                 out.push_str(&unit.to_json());
             });
         }
@@ -200,7 +200,7 @@ impl<'m, 's, 'a> Samples<'m, 's, 'a> {
             object.value("labels", |out| out.push_str(&own.to_json()));
         }
         if suffix.is_empty() {
-            object.text("name", &self.metric.name);
+            object.text("name", self.metric.name);
         } else {
             object.text("name", &format!("{}{suffix}", self.metric.name));
         }
