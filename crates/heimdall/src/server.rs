@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use heimdall_agent::Agent;
@@ -330,7 +330,7 @@ impl Server {
         tracing::info!(%addresses, "listening");
         let shutdown = self.shutdown.clone();
         let mut doors = self.doors;
-        let intake = Arc::clone(&self.state.intake);
+        let (intake, store) = (Arc::clone(&self.state.intake), Arc::clone(&self.state.store));
         let router = heimdall_api::router(self.state.clone(), doors.routes());
         let more = std::mem::take(&mut doors.http).into_iter().map(|door| door.listener);
         let serve = |listener| {
@@ -385,6 +385,8 @@ impl Server {
         if wait_until_replayed(&self.status, &shutdown).await {
             write_listeners(&listeners, &addresses.to_string())?;
             tracing::info!("ready");
+            let stop = shutdown.clone();
+            tokio::task::spawn_blocking(move || keep_cubes(&store, &stop));
         }
         shutdown.cancelled().await;
         tracing::info!("stopping");
@@ -709,6 +711,15 @@ async fn housekeeping(
         if round.await.is_err() {
             tracing::error!("housekeeping panicked");
         }
+    }
+}
+
+/// Adds up counts over all segments, so that the first question after a start finds them.
+fn keep_cubes(store: &Store, stop: &CancellationToken) {
+    let began = Instant::now();
+    match store.keep_cubes(&|| !stop.is_cancelled()) {
+        Ok(sums) => tracing::debug!(sums, took = ?began.elapsed(), "cubes are added up"),
+        Err(error) => tracing::warn!(%error, "cubes could not be added up ahead of questions"),
     }
 }
 

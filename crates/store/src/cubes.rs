@@ -3,24 +3,25 @@
 //! Adding up costs as much as the cubes have values, and a value stands in most segments of a field's busy days: over hundreds of
 //! segments it is read hundreds of times. So the cubes of the segments of a day are kept added up once they were asked for
 //! together a second time, those of days together likewise, in the cache of sidecar blocks and within its bound; they go with the
-//! first of their segments. The whole hours of segments that a range cuts are kept in the same way: until the hour is over, `last 7d`
+//! first of their segments. After a start those of declared fields are added up before anybody asks ([`Store::keep_cubes`]). The whole hours of segments that a range cuts are kept in the same way: until the hour is over, `last 7d`
 //! asks for the same ones.
 //!
 //! Invariants:
 //! - what is kept is of exactly the segments, and hours of them, that it is asked for;
 //! - a value lies in one partition, so that threads divide partitions among them and no value comes to two.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use heimdall_model::Dataset;
 
-use crate::scan::{Turns, map, on_threads};
+use crate::scan::{TimeRange, Turns, map, on_threads};
 use crate::segment::{Segment, day_of};
 use crate::sidecar::{BlockCache, Damage};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use crate::summary::{
     Classes, CubeReader, CubeWriter, PARTITIONS, Scratch, Sought, SummaryValue, Sums, add_up, hash64,
     partition_of, visit,
@@ -177,8 +178,34 @@ impl Cubes {
         Ok(())
     }
 
-    /// The cubes to be read, as few as can be had.
-    fn opened(&self, sought: Sought) -> Result<Vec<Opened<'_>>, StoreError> {
+    /// Adds up what may be kept added up, as if it had been asked for twice; returns how much is kept. Memory holds the cubes of one
+    /// day, then those of days.
+    ///
+    /// # Errors
+    /// A cube could not be read.
+    pub(crate) fn keep(&self, goes_on: &dyn Fn() -> bool) -> Result<usize, StoreError> {
+        let (mut done, mut kept) = (BTreeSet::new(), 0);
+        for groups in 1..=GROUP_DAYS.len() {
+            let nodes = self.nodes(&GROUP_DAYS[..groups]);
+            for node in nodes.iter().filter(|node| matches!(node, Node::Group(_))) {
+                let mut of = Vec::new();
+                node.pieces(&mut of);
+                if !done.insert(key_of(&self.field, &of)) {
+                    continue; // days that make no group of days
+                }
+                if !goes_on() {
+                    return Ok(kept);
+                }
+                self.open(node, Sought::ALL)?; // from now on it is wanted
+                let opened = self.open(node, Sought::ALL)?;
+                kept += usize::from(matches!(opened[..], [Opened { source: None, .. }]));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// What there is to be read, with groups of so many days.
+    fn nodes(&self, groups: &[i64]) -> Vec<Node<'_>> {
         let mut nodes: Vec<(Option<i64>, Node<'_>)> = self
             .sources
             .iter()
@@ -187,10 +214,15 @@ impl Cubes {
                 Source::Chunk(_) => (None, Node::One(source)),
             })
             .collect();
-        for days in GROUP_DAYS {
-            nodes = grouped(nodes, days);
+        for days in groups {
+            nodes = grouped(nodes, *days);
         }
-        let nodes: Vec<Node<'_>> = nodes.into_iter().map(|(_, node)| node).collect();
+        nodes.into_iter().map(|(_, node)| node).collect()
+    }
+
+    /// The cubes to be read, as few as can be had.
+    fn opened(&self, sought: Sought) -> Result<Vec<Opened<'_>>, StoreError> {
+        let nodes = self.nodes(&GROUP_DAYS);
         let is_little = nodes.len() < GROUP_MIN || sought != Sought::ALL;
         let lanes = if is_little { 1 } else { self.turns.threads() };
         let opened = map(&self.turns, lanes, &nodes, &|node| self.open(node, sought));
@@ -225,6 +257,24 @@ impl Cubes {
         let kept = Merged { field: self.field.clone(), of, bytes: bytes.clone() };
         self.cache.put_derived(key, segments, Arc::new(kept), size);
         Ok(vec![Opened { bytes, source: None }])
+    }
+}
+
+impl Store {
+    /// Adds up the cubes of declared fields over the days there are, so that the first question over many segments is as quick as later
+    /// ones; until `goes_on` says no. Returns how many sums are kept: within the bound of the cache of sidecar blocks.
+    ///
+    /// # Errors
+    /// A sidecar could not be read.
+    pub fn keep_cubes(&self, goes_on: &dyn Fn() -> bool) -> Result<usize, StoreError> {
+        let mut kept = 0;
+        for tenant in self.tenants() {
+            let view = self.view(&tenant, Dataset::Logs);
+            for target in self.declared.iter() {
+                kept += view.cubes(target, TimeRange::ALL, false)?.found.keep(goes_on)?;
+            }
+        }
+        Ok(kept)
     }
 }
 

@@ -310,6 +310,24 @@ fn a_declared_attribute_and_a_level_have_cubes_and_an_undeclared_field_has_none(
     );
 }
 
+#[test]
+fn cubes_added_up_before_anybody_asks_say_the_same_and_stop_when_told() {
+    let seeds: Vec<(u64, bool)> = (1..9).map(|seed| (seed, true)).collect();
+    let (cold, kept) = (World::new(&seeds, 6, false), World::new(&seeds, 6, false));
+    assert_eq!(kept.store.keep_cubes(&|| false).expect("reads"), 0);
+    // Six segments of one day; five fields are declared, one of which no record has.
+    assert_eq!(kept.store.keep_cubes(&|| true).expect("reads"), 5);
+    let users = |world: &World| {
+        let view = world.store.view(&tenant(), Dataset::Logs);
+        let covered = view.cubes(&Target::Field(logs::USER_ID), TimeRange::ALL, false).expect("reads");
+        let mut found = BTreeMap::new();
+        let each = &mut |value: SummaryValue<'_>, rows| found.insert(user(value), rows).is_none();
+        covered.found.values(Sought::ALL, Classes::ALL, each).expect("reads");
+        found
+    };
+    assert_eq!(users(&kept), users(&cold));
+}
+
 /// A store as it was written before cubes told hours apart: 400 generated lines of a day, catalog and detectors' state left out.
 /// Its cubes answer for the whole segment; of a part of it they know nothing before it is written anew.
 #[test]
