@@ -67,7 +67,7 @@ export function Doors() {
                 { id: "door", header: "Door", width: "9rem", cell: (row) => row.door },
                 {
                   id: "shipper",
-                  header: "Program",
+                  header: "Shipper",
                   width: "minmax(8rem,1fr)",
                   cell: (row) => row.shipper ?? <span className="text-muted">does not say</span>,
                 },

@@ -161,7 +161,7 @@ function Detail({ receipt }: { receipt: Receipt }) {
   const rows: [string, string][] = [
     ["Arrived", formatTime(receipt.time, zone, "ms")],
     ["Door", `${receipt.door}${receipt.peer ? `, from ${receipt.peer}` : ""}`],
-    ["Program", receipt.shipper ?? "does not say"],
+    ["Shipper", receipt.shipper ?? "many, added up"],
     ["Tenant", receipt.tenant],
     ["Accepted", formatNumber(receipt.accepted)],
     ["Seen before, not stored again", formatNumber(receipt.deduplicated)],
