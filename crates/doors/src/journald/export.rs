@@ -194,8 +194,9 @@ impl Assembler {
 
     fn unfinished_line(&mut self) -> Result<bool, ExportError> {
         let line = &self.buf[self.at..];
-        if line.len() > NAME_BYTES_MAX && memchr::memchr(b'=', &line[..=NAME_BYTES_MAX]).is_none() {
-            return Err(ExportError::Name);
+        if line.len() > NAME_BYTES_MAX {
+            let name_len = memchr::memchr(b'=', &line[..=NAME_BYTES_MAX]).ok_or(ExportError::Name)?;
+            self.check_name(name_len)?;
         }
         if line.len() > self.limits.bytes_max + NAME_BYTES_MAX {
             self.left_out += 1;
@@ -374,6 +375,14 @@ mod tests {
         fn any_bytes_are_read_or_refused(stream in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'='), Just(0), any::<u8>()], 0..300), size in 1_usize..40) {
             let pieces: Vec<&[u8]> = stream.chunks(size).collect();
             read(&pieces);
+        }
+    }
+
+    #[test]
+    fn a_bad_name_is_refused_though_its_line_is_too_long_to_be_kept() {
+        let line = [&b"bad\x7fname="[..], &[b'v'; 2_000], b"\n\n"].concat();
+        for pieces in [vec![&line[..]], line.chunks(700).collect()] {
+            assert_eq!(read(&pieces).1, Some(ExportError::Name));
         }
     }
 
