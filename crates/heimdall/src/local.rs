@@ -10,8 +10,10 @@ use heimdall_agent::config::{JournaldConfig, MonitorConfig, TailConfig};
 use heimdall_agent::ship::{Away, Home, HomeFrame, Shipped};
 use heimdall_agent::{Agent, AgentConfig};
 use heimdall_ingest::compression::{self, CompressionLimits};
-use heimdall_ingest::{Caller, DecodeLimits, Intake, Refused, Submission, json};
-use heimdall_model::Tenant;
+use heimdall_ingest::{
+    BodyError, Caller, DecodeLimits, Decoded, Intake, Origin, Pipes, Reading, Refused, Submission, json,
+};
+use heimdall_model::{Dataset, Tenant};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -81,18 +83,28 @@ struct Door {
     tenant: Tenant,
 }
 
+impl Door {
+    /// Through the pipelines, as records of every other door.
+    fn decode(&self, dataset: Dataset, body: &[u8]) -> Result<Decoded, BodyError> {
+        let (set, limits) = (self.intake.pipelines().current(), DecodeLimits::default());
+        let origin = Origin { door: DOOR, tenant: &self.tenant, service: None };
+        let pipelines = Some(Pipes { set: &set, origin });
+        json::read(dataset, body, Reading { now: self.intake.now(), limits: &limits, pipelines })
+    }
+}
+
 impl Home for Door {
     fn take(&self, frame: HomeFrame) -> BoxFuture<'_, Result<Shipped, Away>> {
         async move {
             let never = |reason: &dyn std::fmt::Display| Away::Never(reason.to_string());
             let body = compression::decompress(Some("zstd"), frame.body, &self.compression);
             let body = body.map_err(|error| never(&error))?;
-            let decoded = json::decode(frame.dataset, &body, self.intake.now(), &DecodeLimits::default());
+            let decoded = self.decode(frame.dataset, &body).map_err(|error| never(&error))?;
             let submission = Submission {
-                caller: Caller { tenant: self.tenant.clone(), token: None, peer: None, shipper: None },
+                caller: Caller::named(self.tenant.clone(), DOOR),
                 door: DOOR,
                 idempotency_key: Some(frame.key),
-                decoded: decoded.map_err(|error| never(&error))?,
+                decoded,
                 body_bytes: body.len() as u64,
             };
             let receipt = self.intake.admit(submission).await.map_err(|refused| away(&refused))?;
