@@ -445,12 +445,14 @@ impl Intake {
         };
         let tried = |id: &Uuid| self.replay_one(&dead, caller, *id, Arc::clone(&set), limits).boxed();
         let tries: Vec<_> = ids.iter().map(tried).collect();
-        let tried: Vec<_> = futures::stream::iter(tries).buffered(REPLAYS_AT_ONCE).collect().await;
+        // In order, and one after the other added up: what was read is not held until all are tried.
+        let mut tried =
+            futures::stream::iter(tries).buffered(REPLAYS_AT_ONCE).zip(futures::stream::iter((0..).zip(ids)));
         let now = self.clock.now();
         let mut receipt = begun(receipt_id(now), now, caller.clone(), REPLAY_DOOR);
         let mut replayed = Replayed { receipt: Some(receipt.id), ..Replayed::default() };
         let mut done = Vec::new();
-        for ((index, id), outcome) in (0..).zip(ids).zip(tried) {
+        while let Some((outcome, (index, id))) = tried.next().await {
             match outcome {
                 Ok(mut tried) => {
                     tried.decoded.coerced.iter_mut().for_each(|coerced| coerced.index = index);
@@ -467,7 +469,7 @@ impl Intake {
         replayed.dropped = receipt.dropped;
         count_taken(&receipt, REPLAY_DOOR, [0; RejectKind::ALL.len()]);
         self.receipts.keep(&receipt);
-        let tenant = caller.tenant.clone();
+        let (dead, tenant) = (Arc::clone(&dead), caller.tenant.clone());
         let removed = tokio::task::spawn_blocking(move || dead.remove(&tenant, &done)).await;
         match removed {
             Ok(Ok(count)) => replayed.removed = count as u64,
