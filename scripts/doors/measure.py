@@ -74,7 +74,7 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def until(what, is_so):
+def until(what, is_so, pause=0.05):
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -82,7 +82,7 @@ def until(what, is_so):
                 return
         except OSError:
             pass
-        time.sleep(0.05)
+        time.sleep(pause)
     sys.exit(f"not within {PATIENCE_SECONDS} s: {what}")
 
 
@@ -210,8 +210,8 @@ def scrape(args, folder):
         before, already, first, times = server.cpu(), server.accepted("scrape"), len(asked), []
         for number in range(first, first + SCRAPES):
             until("a scrape", lambda: len(asked) > number)
-            while (now := server.accepted("scrape")) < already + SCRAPED_SAMPLES:
-                time.sleep(0.005)
+            until("its samples", lambda: server.accepted("scrape") >= already + SCRAPED_SAMPLES, pause=0.005)
+            now = server.accepted("scrape")
             times.append(time.perf_counter() - asked[number])
             already = now
         cost = (server.cpu() - before) / (SCRAPES * SCRAPED_SAMPLES) * 1e6
