@@ -35,7 +35,7 @@ pub struct Config {
     /// Appends waiting or being written, those waiting for another with the same key included (default 16,384); beyond:
     /// [`JournalError::Busy`].
     pub queued_frames_max: usize,
-    /// Durable frames kept in memory for the reader (bytes; default 64 MiB); a reader further behind reads the files.
+    /// Durable frames kept in memory for the reader (bytes; default 16 MiB); a reader further behind reads the files.
     pub tail_bytes_max: u64,
     /// Frames made durable by this process and not yet delivered to the reader (bytes; default 64 MiB); beyond, appends wait
     /// for the reader up to [`Self::BACKLOG_WAIT`], then: [`JournalError::Busy`]. It bounds how far behind an acknowledged
@@ -68,7 +68,7 @@ impl Config {
             group_delay: Duration::from_millis(2),
             queued_bytes_max: 64 * MIB,
             queued_frames_max: 16_384,
-            tail_bytes_max: 64 * MIB,
+            tail_bytes_max: 16 * MIB,
             backlog_bytes_max: 64 * MIB,
             key_window: Duration::from_hours(24),
             keys_max: 1_000_000,
