@@ -95,6 +95,8 @@ pub enum LeafTest {
 #[derive(Debug, Clone)]
 pub struct Typed {
     text: String,
+    /// Whether no text beyond ASCII is the same but for case: of its letters only `k` is that of another one, the sign of kelvins.
+    is_ascii_alone: bool,
     number: Option<f64>,
     /// Level code or ns, for those types.
     code: Option<i64>,
@@ -184,8 +186,13 @@ fn any_case(text: &str) -> Result<AhoCorasick, FilterError> {
 fn typed(target: &Target, literal: &Literal, dataset: Dataset) -> Result<Typed, FilterError> {
     let wrong =
         |wants| FilterError::Literal { field: target.name(dataset), text: literal.text.clone(), wants };
-    let mut typed =
-        Typed { text: literal.text.clone(), number: literal.number, code: None, bytes: Vec::new() };
+    let mut typed = Typed {
+        is_ascii_alone: literal.text.is_ascii() && !literal.text.contains(['k', 'K']),
+        text: literal.text.clone(),
+        number: literal.number,
+        code: None,
+        bytes: Vec::new(),
+    };
     match target.ty(dataset) {
         Some(FieldType::Time) => {
             let time = literal.time.or_else(|| crate::Timestamp::parse(&literal.text));
@@ -253,7 +260,7 @@ impl Leaf {
             LeafTest::Words(finder) => finder.is_match(text),
             LeafTest::Contains(finder) => finder.is_match(text),
             LeafTest::Pattern(regex) => regex.is_match(text),
-            LeafTest::Equals(literal) => same_text(text, &literal.text),
+            LeafTest::Equals(literal) => literal.is_same(text),
             LeafTest::Compare(op, literal) => op.holds(literal.cmp_text(text)),
         }
     }
@@ -328,7 +335,7 @@ impl Leaf {
     fn text_or_number(&self, text: &str) -> bool {
         match &self.test {
             LeafTest::Equals(literal) => {
-                same_text(text, &literal.text) || literal.cmp_number(text) == Some(Ordering::Equal)
+                literal.is_same(text) || literal.cmp_number(text) == Some(Ordering::Equal)
             }
             _ => self.text(text),
         }
@@ -360,6 +367,12 @@ impl Typed {
         &self.bytes
     }
 
+    /// Whether a text is the same but for case.
+    fn is_same(&self, text: &str) -> bool {
+        text.eq_ignore_ascii_case(&self.text)
+            || (!self.is_ascii_alone && !text.is_ascii() && text.to_lowercase() == self.text.to_lowercase())
+    }
+
     fn cmp_number(&self, text: &str) -> Option<Ordering> {
         let number = self.number?;
         text.parse::<f64>().ok().map(|n| order(n, number))
@@ -373,10 +386,6 @@ impl Typed {
 /// The order of two numbers; both zeros are one.
 fn order(a: f64, b: f64) -> Ordering {
     (a + 0.0).total_cmp(&(b + 0.0))
-}
-
-fn same_text(a: &str, b: &str) -> bool {
-    a.eq_ignore_ascii_case(b) || (!a.is_ascii() && a.to_lowercase() == b.to_lowercase())
 }
 
 /// Lower-case hex digits.
@@ -524,6 +533,26 @@ mod tests {
 
     fn logs_field(name: &str) -> Target {
         Target::resolve(Dataset::Logs, name)
+    }
+
+    #[test]
+    fn equal_texts_may_differ_by_case_in_any_script() {
+        let equals = |host: &str, literal: &str| {
+            let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(5));
+            builder.set_int(logs::TIMESTAMP, 1_000);
+            builder.set_text(logs::HOST, host);
+            builder.end_row();
+            let filter = Filter::field(logs::HOST, Test::Equals(Literal::new(literal)));
+            let matcher = Matcher::compile(&filter, Dataset::Logs).expect("compiles");
+            matcher.matches(&builder.finish().row(0), None)
+        };
+        assert!(equals("Web-7", "wEB-7") && !equals("Web-7", "web-8"));
+        assert!(equals("ÖL", "öl") && !equals("OL", "öl") && !equals("öl", "ol"));
+        // The sign of kelvins is a k in lower case; no letter beyond ASCII is any other letter of it.
+        assert!(equals("db\u{212A}7", "DBK7") && !equals("db\u{212A}7", "dbx7"));
+        let beyond = (0x80..=u32::from(char::MAX)).filter_map(char::from_u32);
+        let ascii: Vec<char> = beyond.filter(|c| c.to_lowercase().all(|lower| lower.is_ascii())).collect();
+        assert_eq!(ascii, ['\u{212A}']);
     }
 
     #[test]
