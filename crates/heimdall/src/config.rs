@@ -239,6 +239,9 @@ pub(crate) struct StoreConfig {
     /// Bytes of what is known about segments (runs, page bounds, counts) that is kept decoded in memory. Default `256MiB`;
     /// what does not fit is read again when needed.
     pub sidecar_cache_bytes: Size,
+    /// Bytes of ends of segment files (where each page of a column is) that are kept in memory. Default `512MiB`, which is enough for
+    /// some 800 million records; what does not fit is read again when needed.
+    pub footer_cache_bytes: Size,
 }
 
 impl Default for StoreConfig {
@@ -256,6 +259,7 @@ impl Default for StoreConfig {
             flush_age: Period::seconds(60),
             cube_fields: heimdall_store::StoreConfig::default().cube_fields,
             sidecar_cache_bytes: Size(256 << 20),
+            footer_cache_bytes: Size(512 << 20),
         }
     }
 }

@@ -544,6 +544,7 @@ pub(crate) fn store_config(config: &Config) -> Result<heimdall_store::StoreConfi
         local_bytes_max: config.store.local_bytes_max.0,
         cube_fields: config.store.cube_fields.clone(),
         sidecar_cache_bytes: config.store.sidecar_cache_bytes.usize(),
+        footer_cache_bytes: config.store.footer_cache_bytes.usize(),
         ..heimdall_store::StoreConfig::default()
     })
 }

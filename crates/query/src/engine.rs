@@ -35,7 +35,7 @@ use crate::stage::Stage;
 use crate::summaries::One;
 use crate::table::Table;
 use crate::top::TopRows;
-use crate::ways::{Stats, Way, WayPlan, edges};
+use crate::ways::{Stats, Way, WayPlan};
 
 /// Bounds of one answer and of the memory it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -358,7 +358,7 @@ impl Engine {
         let strategy = way.map_or(plan.strategy, |way| way.strategy);
         let ranges: Vec<TimeRange> = match way {
             Some(way) if !way.shares.is_empty() => {
-                way.shares.iter().flat_map(|share| edges(plan.range, share.inner)).collect()
+                way.shares.iter().flat_map(|share| plan.range.without(Some(share.inner))).collect()
             }
             _ => vec![plan.range],
         };

@@ -18,7 +18,7 @@ use crate::cell::{Cell, Rows, passes};
 use crate::engine::{Looked, QueryError, Run};
 use crate::group::Grouping;
 use crate::query::{Aggregate, Func, GroupKey, Pipe, SortKey, TimeRange};
-use crate::ways::{Share, Summary, bin_of, edges};
+use crate::ways::{Share, Summary, bin_of};
 
 /// Aggregates from which on the shares of an answer are computed side by side.
 const SIDE_BY_SIDE_MIN: usize = 4;
@@ -120,16 +120,14 @@ impl Run<'_> {
         mut grouping: Grouping<'q>,
     ) -> Result<Option<Found<'q>>, QueryError> {
         let mut looked = Looked::default();
-        let edges: Vec<TimeRange> = edges(self.plan.range, share.inner).collect();
+        let edges: Vec<TimeRange> = self.plan.range.without(Some(share.inner)).collect();
         let rest = match &share.summary {
             Summary::Counts => self.counts(view, share.inner, &mut grouping, &mut looked)?,
             Summary::Latency => self.latency(view, share.inner, &mut grouping, &mut looked)?,
-            Summary::Templates => {
-                if !self.templates(view, share.inner, &mut grouping, &mut looked)? {
-                    return Ok(None);
-                }
-                Vec::new()
-            }
+            Summary::Templates => match self.templates(view, share.inner, &mut grouping, &mut looked)? {
+                Some(rest) => rest,
+                None => return Ok(None),
+            },
             Summary::Runs { by_level } => {
                 match self.runs(view, *by_level, share.inner, &mut grouping, &mut looked)? {
                     Some(rest) => rest,
@@ -198,22 +196,22 @@ impl Run<'_> {
         Ok(rest)
     }
 
-    /// Whether templates decide the filter, and nobody asks for the id of no template: only stored rows tell whether
-    /// none was assigned.
+    /// Adds what counts by template know; gives what they do not cover, or `None` when templates do not decide the filter, or somebody
+    /// asks for the id of no template: only stored rows tell whether none was assigned.
     fn templates(
         &self,
         view: &View,
         inner: TimeRange,
         grouping: &mut Grouping<'_>,
         looked: &mut Looked,
-    ) -> Result<bool, QueryError> {
+    ) -> Result<Option<Vec<Rest>>, QueryError> {
         let counts =
             view.decided_template_counts(self.store, &self.plan.filter, inner, bin_of(grouping.by()))?;
-        let Some(counts) = counts else { return Ok(false) };
+        let Some(Covered { found: counts, rest }) = counts else { return Ok(None) };
         let id_field = Target::Field(schema::logs::TEMPLATE_ID);
         let reads_ids = crate::group::targets(grouping.aggregates(), grouping.by()).any(|it| it == id_field);
         if reads_ids && counts.keys().any(|(_, template)| *template == 0) {
-            return Ok(false);
+            return Ok(None);
         }
         let mut texts: std::collections::HashMap<u32, Option<Arc<str>>> = std::collections::HashMap::new();
         for ((time, template), count) in counts {
@@ -227,7 +225,7 @@ impl Run<'_> {
             looked.stats.rows_matched += count;
             grouping.add_counted(&Several { time, cells }, count)?;
         }
-        Ok(true)
+        Ok(Some(rest))
     }
 
     /// Adds what runs know; gives what they do not cover, or `None` when somebody asks for the id of no template: only stored rows

@@ -10,7 +10,7 @@
 //! Not here: how a way is gone (see [`crate::summaries`]).
 
 use heimdall_model::filter::{Filter, Target};
-use heimdall_model::{Dataset, Matcher, Timestamp, schema};
+use heimdall_model::{Dataset, Matcher, schema};
 use heimdall_store::summary::{Classes, STATUS};
 use heimdall_store::{Bin, Extent, SummaryExtent, SummaryKind, View, has_latency};
 use serde::Serialize;
@@ -263,8 +263,9 @@ impl Stats<'_> {
 
     fn has_keys(&self, summary: &Summary) -> bool {
         self.by.iter().all(|key| match (summary, key) {
-            (Summary::Counts, GroupKey::Bin(span)) => span % MINUTE_NS == 0,
-            (Summary::Latency | Summary::Templates, GroupKey::Bin(span)) => span % HOUR_NS == 0,
+            (Summary::Counts | Summary::Latency | Summary::Templates, GroupKey::Bin(span)) => {
+                span % MINUTE_NS == 0
+            }
             (Summary::Cube { .. } | Summary::Runs { .. }, GroupKey::Bin(_)) => false,
             (_, GroupKey::Field(target)) => self.tells_apart(summary, target),
         })
@@ -316,9 +317,8 @@ impl Stats<'_> {
                 (SummaryKind::Minutes, COUNTS_BYTE_NS)
             }
             Summary::Counts => (SummaryKind::Hours, COUNTS_BYTE_NS),
-            Summary::Templates => (SummaryKind::Templates, TEMPLATES_BYTE_NS),
-            Summary::Latency if bin.is_some() => (SummaryKind::LatencyHours, LATENCY_BYTE_NS),
-            Summary::Latency => (SummaryKind::LatencyWhole, LATENCY_BYTE_NS),
+            Summary::Templates => (SummaryKind::Templates(bin), TEMPLATES_BYTE_NS),
+            Summary::Latency => (SummaryKind::Latency(bin), LATENCY_BYTE_NS),
             Summary::Runs { by_level: true } => (SummaryKind::RunsByLevel, RUNS_BYTE_NS),
             Summary::Runs { .. } => (SummaryKind::Runs, RUNS_BYTE_NS),
             Summary::Cube { field, .. } => (SummaryKind::Cube(field), CUBE_BYTE_NS),
@@ -336,7 +336,7 @@ impl Stats<'_> {
             rows: 0,
             bytes,
         };
-        let edges = edges(self.plan.range, inner).map(|edge| self.view.extent(edge));
+        let edges = self.plan.range.without(Some(inner)).map(|edge| self.view.extent(edge));
         Ok(edges
             .chain([rest])
             .map(|extent| self.scan_cost(extent, self.aggregates))
@@ -409,26 +409,9 @@ pub(crate) fn bin_of(by: &[GroupKey]) -> Option<Bin> {
 /// The part of a range that a summary can be asked about.
 fn inner(summary: &Summary, range: TimeRange) -> Option<TimeRange> {
     match summary {
-        Summary::Counts => whole(range, MINUTE_NS),
-        Summary::Latency | Summary::Templates => whole(range, HOUR_NS),
-        Summary::Cube { .. } | Summary::Runs { .. } => Some(range),
+        Summary::Counts => range.whole(MINUTE_NS),
+        Summary::Latency | Summary::Templates | Summary::Cube { .. } | Summary::Runs { .. } => Some(range),
     }
-}
-
-/// The whole units of a range, if there are any; an open end stays open.
-fn whole(range: TimeRange, unit_ns: i64) -> Option<TimeRange> {
-    let floor = |ns: i64| ns.div_euclid(unit_ns).checked_mul(unit_ns);
-    let TimeRange { from: Timestamp(from), to: Timestamp(to) } = range;
-    let from = if range.from == TimeRange::ALL.from { from } else { floor(from.checked_add(unit_ns - 1)?)? };
-    let to = if range.to == TimeRange::ALL.to { to } else { floor(to)? };
-    (from < to).then_some(TimeRange { from: Timestamp(from), to: Timestamp(to) })
-}
-
-/// What of a range lies before and after its inner part.
-pub(crate) fn edges(range: TimeRange, inner: TimeRange) -> impl Iterator<Item = TimeRange> {
-    let before = TimeRange { from: range.from, to: inner.from };
-    let after = TimeRange { from: inner.to, to: range.to };
-    [before, after].into_iter().filter(|edge| edge.from < edge.to)
 }
 
 /// The classes of status whose rows pass a filter on the status; `None` when it tells rows of one class apart.

@@ -358,13 +358,25 @@ impl RowBlock {
         RowBlock::new(dataset, picks.len(), positions, columns.collect())
     }
 
+    /// Event times of all rows, ns since the epoch.
+    ///
+    /// # Panics
+    /// The block was read without times.
+    #[must_use]
+    pub fn times(&self) -> &[i64] {
+        match self.cells(schema::TIMESTAMP) {
+            Some(Cells::Int(times)) => times.values(),
+            _ => panic!("the block was read without times"),
+        }
+    }
+
     /// Event time of a row.
     ///
     /// # Panics
     /// The block was read without times.
     #[must_use]
     pub fn timestamp(&self, row: usize) -> Timestamp {
-        Timestamp(self.int(schema::TIMESTAMP, row).expect("the block was read with times"))
+        Timestamp(self.times()[row])
     }
 
     /// Journal position of a row.

@@ -1,4 +1,4 @@
-//! Rows of a segment a filter may pass, known before any row is read: by token signature, run, page zone and level.
+//! Rows of a segment a filter may pass, known before any row is decoded: by token signature, bytes of ids, run, page zone and level.
 //!
 //! Invariants:
 //! - a row outside the candidates does not pass;
@@ -10,12 +10,14 @@ use std::ops::Range;
 use heimdall_model::Timestamp;
 
 use crate::eval::Predicate;
+use crate::ids;
 use crate::prune::{self, Known, Verdict};
 use crate::scan::TimeRange;
 use crate::segment::Segment;
-use crate::sidecar::{PAGE_ROWS, Run, RunDirectory, Zones};
+use crate::sidecar::{PAGE_ROWS, Run, RunDirectory, Zones, kind};
 use crate::signature;
 use crate::store::StoreError;
+use crate::summary::{Cut, cuts};
 
 /// How much of the filter is left to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,24 +89,30 @@ impl Candidates {
     }
 }
 
-/// Rows of a segment worth reading, by signature, run and page.
+/// Rows of a segment worth reading, by signature, run and page; and by time within runs, where pages leave at least `cut_rows_min` rows.
 pub(crate) fn of(
     segment: &Segment,
     predicate: &Predicate,
     range: TimeRange,
+    cut_rows_min: Option<usize>,
 ) -> Result<Candidates, StoreError> {
-    let spans = spans(segment, predicate)?;
+    let spans = ids::narrow(segment, predicate.root(), spans(segment, predicate)?)?;
     if spans.is_empty() {
         return Ok(Candidates::default());
     }
     let (directory, zones) = (segment.sidecar().runs()?, segment.sidecar().zones()?);
+    let is_covered = range.covers(segment.meta.min, segment.meta.max);
+    let rows: usize = spans.iter().map(ExactSizeIterator::len).sum();
+    let is_cut = !is_covered && cut_rows_min.is_some_and(|min| rows >= min);
+    let cuts = if is_cut { cuts_of(segment, &directory, range)? } else { None };
     let dataset = segment.meta.table.dataset;
     let mut search = Search {
         predicate,
         range,
         directory: &directory,
         zones: &zones,
-        is_covered: range.covers(segment.meta.min, segment.meta.max),
+        is_covered,
+        cuts: cuts.as_deref(),
         asks_levels: predicate.asks_levels(dataset),
         known: Known {
             dataset,
@@ -117,6 +125,17 @@ pub(crate) fn of(
     };
     spans.into_iter().for_each(|span| search.span(span));
     Ok(search.found)
+}
+
+/// Where the rows of a range stand in each run; `None` where the segment does not know.
+fn cuts_of(
+    segment: &Segment,
+    directory: &RunDirectory,
+    range: TimeRange,
+) -> Result<Option<Vec<Cut>>, StoreError> {
+    let Some(bytes) = segment.sidecar().bytes(kind::RUN_SPANS)? else { return Ok(None) };
+    let cuts = cuts(&bytes, &directory.runs, range);
+    cuts.map(Some).map_err(|damage| segment.sidecar().damaged(kind::RUN_SPANS, &damage))
 }
 
 /// Rows of the pages that the signature does not rule out.
@@ -135,6 +154,7 @@ struct Search<'a> {
     directory: &'a RunDirectory,
     zones: &'a Zones,
     is_covered: bool,
+    cuts: Option<&'a [Cut]>,
     asks_levels: bool,
     known: Known<'a>,
     found: Candidates,
@@ -185,8 +205,31 @@ impl<'a> Search<'a> {
             Verdict::Maybe if prune::needs_text(self.predicate.root(), known) => Ask::Everything,
             Verdict::Maybe => Ask::WithoutMessages,
         };
+        let Some(cuts) = self.cuts else { return self.part(rows, filter, verdict, known, self.is_covered) };
+        let runs = &self.directory.runs;
+        let first = runs.partition_point(|run| run.rows.end as usize <= rows.start);
+        for Cut { rows: [from, inner, after, to] } in &cuts[first..] {
+            if *from as usize >= rows.end {
+                break;
+            }
+            for (start, end, is_within) in [(from, inner, false), (inner, after, true), (after, to, false)] {
+                let part = intersection(&(*start as usize..*end as usize), &rows);
+                self.part(part, filter, verdict, known, is_within);
+            }
+        }
+    }
+
+    /// Rows that all lie in the range if `is_within`.
+    fn part(
+        &mut self,
+        rows: Range<usize>,
+        filter: Ask,
+        verdict: Verdict,
+        known: &Known<'_>,
+        is_within: bool,
+    ) {
         let asks_levels = self.asks_levels && verdict == Verdict::Maybe;
-        if self.is_covered && !asks_levels {
+        if is_within && !asks_levels {
             return self.found.add(rows, Residue { filter, time: false });
         }
         for rows in by_page(rows) {
@@ -195,7 +238,7 @@ impl<'a> Search<'a> {
             if !self.range.touches(min, max) {
                 continue;
             }
-            let mut ask = Residue { filter, time: !self.range.covers(min, max) };
+            let mut ask = Residue { filter, time: !is_within && !self.range.covers(min, max) };
             if asks_levels {
                 let known = Known { levels: Some(zone.levels), ..*known };
                 match prune::ask(self.predicate.root(), &known) {

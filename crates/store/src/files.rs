@@ -31,6 +31,9 @@ pub(crate) struct Files {
     pub cold: Option<Cold>,
     /// Decoded blocks of all sidecars.
     pub blocks: Arc<BlockCache>,
+    /// Ends of Parquet files: schema, and where each page is. Apart from the blocks, as all of them are needed for one value
+    /// looked for in all segments.
+    pub footers: BlockCache,
     open: Mutex<OpenFiles>,
 }
 
@@ -51,9 +54,11 @@ impl Files {
         root: &Path,
         cold: Option<Cold>,
         sidecar_cache_bytes: usize,
+        footer_cache_bytes: usize,
     ) -> Files {
         let blocks = Arc::new(BlockCache::new(sidecar_cache_bytes));
-        Files { disk, root: root.to_owned(), cold, blocks, open: Mutex::default() }
+        let footers = BlockCache::new(footer_cache_bytes);
+        Files { disk, root: root.to_owned(), cold, blocks, footers, open: Mutex::default() }
     }
 
     /// Path of a file of the folder.

@@ -4,11 +4,11 @@
 //! - [`memtable`]: rows not yet in a segment; [`segment`]: immutable Parquet files with a [`sidecar`], both read by
 //!   range ([`files`], [`pages`]); [`merge`]: several into one
 //! - [`block`]: rows in columns; [`eval`]: filters over them; [`prune`], [`candidates`]: what a filter rules out
-//!   unread, [`decisions`]: what templates tell of messages
+//!   unread, [`ids`]: values found in undecoded pages, [`decisions`]: what templates tell of messages
 //! - [`scan`]: the one scan operator behind search, aggregation and count
 //! - [`version`]: what has changed since
 //! - [`template`]: the template miner and catalog; [`summary`]: what is counted of rows when they are written, and
-//!   [`view`]: what that answers; [`cubes`]: values counted over many segments
+//!   [`view`]: what that answers; [`cubes`]: values counted over many segments; [`durations`] and [`template_counts`] added up over them, by [`steps`]
 //! - [`erase`]: rows that pass a filter leave every segment
 //! - [`aside`]: segments that are found damaged
 //! - [`verify`]: every byte of all files looked at; [`export`]: rows as a Parquet file for other programs
@@ -24,11 +24,13 @@ mod checksums;
 mod cold;
 mod cubes;
 mod decisions;
+mod durations;
 mod erase;
 mod eval;
 mod export;
 mod fields;
 mod files;
+mod ids;
 mod manifest;
 mod memtable;
 mod merge;
@@ -39,9 +41,11 @@ mod scan;
 mod segment;
 mod sidecar;
 mod signature;
+mod steps;
 mod store;
 pub mod summary;
 pub mod template;
+mod template_counts;
 mod tiers;
 mod upkeep;
 mod verify;
@@ -52,6 +56,7 @@ pub use aside::DamagedSegment;
 pub use block::{Codes, RowBlock};
 pub use cold::Cold;
 pub use cubes::Cubes;
+pub use durations::ServiceLatency;
 pub use erase::{EraseReport, ErasedSegment, UNHURRIED};
 pub use export::ExportError;
 pub use retention::{NEVER, POLICIES_MAX, RetentionPolicy, SHED_AGE_MIN};
@@ -60,11 +65,12 @@ pub use scan::{
     TimeRange, Wanted,
 };
 pub use store::{Store, StoreConfig, StoreError, StoreStatus, annotate};
+pub use template_counts::TemplateCounts;
 pub use tiers::{SegmentInfo, Tier, segments_in};
 pub use upkeep::{Pace, UpkeepReport};
 pub use verify::{VerifiedFile, verify};
 pub use version::DataVersion;
 pub use view::{
-    Bin, CountVisitor, CountsBy, Covered, Extent, FieldStatistics, Rest, RunOf, ServiceLatency,
-    SummaryExtent, SummaryKind, TemplateCounts, View, has_latency,
+    Bin, CountVisitor, CountsBy, Covered, Extent, FieldStatistics, Rest, RunOf, SummaryExtent, SummaryKind,
+    View, has_latency,
 };

@@ -98,6 +98,12 @@ impl Footer {
         Ok(Footer { plain, coded })
     }
 
+    /// Bytes it takes in memory, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        const SCHEMAS_BYTES: usize = 16 << 10;
+        self.plain.metadata().memory_size() + SCHEMAS_BYTES
+    }
+
     /// Where the page index begins, which is followed by what else is read to open the file.
     pub(crate) fn starts_at(&self) -> Option<u64> {
         let columns = self.plain.metadata().row_groups().iter().flat_map(|group| group.columns());
@@ -212,13 +218,12 @@ impl Segment {
                 .map_err(|error| self.failed(&error))
         })?;
         let dataset = self.meta.table.dataset;
-        let mut numbers = part.ranges.iter().cloned().flatten().map(|row| number(row + part.first_row));
+        let mut numbers = Numbers::new(part.ranges.iter().cloned(), part.first_row);
         let mut rows_of: Vec<u32> = Vec::with_capacity(READ_ROWS);
         loop {
             let batch = self.untrusted(|| reader.next().transpose().map_err(|error| self.failed(&error)))?;
             let Some(batch) = batch else { break };
-            rows_of.clear();
-            rows_of.extend(numbers.by_ref().take(batch.num_rows()));
+            numbers.take_into(batch.num_rows(), &mut rows_of);
             if rows_of.len() != batch.num_rows() {
                 return Err(self.failed(&ENDS_EARLY));
             }
@@ -228,16 +233,46 @@ impl Segment {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        match numbers.next() {
-            None => Ok(ControlFlow::Continue(())),
-            Some(_) => Err(self.failed(&ENDS_EARLY)),
-        }
+        numbers.take_into(1, &mut rows_of);
+        if rows_of.is_empty() { Ok(ControlFlow::Continue(())) } else { Err(self.failed(&ENDS_EARLY)) }
     }
 }
 
 fn dataset_names(dataset: Dataset, fields: FieldSet) -> impl Iterator<Item = &'static str> {
     let all = (0_u8..).map(FieldId).zip(dataset.fields());
     all.filter(move |(id, _)| fields.contains(*id)).map(|(_, field)| field.name)
+}
+
+/// The numbers of rows in ranges, handed out some at a time.
+struct Numbers<R> {
+    ranges: R,
+    /// What is left of the range before.
+    current: Range<u32>,
+    /// Number of the first row there is.
+    first_row: usize,
+}
+
+impl<R: Iterator<Item = Range<usize>>> Numbers<R> {
+    fn new(ranges: R, first_row: usize) -> Numbers<R> {
+        Numbers { ranges, current: 0..0, first_row }
+    }
+
+    /// Makes `rows` the next so many, or what there is.
+    fn take_into(&mut self, mut count: usize, rows: &mut Vec<u32>) {
+        rows.clear();
+        while count > 0 {
+            if self.current.is_empty() {
+                let Some(range) = self.ranges.next() else { return };
+                self.current = number(range.start + self.first_row)..number(range.end + self.first_row);
+                continue;
+            }
+            let taken = self.current.len().min(count);
+            let end = self.current.start + number(taken);
+            rows.extend(self.current.start..end);
+            self.current.start = end;
+            count -= taken;
+        }
+    }
 }
 
 fn number(row: usize) -> u32 {
@@ -311,9 +346,10 @@ impl<'d> Told<'d> {
 
     /// Rows of which nothing else is wanted.
     fn hand_out(&mut self, dataset: Dataset, ranges: &[Range<usize>], each: &mut EachBatch<'_>) {
-        let mut numbers = ranges.iter().cloned().flatten().map(number);
+        let mut numbers = Numbers::new(ranges.iter().cloned(), 0);
+        let mut rows = Vec::with_capacity(READ_ROWS);
         loop {
-            let rows: Vec<u32> = numbers.by_ref().take(READ_ROWS).collect();
+            numbers.take_into(READ_ROWS, &mut rows);
             if rows.is_empty() {
                 return;
             }

@@ -9,8 +9,8 @@
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema};
@@ -42,6 +42,8 @@ use crate::summary::SummaryBuilder;
 
 /// Rows of one row group, and the most rows of a segment written from memory.
 pub(crate) const SEGMENT_ROWS_MAX: usize = 1 << 20;
+/// Rows of a row group: memory holds one, encoded, while a segment is written.
+pub(crate) const GROUP_ROWS: usize = 1 << 19;
 /// Most rows of a segment that is the merge of others.
 pub(crate) const COMPACTED_ROWS_MAX: usize = 4 * SEGMENT_ROWS_MAX;
 /// Rows written, and read, at a time.
@@ -212,7 +214,6 @@ pub(crate) struct Segment {
     /// What is wrong with one of both files.
     pub aside: Aside,
     files: Arc<Files>,
-    footer: OnceLock<Footer>,
     retired: AtomicBool,
     moved: AtomicBool,
 }
@@ -220,6 +221,7 @@ pub(crate) struct Segment {
 impl Drop for Segment {
     /// The last reader of a segment that no manifest names removes its files; after a crash the next start does.
     fn drop(&mut self) {
+        self.files.footers.forget(self.sidecar.number());
         if *self.retired.get_mut() {
             remove_files(&self.files, &self.meta);
         } else if *self.moved.get_mut() {
@@ -265,7 +267,6 @@ impl Segment {
             meta,
             aside,
             files: Arc::clone(files),
-            footer: OnceLock::new(),
             retired: AtomicBool::new(false),
             moved: AtomicBool::new(false),
         }
@@ -321,8 +322,11 @@ impl Segment {
         })
     }
 
-    pub(crate) fn footer(&self) -> Result<&Footer, StoreError> {
-        if let Some(footer) = self.footer.get() {
+    /// The end of its Parquet file, from the cache or the file.
+    pub(crate) fn footer(&self) -> Result<Arc<Footer>, StoreError> {
+        const FOOTER: u32 = 0;
+        let (cache, number) = (&self.files.footers, self.sidecar.number());
+        if let Some(footer) = cache.get(number, FOOTER) {
             return Ok(footer);
         }
         let file = self.checked()?;
@@ -330,7 +334,9 @@ impl Segment {
         if footer.rows() != Some(self.meta.rows) {
             return Err(self.failed(&"rows differ from the manifest"));
         }
-        Ok(self.footer.get_or_init(|| footer))
+        let footer = Arc::new(footer);
+        cache.put(number, FOOTER, Arc::clone(&footer), footer.memory_bytes());
+        Ok(footer)
     }
 
     /// What is known of the rows without reading them.
@@ -350,7 +356,8 @@ impl Segment {
 
     /// Columns in which some row may have a value.
     pub(crate) fn columns(&self) -> Result<Vec<FieldId>, StoreError> {
-        let schema = self.footer()?.plain.schema();
+        let footer = self.footer()?;
+        let schema = footer.plain.schema();
         let fields = (0_u8..).map(FieldId).zip(self.meta.table.dataset.fields());
         Ok(fields.filter(|(_, field)| schema.index_of(field.name).is_ok()).map(|(id, _)| id).collect())
     }
@@ -570,6 +577,8 @@ impl SegmentWriter {
         sidecar.put(&self.layout.zones);
         sidecar.put(&self.layout.times);
         sidecar.put(&self.layout.levels);
+        let spans = std::mem::take(&mut self.layout.spans).finish();
+        spans.iter().for_each(|content| sidecar.put_bytes(kind::RUN_SPANS, content));
         let summary = std::mem::take(&mut self.summary).finish();
         summary.iter().for_each(|(kind, content)| sidecar.put_bytes(*kind, content));
         if let Some((shape, rows)) = self.signature.take() {
@@ -717,7 +726,7 @@ fn properties(dataset: Dataset) -> WriterProperties {
         .set_compression(zstd)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_dictionary_enabled(false)
-        .set_max_row_group_row_count(Some(SEGMENT_ROWS_MAX))
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_data_page_row_count_limit(COLUMN_PAGE_ROWS)
         .set_write_batch_size(PAGE_LOOK_ROWS)
         .set_data_page_size_limit(PAGE_BYTES_MAX)
@@ -735,6 +744,7 @@ fn properties(dataset: Dataset) -> WriterProperties {
             FieldType::Time => builder.set_column_encoding(column, Encoding::DELTA_BINARY_PACKED),
             FieldType::Id16 | FieldType::Id8 => builder
                 .set_column_compression(column.clone(), Compression::UNCOMPRESSED)
+                .set_column_encoding(column.clone(), Encoding::PLAIN)
                 .set_column_data_page_size_limit(column, ID_PAGE_BYTES),
             _ if is_dictionary(dataset, FieldId(code)) => builder.set_column_dictionary_enabled(column, true),
             FieldType::Text | FieldType::Json => builder
@@ -753,7 +763,7 @@ fn properties(dataset: Dataset) -> WriterProperties {
         .build()
 }
 
-const _: () = assert!(SEGMENT_ROWS_MAX.is_multiple_of(PAGE_ROWS));
+const _: () = assert!(GROUP_ROWS.is_multiple_of(PAGE_ROWS));
 const _: () = assert!(schema::TIMESTAMP.0 == 0);
 
 #[cfg(test)]

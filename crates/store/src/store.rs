@@ -66,6 +66,8 @@ pub struct StoreConfig {
     pub settle_age: Duration,
     /// Most bytes of decoded sidecar blocks kept in memory, over all segments.
     pub sidecar_cache_bytes: usize,
+    /// Most bytes of ends of Parquet files kept in memory, over all segments: some 2 for three rows.
+    pub footer_cache_bytes: usize,
     /// Threads that work at scans at one time, over all queries; zero is as many as there are processors.
     pub scan_threads: usize,
     /// Rows of a part of a scan, which one thread works at: enough to pay for opening a column, few enough to share.
@@ -93,9 +95,10 @@ impl Default for StoreConfig {
             cold: None,
             cold_after: Duration::from_secs(30 * 86_400),
             local_bytes_max: 0,
-            compact_memory_bytes: 64 << 20,
+            compact_memory_bytes: 32 << 20,
             settle_age: Duration::from_secs(5 * 60),
             sidecar_cache_bytes: 256 << 20,
+            footer_cache_bytes: 512 << 20,
             scan_threads: 0,
             scan_unit_rows: 128 << 10,
             scan_bytes_max: 64 << 20,
@@ -259,7 +262,8 @@ impl Store {
             let detail = format!("`{}` is in one, and none is configured", meta.parquet_name());
             return Err(StoreError::Cold { url: String::new(), detail });
         }
-        let files = Arc::new(Files::new(disk, root, config.cold.clone(), config.sidecar_cache_bytes));
+        let (blocks, footers) = (config.sidecar_cache_bytes, config.footer_cache_bytes);
+        let files = Arc::new(Files::new(disk, root, config.cold.clone(), blocks, footers));
         let mut state = State::default();
         for meta in &manifest.segments {
             let segment = Arc::new(Segment::new(&files, meta.clone()));

@@ -76,7 +76,7 @@ pub fn verify(
         each(VerifiedFile { path, bytes, damage: decoded.err() });
     }
     // Blocks are read once: none is worth keeping.
-    let files = Arc::new(Files::new(disk, root, cold, 0));
+    let files = Arc::new(Files::new(disk, root, cold, 0, 0));
     for meta in manifest.segments {
         Segment::new(&files, meta).verify(each);
     }

@@ -5,26 +5,25 @@
 //! - an answer is exact for the parts of the table it is of, and the others, with the times in them that it is not of, are handed
 //!   back to be scanned ([`Covered::rest`]): nothing is left out and nothing counted twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
 use heimdall_model::time::{NS_PER_DAY, NS_PER_WEEK};
-use heimdall_model::{Dataset, FieldId, Filter, Level, Matcher, Target, Tenant, Timestamp};
+use heimdall_model::{Dataset, FieldId, Level, Target, Tenant, Timestamp};
 
 use crate::aside::DamagedSegment;
 use crate::cubes::{Cubes, Source};
 use crate::memtable::Chunk;
-use crate::prune::{self, Known, Verdict};
 use crate::scan::{ScanError, TimeRange, Turns};
 use crate::segment::{Segment, TableKey};
 use crate::sidecar::{BlockCache, Damage, RunLevels, RunTimes, kind};
 use crate::store::{Store, StoreError};
 use crate::summary::{
-    CLASS_OTHER, Directory, FieldSummary, HOUR_NS, Latency, MINUTE_NS, Statistics, Types, read_counts,
-    read_latency, read_statistics, read_templates, start_of,
+    CLASS_OTHER, Directory, FieldSummary, HOUR_NS, MINUTE_NS, Statistics, Types, read_counts,
+    read_statistics, start_of,
 };
 
 /// Spans of time of one length: they count from the epoch, whole weeks from a Monday.
@@ -44,7 +43,7 @@ impl Bin {
         Timestamp(time.0.saturating_sub(i64::try_from(past).unwrap_or(0)))
     }
 
-    fn is_hours(self) -> bool {
+    pub(crate) fn is_hours(self) -> bool {
         self.span_ns % HOUR_NS == 0
     }
 }
@@ -62,9 +61,6 @@ pub struct CountsBy {
 
 /// Takes one count: start of its bin (of the range without bins), service, level, rows.
 pub type CountVisitor<'a> = dyn FnMut(Timestamp, Option<&str>, Option<Level>, u64) + 'a;
-
-/// Rows by start of their bin and template (0: none).
-pub type TemplateCounts = BTreeMap<(Timestamp, u32), u64>;
 
 /// What summaries know, and what they do not cover.
 #[derive(Debug)]
@@ -125,12 +121,10 @@ pub enum SummaryKind<'a> {
     Minutes,
     /// Counts by hour, service and level.
     Hours,
-    /// Counts by hour and template.
-    Templates,
-    /// Durations by hour and service.
-    LatencyHours,
-    /// Durations by service.
-    LatencyWhole,
+    /// Counts by template, and by bin.
+    Templates(Option<Bin>),
+    /// Durations by service, and by bin.
+    Latency(Option<Bin>),
     /// Counts and times by service and template.
     Runs,
     /// The same by level too.
@@ -161,17 +155,6 @@ pub struct SummaryExtent {
     pub rows_to_count: u64,
     /// Parts that do not have it, to be scanned.
     pub rest: Extent,
-}
-
-/// Durations of one service in one bin.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ServiceLatency {
-    /// Start of the bin; of the range without bins.
-    pub time: Timestamp,
-    /// The service, if any.
-    pub service: Option<Arc<str>>,
-    /// Its durations.
-    pub latency: Latency,
 }
 
 /// The records of one service and template, and of one level where levels are told apart, in one segment.
@@ -214,27 +197,27 @@ pub struct FieldStatistics {
 
 /// A segment or a chunk of the memtable.
 #[derive(Clone, Copy)]
-enum Part<'v> {
+pub(crate) enum Part<'v> {
     Chunk(&'v Arc<Chunk>),
     Segment(&'v Arc<Segment>),
 }
 
 impl Part<'_> {
-    fn bounds(&self) -> (Timestamp, Timestamp) {
+    pub(crate) fn bounds(&self) -> (Timestamp, Timestamp) {
         match self {
             Part::Chunk(chunk) => (chunk.min, chunk.max),
             Part::Segment(segment) => (segment.meta.min, segment.meta.max),
         }
     }
 
-    fn block(&self, kind: u32, declared: &[Target]) -> Result<Option<Bytes>, StoreError> {
+    pub(crate) fn block(&self, kind: u32, declared: &[Target]) -> Result<Option<Bytes>, StoreError> {
         match self {
             Part::Chunk(chunk) => Ok(chunk.summary(kind, declared)),
             Part::Segment(segment) => segment.sidecar().bytes(kind),
         }
     }
 
-    fn required(&self, kind: u32, declared: &[Target]) -> Result<Bytes, StoreError> {
+    pub(crate) fn required(&self, kind: u32, declared: &[Target]) -> Result<Bytes, StoreError> {
         let block = self.block(kind, declared)?;
         block.ok_or_else(|| self.damaged(kind, &Damage { at: 0, detail: "it is missing" }))
     }
@@ -244,7 +227,7 @@ impl Part<'_> {
         range.touches(min, max)
     }
 
-    fn extent(&self, range: TimeRange) -> Extent {
+    pub(crate) fn extent(&self, range: TimeRange) -> Extent {
         let (min, max) = self.bounds();
         let (rows, bytes) = match self {
             Part::Chunk(chunk) => (chunk.block.rows() as u64, 0),
@@ -258,14 +241,14 @@ impl Part<'_> {
     }
 
     /// Bytes of a block; `None` where there is none. A chunk's that is not made yet has `Some(None)`.
-    fn block_bytes(&self, kind: u32) -> Result<Option<Option<u64>>, StoreError> {
+    pub(crate) fn block_bytes(&self, kind: u32) -> Result<Option<Option<u64>>, StoreError> {
         match self {
             Part::Chunk(chunk) => Ok(chunk.summary_bytes(kind)),
             Part::Segment(segment) => Ok(segment.sidecar().content_bytes(kind)?.map(Some)),
         }
     }
 
-    fn damaged(&self, kind: u32, damage: &Damage) -> StoreError {
+    pub(crate) fn damaged(&self, kind: u32, damage: &Damage) -> StoreError {
         match self {
             Part::Chunk(_) => StoreError::Encode { detail: format!("summary {kind} of a chunk: {damage}") },
             Part::Segment(segment) => segment.sidecar().damaged(kind, damage),
@@ -316,57 +299,6 @@ impl Store {
             Ok((view.field_statistics(range)?, missing))
         })
     }
-
-    /// Exact rows by template of all records in `range`, which is widened to whole hours. Template 0 is none.
-    ///
-    /// # Errors
-    /// A sidecar could not be read.
-    pub fn template_counts(
-        &self,
-        tenant: &Tenant,
-        range: TimeRange,
-    ) -> Result<BTreeMap<u32, u64>, StoreError> {
-        let mut counts = BTreeMap::new();
-        let unit = |ns: i64| ns.div_euclid(HOUR_NS);
-        let hours = unit(range.from.0)..=unit(range.to.0.saturating_sub(1));
-        self.view(tenant, Dataset::Logs).templates(range, &mut |hour, template, rows| {
-            if hours.contains(&hour) {
-                *counts.entry(template).or_default() += rows;
-            }
-        })?;
-        Ok(counts)
-    }
-}
-
-impl Store {
-    /// Of some templates those whose records pass a filter; `None` when it does not go by templates alone. The records must
-    /// have been taken before.
-    fn passing_templates(
-        &self,
-        table: &TableKey,
-        filter: &Filter,
-        templates: &BTreeSet<u32>,
-    ) -> Result<Option<BTreeSet<u32>>, ScanError> {
-        let matcher = Matcher::compile(filter, table.dataset)?;
-        let decisions = self.decide(&table.tenant, table.dataset, &matcher.root);
-        let mut passing = BTreeSet::new();
-        for id in templates {
-            let text = self.template_text(&table.tenant, *id);
-            let known = Known {
-                dataset: table.dataset,
-                service: None,
-                template: Some((*id, text.as_deref())),
-                levels: None,
-                decisions: &decisions,
-            };
-            match prune::ask(&matcher.root, &known) {
-                Verdict::Yes => passing.insert(*id),
-                Verdict::No => continue,
-                Verdict::Maybe => return Ok(None),
-            };
-        }
-        Ok(Some(passing))
-    }
 }
 
 impl View {
@@ -402,7 +334,7 @@ impl View {
         self.dataset() == Dataset::Logs && self.declared.contains(target)
     }
 
-    fn parts(&self, range: TimeRange) -> impl Iterator<Item = Part<'_>> {
+    pub(crate) fn parts(&self, range: TimeRange) -> impl Iterator<Item = Part<'_>> {
         let parts = self.chunks.iter().map(Part::Chunk).chain(self.segments.iter().map(Part::Segment));
         parts.filter(move |part| {
             let (min, max) = part.bounds();
@@ -427,11 +359,11 @@ impl View {
         Ok(Covered { found: all, rest: Rest::of(rest, range).into_iter().collect() })
     }
 
-    fn without_parts(&self) -> View {
+    pub(crate) fn without_parts(&self) -> View {
         View { chunks: Vec::new(), segments: Vec::new(), ..self.clone() }
     }
 
-    fn push(&mut self, part: Part<'_>) {
+    pub(crate) fn push(&mut self, part: Part<'_>) {
         match part {
             Part::Chunk(chunk) => self.chunks.push(Arc::clone(chunk)),
             Part::Segment(segment) => self.segments.push(Arc::clone(segment)),
@@ -469,6 +401,11 @@ impl View {
         what: SummaryKind<'_>,
         range: TimeRange,
     ) -> Result<SummaryExtent, StoreError> {
+        match what {
+            SummaryKind::Latency(bin) => return self.latency_extent(range, bin),
+            SummaryKind::Templates(bin) => return self.template_extent(range, bin),
+            _ => {}
+        }
         let mut found = SummaryExtent::default();
         for part in self.parts(range) {
             let (kind, ends) = match what {
@@ -520,7 +457,7 @@ impl View {
         each: &mut CountVisitor<'_>,
     ) -> Result<(), StoreError> {
         let mut sums = Sums::new(range, by);
-        let inner = if by.bin.is_none_or(Bin::is_hours) { whole_hours(range) } else { None };
+        let inner = if by.bin.is_none_or(Bin::is_hours) { range.whole(HOUR_NS) } else { None };
         for part in self.parts(range) {
             let (min, max) = part.bounds();
             let mut read = |kind: u32, unit_ns: i64, wanted: &dyn Fn(Timestamp) -> bool| {
@@ -546,102 +483,6 @@ impl View {
         }
         sums.visit(each);
         Ok(())
-    }
-
-    /// Durations by service of all records of whole hours: `range` starts and ends on an hour, or is open, and `bin`
-    /// is of whole hours. What is in [`Covered::rest`] is to be scanned for the same range.
-    ///
-    /// # Errors
-    /// A sidecar could not be read.
-    pub fn latency(
-        &self,
-        range: TimeRange,
-        bin: Option<Bin>,
-    ) -> Result<Covered<Vec<ServiceLatency>>, StoreError> {
-        let mut index: HashMap<(Timestamp, Option<Arc<str>>), usize> = HashMap::new();
-        let mut all: Vec<ServiceLatency> = Vec::new();
-        let mut names: HashMap<Arc<str>, Arc<str>> = HashMap::new();
-        let Covered { rest, .. } = self.covered(range, |part| {
-            let (min, max) = part.bounds();
-            let (kind, is_whole) = if bin.is_none() && range.covers(min, max) {
-                (kind::LATENCY_WHOLE, true)
-            } else {
-                (kind::LATENCY_HOURS, false)
-            };
-            let Some(bytes) = part.block(kind, &self.declared)? else { return Ok(None) };
-            read_latency(&bytes, &mut |service, hour, add| {
-                let start = if is_whole { range.from } else { start_of(hour, HOUR_NS) };
-                if start < range.from || range.to <= start {
-                    return add(None);
-                }
-                let time = bin.map_or(range.from, |bin| bin.start(start));
-                let service = service.map(|name| match names.get(name) {
-                    Some(known) => Arc::clone(known),
-                    None => {
-                        let known: Arc<str> = name.into();
-                        names.insert(Arc::clone(&known), Arc::clone(&known));
-                        known
-                    }
-                });
-                let at = *index.entry((time, service.clone())).or_insert_with(|| {
-                    all.push(ServiceLatency { time, service, latency: Latency::default() });
-                    all.len() - 1
-                });
-                add(Some(&mut all[at].latency))
-            })
-            .map_err(|damage| part.damaged(kind, &damage))?;
-            Ok(Some(()))
-        })?;
-        Ok(Covered { found: all, rest })
-    }
-
-    /// Rows by hour since the epoch and template, of all segments and chunks that touch `range`.
-    fn templates(&self, range: TimeRange, each: &mut dyn FnMut(i64, u32, u64)) -> Result<(), StoreError> {
-        for part in self.parts(range) {
-            let kind = kind::TEMPLATE_COUNTS;
-            let bytes = part.required(kind, &self.declared)?;
-            read_templates(&bytes, each).map_err(|damage| part.damaged(kind, &damage))?;
-        }
-        Ok(())
-    }
-
-    /// Exact rows by template (0: none) and bin of all log records of whole hours: `range` starts and ends on an hour,
-    /// or is open, and `bin` is of whole hours.
-    ///
-    /// # Errors
-    /// A sidecar could not be read.
-    pub fn template_counts(&self, range: TimeRange, bin: Option<Bin>) -> Result<TemplateCounts, StoreError> {
-        let mut counts = BTreeMap::new();
-        self.templates(range, &mut |hour, template, rows| {
-            let start = start_of(hour, HOUR_NS);
-            if range.from <= start && start < range.to {
-                let time = bin.map_or(range.from, |bin| bin.start(start));
-                *counts.entry((time, template)).or_default() += rows;
-            }
-        })?;
-        Ok(counts)
-    }
-
-    /// Exact rows by template (0: none) and bin of the log records of whole hours that pass a filter, when the template
-    /// alone decides of each of them; `None` when it does not, and they are to be scanned. `range` and `bin` as for
-    /// [`View::template_counts`].
-    ///
-    /// # Errors
-    /// The filter does not compile, or a sidecar could not be read.
-    pub fn decided_template_counts(
-        &self,
-        store: &Arc<Store>,
-        filter: &Filter,
-        range: TimeRange,
-        bin: Option<Bin>,
-    ) -> Result<Option<TemplateCounts>, ScanError> {
-        let mut counts = self.template_counts(range, bin)?;
-        let templates: BTreeSet<u32> = counts.keys().map(|(_, template)| *template).collect();
-        let Some(passing) = store.passing_templates(&self.table, filter, &templates)? else {
-            return Ok(None);
-        };
-        counts.retain(|(_, template), _| passing.contains(template));
-        Ok(Some(counts))
     }
 
     /// Hands the records of each service and template, segment by segment, to `each`, those of each level apart where `by_level`: of
@@ -809,9 +650,8 @@ fn kind_of(part: Part<'_>, what: SummaryKind<'_>, range: TimeRange) -> Option<u3
     match what {
         SummaryKind::Minutes => Some(kind::MINUTE_COUNTS),
         SummaryKind::Hours => Some(kind::HOUR_COUNTS),
-        SummaryKind::Templates => Some(kind::TEMPLATE_COUNTS),
-        SummaryKind::LatencyHours => Some(kind::LATENCY_HOURS),
-        SummaryKind::LatencyWhole => Some(kind::LATENCY_WHOLE),
+        SummaryKind::Templates(_) => Some(kind::TEMPLATE_COUNTS),
+        SummaryKind::Latency(_) => Some(kind::LATENCY_WHOLE),
         SummaryKind::Runs | SummaryKind::RunsByLevel => {
             let (min, max) = part.bounds();
             let is_covered = range.covers(min, max) && matches!(part, Part::Segment(_));
@@ -901,18 +741,6 @@ impl Ends {
         let to = if max < self.range.to { hour(max) + 1 } else { self.hours.1 };
         (from < to && hour(min) < to && from <= hour(max)).then_some(from..to)
     }
-}
-
-/// The whole hours of a range, if there are any.
-fn whole_hours(range: TimeRange) -> Option<TimeRange> {
-    let floor = |ns: i64| ns.div_euclid(HOUR_NS).checked_mul(HOUR_NS);
-    let from = if range.from == TimeRange::ALL.from {
-        range.from.0
-    } else {
-        floor(range.from.0.checked_add(HOUR_NS - 1)?)?
-    };
-    let to = if range.to == TimeRange::ALL.to { range.to.0 } else { floor(range.to.0)? };
-    (from < to).then_some(TimeRange { from: Timestamp(from), to: Timestamp(to) })
 }
 
 /// Counts on their way to a visitor.

@@ -200,7 +200,12 @@ fn summaries(store: &Arc<Store>) -> Result<Vec<String>, StoreError> {
     }
     counts.sort_unstable();
     let mut durations = view.latency(TimeRange::ALL, None)?.found;
-    durations.sort_by(|a, b| a.service.cmp(&b.service));
+    let (from, to) = view.bounds().unwrap_or_default();
+    let cut = TimeRange { from: Timestamp(from.0 + 1), to };
+    for bin in [None, Some(Bin { span_ns: 60_000_000_000 })] {
+        durations.extend(view.latency(cut, bin)?.found);
+    }
+    durations.sort_by(|a, b| (&a.service, a.time).cmp(&(&b.service, b.time)));
     let mut values = Vec::new();
     for target in [Target::Field(logs::USER_ID), Target::Attribute("status".to_owned())] {
         view.cubes(&target, TimeRange::ALL, false)?.found.values(
@@ -217,7 +222,7 @@ fn summaries(store: &Arc<Store>) -> Result<Vec<String>, StoreError> {
     Ok(vec![
         counts.concat(),
         format!("{durations:?}"),
-        format!("{:?}", view.template_counts(TimeRange::ALL, None)?),
+        format!("{:?}", view.template_counts(TimeRange::ALL, None)?.found),
         values.concat(),
         format!("{statistics:?}"),
     ])

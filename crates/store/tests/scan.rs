@@ -332,6 +332,42 @@ fn a_search_reads_only_the_pages_that_can_hold_its_rows() {
     assert_eq!(hits[0].place().0, Timestamp(40_999_000));
 }
 
+#[test]
+fn an_id_is_found_in_the_bytes_of_pages_before_their_rows_are_looked_at() {
+    let store = open(&ForgetfulDisk::default(), config());
+    let mut rows = BatchBuilder::new(Dataset::Logs, Timestamp(1));
+    for row in 0..20_000_u64 {
+        rows.set_int(logs::TIMESTAMP, i64::try_from(row).expect("small"));
+        rows.set_text(logs::SERVICE, "edge");
+        rows.set_text(logs::MESSAGE, "tick");
+        if row % 4 > 0 {
+            // No signature covers ids of spans. Some stand in two places.
+            rows.set_bytes(logs::SPAN_ID, &(row % 19_000).to_be_bytes());
+        }
+        rows.end_row();
+    }
+    let mut batch = rows.finish();
+    batch.base = heimdall_model::Position::new(1, 0);
+    add(&store, &batch);
+    flush(&store, 1);
+    let found = |filter: Filter| {
+        let request = request(&filter, TimeRange::ALL);
+        let (hits, stats) =
+            store.search(&request, Order::OldestFirst, 10, &Control::default()).expect("searches");
+        let rows: Vec<i64> = hits.iter().map(|hit| hit.place().0.0).collect();
+        (rows, stats.rows_scanned)
+    };
+    let id = |n: u64| Filter::field(logs::SPAN_ID, Test::Equals(Literal::new(&format!("{n:016x}"))));
+    let pages = |pages: u64| pages * 4_096;
+    assert_eq!(found(id(501)), (vec![501, 19_501], pages(1) + 20_000 - pages(4)));
+    assert_eq!(found(id(10_001)), (vec![10_001], pages(1)));
+    assert_eq!(found(id(19_501)), (vec![], 0), "no row has it");
+    assert_eq!(found(id(900)), (vec![], 0), "rows without an id");
+    assert_eq!(found(id(501).and(id(10_001))), (vec![], 0), "in no page are both");
+    let either = Filter::Or(vec![id(501), id(10_001)]);
+    assert_eq!(found(either), (vec![501, 10_001, 19_501], 20_000), "neither is needed");
+}
+
 /// Each page of overlapping segments, whose services come one after the other, has one of the newest rows: what is certain grows by
 /// a row a page. A search that handed out each such row by itself once ran out of the bytes of an answer that it had room for.
 #[test]

@@ -10,8 +10,11 @@ use heimdall_model::schema::logs;
 use heimdall_model::{
     Batch, BatchBuilder, Dataset, Filter, Level, Literal, Position, Row, Target, Tenant, Test, Timestamp,
 };
-use heimdall_store::summary::{Classes, Sought, SummaryValue};
-use heimdall_store::{Bin, Control, CountsBy, ScanRequest, Store, StoreConfig, TimeRange, has_latency};
+use heimdall_store::summary::{Classes, Latency, Sought, SummaryValue};
+use heimdall_store::{
+    Bin, Control, CountsBy, Covered, Rest, RowBlock, ScanRequest, ServiceLatency, Store, StoreConfig,
+    TimeRange, has_latency,
+};
 use proptest::prelude::*;
 
 const MINUTE: i64 = 60_000_000_000;
@@ -121,6 +124,25 @@ impl World {
         World { store, batches }
     }
 
+    /// Hands the rows that are left to be scanned to `each`; returns how many.
+    fn scan(&self, rest: &Rest, each: &mut dyn FnMut(&RowBlock, usize)) -> u64 {
+        let request = ScanRequest {
+            tenant: tenant(),
+            dataset: Dataset::Logs,
+            range: rest.range,
+            filter: Filter::All,
+            fields: None,
+        };
+        let mut rows = 0;
+        let each = &mut |block: &RowBlock| {
+            rows += block.rows() as u64;
+            (0..block.rows()).for_each(|row| each(block, row));
+            ControlFlow::Continue(())
+        };
+        self.store.scan_in(&rest.view, &request, &Control::default(), each).expect("scans");
+        rows
+    }
+
     fn rows(&self, range: TimeRange) -> impl Iterator<Item = Row<'_>> {
         let rows = self.batches.iter().flat_map(Batch::iter);
         rows.filter(move |row| range.from <= row.timestamp() && row.timestamp() < range.to)
@@ -132,6 +154,68 @@ fn sum<K: Ord>(items: impl Iterator<Item = (K, u64)>) -> BTreeMap<K, u64> {
         *sums.entry(key).or_default() += count;
         sums
     })
+}
+
+/// Rows, durations and their distribution by bin and service: what is known with what is left to be scanned is all there is.
+fn check_durations(world: &World, range: TimeRange, bin: Option<Bin>) -> Result<Looked, TestCaseError> {
+    type Key = (Timestamp, Option<String>);
+    let start = |time: Timestamp| bin.map_or(range.from, |bin| bin.start(time));
+    let view = world.store.view(&tenant(), Dataset::Logs);
+    let Covered { found, rest } = view.latency(range, bin).expect("reads");
+    let mut by_key: BTreeMap<Key, Latency> = BTreeMap::new();
+    for ServiceLatency { time, service, latency } in found {
+        let old = by_key.insert((time, service.as_deref().map(str::to_owned)), latency);
+        prop_assert_eq!(old, None, "each once");
+    }
+    let mut looked = Looked { known: by_key.values().map(|latency| latency.rows).sum(), scanned: 0 };
+    for rest in &rest {
+        looked.scanned += world.scan(rest, &mut |block, row| {
+            let service = block.text(logs::SERVICE, row).map(str::to_owned);
+            let latency = by_key.entry((start(block.timestamp(row)), service)).or_default();
+            latency.add_row(block.float(logs::DURATION_MS, row));
+        });
+    }
+    let mut expected: BTreeMap<Key, Latency> = BTreeMap::new();
+    for row in world.rows(range) {
+        let key = (start(row.timestamp()), row.text(logs::SERVICE).map(str::to_owned));
+        expected.entry(key).or_default().add_row(row.float(logs::DURATION_MS));
+    }
+    prop_assert_eq!(by_key.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (latency, expected) in by_key.values().zip(expected.values()) {
+        prop_assert_eq!((latency.rows, latency.count), (expected.rows, expected.count));
+        prop_assert!((latency.sum - expected.sum).abs() <= 1e-9 * expected.sum);
+        prop_assert_eq!(&latency.buckets, &expected.buckets);
+        if latency.count > 0 {
+            prop_assert_eq!((latency.min, latency.max), (expected.min, expected.max));
+        }
+    }
+    Ok(looked)
+}
+
+/// Rows by bin and template, likewise.
+fn check_templates(world: &World, range: TimeRange, bin: Option<Bin>) -> Result<Looked, TestCaseError> {
+    let start = |time: Timestamp| bin.map_or(range.from, |bin| bin.start(time));
+    let template = |id: Option<i64>| u32::try_from(id.expect("assigned")).expect("small");
+    let view = world.store.view(&tenant(), Dataset::Logs);
+    let Covered { found: mut counts, rest } = view.template_counts(range, bin).expect("reads");
+    let mut looked = Looked { known: counts.values().sum(), scanned: 0 };
+    for rest in &rest {
+        looked.scanned += world.scan(rest, &mut |block, row| {
+            let key = (start(block.timestamp(row)), template(block.int(logs::TEMPLATE_ID, row)));
+            *counts.entry(key).or_default() += 1;
+        });
+    }
+    let expected =
+        world.rows(range).map(|row| ((start(row.timestamp()), template(row.int(logs::TEMPLATE_ID))), 1));
+    prop_assert_eq!(counts, sum(expected));
+    Ok(looked)
+}
+
+/// Rows that were known of, and that were looked at.
+#[derive(Debug, PartialEq)]
+struct Looked {
+    known: u64,
+    scanned: u64,
 }
 
 proptest! {
@@ -170,42 +254,13 @@ proptest! {
             prop_assert_eq!(found, expected);
         }
 
-        // Durations and templates, by hours.
-        let hours = range_of(HOUR, bounds.0 / 60, bounds.1 / 60 + 1);
-        let bin = bin.filter(|bin| bin.span_ns % HOUR == 0);
-        let start = |time: Timestamp| bin.map_or(hours.from, |bin| bin.start(time));
-        let latency = view.latency(hours, bin).expect("reads");
-        prop_assert!(latency.rest.is_empty());
-        let found: BTreeMap<_, _> = latency.found.iter().map(|found| {
-            ((found.time, found.service.as_deref().map(str::to_owned)), &found.latency)
-        }).collect();
-        let mut expected: BTreeMap<(Timestamp, Option<String>), Vec<Option<f64>>> = BTreeMap::new();
-        for row in world.rows(hours) {
-            let key = (start(row.timestamp()), row.text(logs::SERVICE).map(str::to_owned));
-            expected.entry(key).or_default().push(row.float(logs::DURATION_MS));
-        }
-        prop_assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
-        for (key, durations) in &expected {
-            let latency = found[key];
-            let mut present: Vec<f64> = durations.iter().flatten().copied().collect();
-            present.sort_by(f64::total_cmp);
-            prop_assert_eq!((latency.rows, latency.count), (durations.len() as u64, present.len() as u64));
-            let total: f64 = present.iter().sum();
-            prop_assert!((latency.sum - total).abs() <= 1e-9 * total);
-            if let (Some(first), Some(last)) = (present.first(), present.last()) {
-                prop_assert_eq!((latency.min, latency.max), (*first, *last));
-                let median = present[present.len().div_ceil(2) - 1];
-                let mut sketch = heimdall_store::summary::Sketch::default();
-                sketch.merge(&latency.buckets);
-                let estimate = sketch.quantile(0.5).expect("not empty");
-                prop_assert!((estimate - median).abs() <= 0.01 * median, "{} for {}", estimate, median);
-            }
-        }
-        let expected = sum(world.rows(hours).map(|row| {
-            let template = u32::try_from(row.int(logs::TEMPLATE_ID).expect("assigned")).expect("small");
-            ((start(row.timestamp()), template), 1)
-        }));
-        prop_assert_eq!(view.template_counts(hours, bin).expect("reads"), expected);
+        // Durations, by minutes.
+        check_durations(&world, minutes, bin)?;
+        check_durations(&world, TimeRange { from: Timestamp(minutes.from.0.saturating_add(11)), ..minutes }, bin)?;
+
+        // Templates, by minutes.
+        check_templates(&world, minutes, bin)?;
+        check_templates(&world, TimeRange { from: Timestamp(minutes.from.0.saturating_add(11)), ..minutes }, bin)?;
 
         // Cubes; what they do not cover is scanned.
         for by_class in [false, true] {
@@ -237,15 +292,7 @@ proptest! {
                 prop_assert_eq!(one, Some(*count));
             }
             for rest in &covered.rest {
-            let request = ScanRequest {
-                tenant: tenant(),
-                dataset: Dataset::Logs,
-                range: rest.range,
-                filter: Filter::All,
-                fields: None,
-            };
-            world.store.scan_in(&rest.view, &request, &Control::default(), &mut |block| {
-                for row in 0..block.rows() {
+                world.scan(rest, &mut |block, row| {
                     let status = block.attribute("status", row).map(|value| value.to_value().to_json());
                     let is_wanted = !by_class
                         || status.is_none()
@@ -253,9 +300,7 @@ proptest! {
                     if is_wanted {
                         *found.entry(block.text(logs::USER_ID, row).map(str::to_owned)).or_default() += 1;
                     }
-                }
-                ControlFlow::Continue(())
-            }).expect("scans");
+                });
             }
             let expected = sum(world
                 .rows(minutes)
@@ -276,6 +321,85 @@ proptest! {
         prop_assert_eq!(of("zone.name").types.names().collect::<Vec<_>>(), ["text"]);
         prop_assert_eq!(of("zone").types.names().collect::<Vec<_>>(), ["object"]);
     }
+}
+
+/// Rows of two services, some of them slow, evenly over so many minutes from `START` on.
+fn dense(seq: u64, minutes: i64, rows_a_minute: i64) -> Batch {
+    let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(START));
+    for row in 0..minutes * rows_a_minute {
+        builder.set_int(logs::TIMESTAMP, START + row * MINUTE / rows_a_minute);
+        builder.set_text(logs::SERVICE, ["auth", "billing"][usize::from(row % 3 == 0)]);
+        builder.set_text(logs::MESSAGE, "disk full");
+        builder.set_float(
+            logs::DURATION_MS,
+            f64::from(u32::try_from(row * 7_919 % 10_007).expect("small")) / 8.0,
+        );
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(seq, 0);
+    batch
+}
+
+/// 20 minutes before the end of an hour.
+const START: i64 = 40 * MINUTE;
+
+fn dense_world(batches: &[Batch], merges: bool) -> World {
+    let mut world = World::new(&[], 0, false);
+    for (seq, batch) in (1..).zip(batches) {
+        let mut batch = batch.clone();
+        world.store.assign_templates(&tenant(), &mut batch);
+        world.store.append(&tenant(), batch.clone());
+        assert!(world.store.freeze(seq, Vec::new));
+        world.store.commit_frozen().expect("commits");
+        world.batches.push(batch);
+    }
+    if merges {
+        world.store.upkeep(Timestamp(0), &|| ControlFlow::Continue(())).expect("keeps");
+    }
+    world
+}
+
+#[test]
+fn where_rows_are_dense_a_range_that_cuts_an_hour_leaves_less_than_its_ends_to_be_scanned() {
+    // 25 minutes, 20 of which are before the hour; 4,000 rows each.
+    let world = dense_world(&[dense(1, 25, 4_000)], false);
+    let looked = |from: i64, to: i64, bin: Option<i64>| {
+        let range = TimeRange { from: Timestamp(from), to: Timestamp(to) };
+        let bin = bin.map(|span_ns| Bin { span_ns });
+        check_durations(&world, range, bin).expect("right")
+    };
+    let at = |minutes: i64| START + minutes * MINUTE;
+    assert_eq!(looked(at(0), at(25), None), Looked { known: 100_000, scanned: 0 });
+    assert_eq!(looked(at(3), at(23), None), Looked { known: 80_000, scanned: 0 });
+    assert_eq!(looked(at(3) - MINUTE / 2, at(23), Some(HOUR)), Looked { known: 80_000, scanned: 2_000 });
+    assert_eq!(
+        looked(at(3) - MINUTE / 4, at(23) + MINUTE / 4, Some(MINUTE)),
+        Looked { known: 80_000, scanned: 2_000 }
+    );
+    assert_eq!(looked(at(3) + 1, at(4), None), Looked { known: 0, scanned: 3_999 });
+    // Half a minute is no span of anything.
+    assert_eq!(looked(at(0), at(25), Some(MINUTE / 2)), Looked { known: 0, scanned: 100_000 });
+    let cut = TimeRange { from: Timestamp(at(3) - MINUTE / 4), to: Timestamp(at(23)) };
+    for bin in [None, Some(Bin { span_ns: 5 * MINUTE })] {
+        let looked = check_templates(&world, cut, bin).expect("right");
+        assert_eq!(looked, Looked { known: 80_000, scanned: 1_000 });
+    }
+}
+
+#[test]
+fn sparse_rows_are_told_apart_by_longer_spans_and_very_sparse_ones_by_hours() {
+    let looked = |rows_a_minute: i64, merges: bool| {
+        let batches: Vec<Batch> = (1..5).map(|seq| dense(seq, 25, rows_a_minute)).collect();
+        let world = dense_world(&batches, merges);
+        let range = TimeRange { from: Timestamp(START + 2 * MINUTE), to: Timestamp(START + 24 * MINUTE) };
+        check_durations(&world, range, None).expect("right")
+    };
+    // Spans of 5 minutes in each of four segments, and of one in the one they are merged to.
+    assert_eq!(looked(1_000, false), Looked { known: 60_000, scanned: 28_000 });
+    assert_eq!(looked(1_000, true), Looked { known: 88_000, scanned: 0 });
+    // No spans: the first 20 minutes are the hour's, of which no row lies before the range, but for those that do.
+    assert_eq!(looked(50, false), Looked { known: 0, scanned: 4_400 });
 }
 
 #[test]

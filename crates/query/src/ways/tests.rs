@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use heimdall_journal::disk::OsDisk;
 use heimdall_model::filter::{Compare, Literal, Test};
 use heimdall_model::schema::logs;
-use heimdall_model::{BatchBuilder, Level, Position, Tenant, Value};
+use heimdall_model::{BatchBuilder, Level, Position, Tenant, Timestamp, Value};
 use heimdall_store::{Control, Store, StoreConfig};
 use proptest::prelude::{Just, ProptestConfig, any, prop, prop_oneof, proptest};
 
@@ -341,8 +341,8 @@ fn a_class_passes_as_a_whole_or_is_not_decided() {
 #[test]
 fn whole_units_keep_open_ends() {
     let range = |from, to| TimeRange { from: Timestamp(from), to: Timestamp(to) };
-    assert_eq!(whole(range(1, 10 * MINUTE_NS + 1), MINUTE_NS), Some(range(MINUTE_NS, 10 * MINUTE_NS)));
-    assert_eq!(whole(range(1, MINUTE_NS + 1), HOUR_NS), None);
-    assert_eq!(whole(TimeRange::ALL, HOUR_NS), Some(TimeRange::ALL));
-    assert_eq!(whole(range(7, i64::MAX), HOUR_NS), Some(range(HOUR_NS, i64::MAX)));
+    assert_eq!(range(1, 10 * MINUTE_NS + 1).whole(MINUTE_NS), Some(range(MINUTE_NS, 10 * MINUTE_NS)));
+    assert_eq!(range(1, MINUTE_NS + 1).whole(HOUR_NS), None);
+    assert_eq!(TimeRange::ALL.whole(HOUR_NS), Some(TimeRange::ALL));
+    assert_eq!(range(7, i64::MAX).whole(HOUR_NS), Some(range(HOUR_NS, i64::MAX)));
 }

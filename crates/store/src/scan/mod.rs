@@ -57,6 +57,30 @@ impl TimeRange {
     /// All of time.
     pub const ALL: TimeRange = TimeRange { from: Timestamp(i64::MIN), to: Timestamp(i64::MAX) };
 
+    /// The whole units of it, if there are any: spans of `unit_ns` from the epoch on. An open end stays open.
+    #[must_use]
+    pub fn whole(self, unit_ns: i64) -> Option<TimeRange> {
+        let floor = |ns: i64| ns.div_euclid(unit_ns).checked_mul(unit_ns);
+        let from = if self.from == TimeRange::ALL.from {
+            self.from.0
+        } else {
+            floor(self.from.0.checked_add(unit_ns - 1)?)?
+        };
+        let to = if self.to == TimeRange::ALL.to { self.to.0 } else { floor(self.to.0)? };
+        (from < to).then_some(TimeRange { from: Timestamp(from), to: Timestamp(to) })
+    }
+
+    /// What of it lies before and after a part of it; all of it without one.
+    pub fn without(self, inner: Option<TimeRange>) -> impl Iterator<Item = TimeRange> {
+        let ends = match inner {
+            Some(inner) => {
+                [TimeRange { from: self.from, to: inner.from }, TimeRange { from: inner.to, to: self.to }]
+            }
+            None => [self, TimeRange { from: self.to, to: self.to }],
+        };
+        ends.into_iter().filter(|end| end.from < end.to)
+    }
+
     pub(crate) fn covers(self, min: Timestamp, max: Timestamp) -> bool {
         self.from <= min && max < self.to
     }

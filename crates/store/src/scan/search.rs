@@ -221,8 +221,8 @@ impl Best {
 
     fn offer_rows(&mut self, block: &RowBlock, numbers: &[u32], place: impl Fn(u32) -> Place) {
         let order = self.wanted.order;
-        for (row, number) in numbers.iter().enumerate() {
-            let time = order.rank(block.timestamp(row));
+        for (row, (number, time)) in numbers.iter().zip(block.times()).enumerate() {
+            let time = order.rank(Timestamp(*time));
             if self.wants(time) {
                 self.offer((time, order.place_rank(block.position(row)), place(*number)));
             }
@@ -372,7 +372,7 @@ impl Search {
         let segments = &self.scan.segments[from..to];
         let lanes = (segments.len() / 8).clamp(1, self.scan.turns.threads());
         let found = lanes::map(&self.scan.turns, lanes, segments, &|segment| {
-            Ok::<_, StoreError>((self.scan.candidates(segment)?, segment.sidecar().zones()?))
+            Ok::<_, StoreError>((self.scan.candidates_by_page(segment)?, segment.sidecar().zones()?))
         });
         for (index, found) in (from..).zip(found) {
             let (candidates, zones) = found?;

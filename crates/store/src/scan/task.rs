@@ -133,7 +133,13 @@ impl Scan {
     }
 
     pub(super) fn candidates(&self, segment: &Segment) -> Result<Candidates, StoreError> {
-        candidates::of(segment, &self.predicate, self.range)
+        // Looking where rows stand within runs takes about as long as looking at a quarter of a part.
+        candidates::of(segment, &self.predicate, self.range, Some(self.unit_rows / 4))
+    }
+
+    /// The same in as few pieces as there are pages: for whom reads them one by one.
+    pub(super) fn candidates_by_page(&self, segment: &Segment) -> Result<Candidates, StoreError> {
+        candidates::of(segment, &self.predicate, self.range, None)
     }
 
     /// The work, for rows that are to be handed out.

@@ -9,7 +9,7 @@ use super::lanes;
 use super::task::Scan;
 use crate::candidates::{Candidates, Piece, Residue};
 use crate::memtable::Chunk;
-use crate::segment::{SEGMENT_ROWS_MAX, Segment};
+use crate::segment::{GROUP_ROWS, Segment};
 use crate::sidecar::PAGE_ROWS;
 use crate::store::StoreError;
 
@@ -92,13 +92,13 @@ pub(super) fn parts(pieces: Vec<Piece>, rows: usize) -> Vec<Vec<Piece>> {
     for Piece { rows: range, ask } in pieces {
         let mut at = range.start;
         while at < range.end {
-            let group = at / SEGMENT_ROWS_MAX;
+            let group = at / GROUP_ROWS;
             if room == 0 || group != row_group {
                 groups.push(Vec::new());
                 (room, row_group) = (rows, group);
             }
             let page_end = (at + room).next_multiple_of(PAGE_ROWS);
-            let end = range.end.min(page_end).min((group + 1) * SEGMENT_ROWS_MAX);
+            let end = range.end.min(page_end).min((group + 1) * GROUP_ROWS);
             groups.last_mut().expect("one was just pushed").push(Piece { rows: at..end, ask });
             room = room.saturating_sub(end - at);
             at = end;
@@ -116,8 +116,7 @@ mod tests {
     #[test]
     fn parts_hold_every_row_once_and_none_spans_row_groups() {
         let piece = |rows| Piece { rows, ask: Residue::NOTHING };
-        let pieces =
-            vec![piece(0..10), piece(20..300_000), piece(SEGMENT_ROWS_MAX - 5..SEGMENT_ROWS_MAX + 5)];
+        let pieces = vec![piece(0..10), piece(20..300_000), piece(GROUP_ROWS - 5..GROUP_ROWS + 5)];
         let groups = parts(pieces.clone(), UNIT_ROWS);
         let rows = |pieces: &[Piece]| pieces.iter().flat_map(|piece| piece.rows.clone()).collect::<Vec<_>>();
         assert_eq!(groups.iter().flat_map(|group| rows(group)).collect::<Vec<_>>(), rows(&pieces));
@@ -125,7 +124,7 @@ mod tests {
             let rows = rows(group);
             assert!(rows.len() <= UNIT_ROWS + PAGE_ROWS);
             let last = rows.last().expect("no group is empty");
-            assert_eq!(rows[0] / SEGMENT_ROWS_MAX, last / SEGMENT_ROWS_MAX);
+            assert_eq!(rows[0] / GROUP_ROWS, last / GROUP_ROWS);
         }
         assert_eq!(groups.len(), 4);
     }

@@ -6,11 +6,11 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
-use arrow::buffer::BooleanBuffer;
+use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 
-use super::ScanError;
 use super::task::Scan;
 use super::units::Unit;
+use super::{ScanError, TimeRange};
 use crate::block::RowBlock;
 use crate::candidates::{Ask, Piece, Residue};
 use crate::eval::Memo;
@@ -209,12 +209,19 @@ impl Worker {
         if !ask.time {
             return mask;
         }
-        let in_range = BooleanBuffer::collect_bool(block.rows(), |row| {
-            let time = block.timestamp(row);
-            scan.range.from <= time && time < scan.range.to
-        });
-        &mask & &in_range
+        &mask & &in_range(block.times(), scan.range)
     }
+}
+
+/// Which of some times lie in a range.
+fn in_range(times: &[i64], range: TimeRange) -> BooleanBuffer {
+    // One comparison: what lies before the range wraps around to far beyond its end.
+    let past = |time: i64| time.wrapping_sub(range.from.0).cast_unsigned();
+    let length = if range.from < range.to { past(range.to.0) } else { 0 };
+    let words = times.chunks(64).map(|times| {
+        times.iter().rev().fold(0_u64, |word, time| word << 1 | u64::from(past(*time) < length))
+    });
+    BooleanBuffer::new(words.collect::<ScalarBuffer<u64>>().into_inner(), 0, times.len())
 }
 
 fn passing(block: &RowBlock, mask: BooleanBuffer) -> RowBlock {
@@ -243,4 +250,24 @@ pub(super) fn ranges_of(numbers: &[u32]) -> Vec<Range<usize>> {
         }
     }
     ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use heimdall_model::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_time_is_in_range_or_not(
+            times in prop::collection::vec(prop_oneof![any::<i64>(), -9..9_i64, Just(i64::MIN), Just(i64::MAX)], 0..200),
+            (from, to) in prop_oneof![any::<(i64, i64)>(), (-9..9_i64, -9..9_i64), Just((i64::MIN, i64::MAX)), Just((i64::MAX, i64::MIN))],
+        ) {
+            let found = in_range(&times, TimeRange { from: Timestamp(from), to: Timestamp(to) });
+            let expected: Vec<bool> = times.iter().map(|time| from <= *time && *time < to).collect();
+            prop_assert_eq!(found.iter().collect::<Vec<_>>(), expected);
+        }
+    }
 }

@@ -63,6 +63,10 @@ pub(crate) mod kind {
     pub(crate) const HOUR_CUBES: u32 = 18;
     /// Levels of each run.
     pub(crate) const RUN_LEVELS: u32 = 19;
+    /// Durations by span of some minutes and service.
+    pub(crate) const LATENCY_SPANS: u32 = 20;
+    /// Rows of each run by span of some minutes.
+    pub(crate) const RUN_SPANS: u32 = 21;
     /// Checksums of the Parquet file.
     pub(crate) const CHECKSUMS: u32 = 40;
     /// The first cube; the others follow, at most 64 of them.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::codec::{Damage, Reader, put_count, put_texts};
 use super::{PAGE_ROWS, SidecarBlock, kind};
 use crate::block::RowBlock;
+use crate::summary::RunSpansBuilder;
 
 /// Rows of one service and template that stand together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,6 +296,7 @@ pub(crate) struct LayoutBuilder {
     pub times: RunTimes,
     pub levels: RunLevels,
     pub zones: Zones,
+    pub spans: RunSpansBuilder,
     rows: usize,
 }
 
@@ -303,10 +305,12 @@ impl LayoutBuilder {
     pub(crate) fn add(&mut self, block: &RowBlock) {
         for row in 0..block.rows() {
             self.runs.push(block.service(row), block.template_id(row).unwrap_or(0));
-            self.times.push(self.runs.runs.len() - 1, block.timestamp(row).0);
+            let (run, ns) = (self.runs.runs.len() - 1, block.timestamp(row).0);
+            self.times.push(run, ns);
+            self.spans.push(run, ns);
             let level = block.level(row).map_or(0, heimdall_model::Level::code);
-            self.levels.push(self.runs.runs.len() - 1, level, block.timestamp(row).0);
-            self.zones.push(self.rows, block.timestamp(row).0, level);
+            self.levels.push(run, level, ns);
+            self.zones.push(self.rows, ns, level);
             self.rows += 1;
         }
     }

@@ -50,7 +50,7 @@ fn open(bytes: &[u8], len: usize) -> SidecarFile {
     disk.create_dir_all(Path::new("/s")).expect("creates");
     let path = Path::new("/s/x.hidx");
     crate::segment::write_whole(disk.as_ref(), path, bytes).expect("writes");
-    let files = Arc::new(Files::new(disk, Path::new("/s"), None, 1 << 20));
+    let files = Arc::new(Files::new(disk, Path::new("/s"), None, 1 << 20, 1 << 20));
     let file = files.file("x.hidx".to_owned(), len as u64, &crate::aside::Aside::default());
     SidecarFile::new(file, ROWS, &files.blocks)
 }

@@ -70,8 +70,7 @@ pub(super) fn source(dataset: Dataset, field: FieldId) -> Option<Source> {
 pub(crate) struct SignatureBuilder {
     sources: &'static [(FieldId, Source)],
     page: PageTokens,
-    /// Distinct tokens of every finished page, one page after the other.
-    tokens: Vec<u32>,
+    /// Those finished.
     pages: Vec<Page>,
     /// Rows of a page: [`PAGE_ROWS`] outside of tests.
     page_rows_max: usize,
@@ -81,9 +80,9 @@ pub(crate) struct SignatureBuilder {
     path: String,
 }
 
-/// Where a finished page's tokens are.
+/// The distinct tokens of a finished page: each has room of its own, so that no more of it is taken than there are.
 struct Page {
-    tokens: Range<usize>,
+    tokens: Box<[u32]>,
     is_full: bool,
 }
 
@@ -92,7 +91,6 @@ impl SignatureBuilder {
         SignatureBuilder {
             sources: sources(dataset),
             page: PageTokens::default(),
-            tokens: Vec::new(),
             pages: Vec::new(),
             page_rows_max: PAGE_ROWS,
             page_rows: 0,
@@ -149,9 +147,8 @@ impl SignatureBuilder {
     }
 
     fn end_page(&mut self) {
-        let start = self.tokens.len();
-        let is_full = self.page.drain_into(&mut self.tokens);
-        self.pages.push(Page { tokens: start..self.tokens.len(), is_full });
+        let finished = self.page.finish();
+        self.pages.push(finished);
         self.rows_max = self.rows_max.max(std::mem::take(&mut self.page_rows));
     }
 
@@ -170,8 +167,7 @@ impl SignatureBuilder {
             fields: self.sources.iter().fold(0, |mask, (field, _)| mask | 1 << field.0),
         };
         let rows = self.transpose(&signature);
-        self.tokens = Vec::new();
-        self.pages.clear();
+        self.pages = Vec::new();
         Some((signature, rows))
     }
 
@@ -206,7 +202,7 @@ impl SignatureBuilder {
         for (group, pages) in self.pages.chunks(GROUP).enumerate() {
             filters.fill(0);
             for (filter, page) in filters.chunks_exact_mut(words).zip(pages) {
-                self.fill(filter, page, signature);
+                Self::fill(filter, page, signature);
             }
             for word in 0..words {
                 for (slot, filter) in square.iter_mut().zip(filters.chunks_exact(words)) {
@@ -221,12 +217,12 @@ impl SignatureBuilder {
         cells
     }
 
-    fn fill(&self, filter: &mut [u64], page: &Page, signature: &Signature) {
+    fn fill(filter: &mut [u64], page: &Page, signature: &Signature) {
         if page.is_full {
             filter.fill(u64::MAX);
             return;
         }
-        for value in &self.tokens[page.tokens.clone()] {
+        for value in &page.tokens {
             for bit in Token::from_value(*value).bits(HASHES, signature.bits) {
                 filter[bit as usize / 64] |= 1 << (bit % 64);
             }
@@ -399,14 +395,13 @@ impl PageTokens {
         }
     }
 
-    /// Moves the tokens of the page out, unless it is full, which is the answer.
-    fn drain_into(&mut self, tokens: &mut Vec<u32>) -> bool {
+    /// The page, which is empty then. Of a full one no tokens are kept.
+    fn finish(&mut self) -> Page {
         self.table.fill(0);
-        if !self.is_full {
-            tokens.extend_from_slice(&self.list);
-        }
+        let is_full = std::mem::take(&mut self.is_full);
+        let tokens = if is_full { Box::default() } else { self.list.as_slice().into() };
         self.list.clear();
-        std::mem::take(&mut self.is_full)
+        Page { tokens, is_full }
     }
 }
 

@@ -28,6 +28,12 @@ const MINUTES: usize = 60;
 /// Most cells of one service and hour that are counted in arrays (2 KiB each). Beyond, counts are kept in a map and
 /// durations given up.
 const CELLS_MAX: usize = 16_384;
+/// Lengths of the spans that rows are told apart by within an hour, each a multiple of the one before: minutes.
+pub(super) const SPAN_MINUTES: [usize; 4] = [1, 5, 15, MINUTES];
+/// Most spans with rows while they are shorter than an hour; some 5 KiB each.
+const SPANS_MAX: usize = 2_048;
+/// Rows of a service and span, on average, that pay for the some 250 bytes that its durations take in a file.
+const SPAN_ROWS_MIN: u64 = 1_024;
 
 /// Code of rows without a service.
 const NO_SERVICE: u32 = u32::MAX;
@@ -50,6 +56,15 @@ pub struct Latency {
 }
 
 impl Latency {
+    /// Counts a row, and its duration if it has one; finite.
+    #[inline]
+    pub fn add_row(&mut self, duration: Option<f64>) {
+        self.rows += 1;
+        if let Some(x) = duration {
+            self.add(x);
+        }
+    }
+
     #[inline]
     fn add(&mut self, x: f64) {
         self.include(1, x, x, x);
@@ -140,12 +155,52 @@ impl Hour {
     }
 }
 
+/// Durations of one service and hour, by spans of the hour; those without rows are absent.
+type Spans = Vec<Option<Box<Latency>>>;
+
 /// Rows of one service and hour.
 struct Cell {
     service: u32,
     hour: i64,
     counts: Box<[u32; MINUTES * LEVELS]>,
-    latency: Latency,
+    spans: Spans,
+}
+
+impl Cell {
+    /// Its durations, all together.
+    fn latency(&self) -> Latency {
+        let mut sum = Latency::default();
+        self.spans.iter().flatten().for_each(|span| sum.merge(span));
+        sum
+    }
+}
+
+/// How finely durations are told apart: as finely as spans have rows enough to pay for it.
+struct Fineness {
+    /// Minutes of a span: one of [`SPAN_MINUTES`].
+    minutes: usize,
+    /// The span of each minute of an hour.
+    span_of: [u8; MINUTES],
+    /// Spans with rows, over all cells.
+    filled: usize,
+}
+
+impl Default for Fineness {
+    fn default() -> Self {
+        Fineness::of(SPAN_MINUTES[0])
+    }
+}
+
+impl Fineness {
+    fn of(minutes: usize) -> Fineness {
+        let span_of = std::array::from_fn(|minute| u8::try_from(minute / minutes).expect("below 60"));
+        Fineness { minutes, span_of, filled: 0 }
+    }
+
+    /// The length of spans after this one; none after whole hours.
+    fn coarser(&self) -> Option<usize> {
+        SPAN_MINUTES.into_iter().find(|minutes| *minutes > self.minutes)
+    }
 }
 
 /// Counts rows as they come; cheapest when neighbours share service and hour.
@@ -158,18 +213,21 @@ pub(crate) struct CellsBuilder {
     /// Rows by minute, service and level beyond the cells.
     beyond: HashMap<(u32, i64, u8), u64>,
     latency_given_up: bool,
+    fineness: Fineness,
     /// Whether its records have a field of durations.
     has_durations: bool,
     last_service: Option<u32>,
 }
 
-/// The four blocks.
+/// The blocks.
 pub(crate) struct CellBlocks {
     pub minutes: Vec<u8>,
     pub hours: Vec<u8>,
     /// Absent when given up, and where records have no durations.
     pub latency_hours: Option<Vec<u8>>,
     pub latency_whole: Option<Vec<u8>>,
+    /// Absent too where rows are too few to be told apart within hours.
+    pub latency_spans: Option<Vec<u8>>,
 }
 
 impl CellsBuilder {
@@ -209,21 +267,53 @@ impl CellsBuilder {
                 *self.beyond.entry((code, ns.div_euclid(MINUTE_NS), level)).or_default() += 1;
                 continue;
             };
-            let cell = &mut self.cells[cell];
-            cell.latency.rows += 1;
             let minute = usize::try_from((ns - hour.first) / MINUTE_NS).unwrap_or(0).min(MINUTES - 1);
-            cell.counts[minute * LEVELS + usize::from(level)] += 1;
-            if let Some(durations) = durations
-                && durations.is_valid(row)
-            {
-                let x = durations.value(row);
-                if x.is_finite() {
-                    cell.latency.add(x);
-                } else {
-                    self.latency_given_up = true;
-                }
+            self.cells[cell].counts[minute * LEVELS + usize::from(level)] += 1;
+            if self.has_durations {
+                let duration = durations.filter(|durations| durations.is_valid(row));
+                self.add_duration(cell, minute, duration.map(|durations| durations.value(row)));
             }
         }
+    }
+
+    #[inline]
+    fn add_duration(&mut self, cell: usize, minute: usize, duration: Option<f64>) {
+        let span = usize::from(self.fineness.span_of[minute]);
+        let latency = match &mut self.cells[cell].spans[span] {
+            Some(latency) => latency,
+            None => {
+                if self.fineness.filled >= SPANS_MAX && self.coarsen() {
+                    return self.add_duration(cell, minute, duration);
+                }
+                self.fineness.filled += 1;
+                self.cells[cell].spans[span].insert(Box::default())
+            }
+        };
+        let finite = duration.filter(|x| x.is_finite());
+        latency.add_row(finite);
+        self.latency_given_up |= finite != duration;
+    }
+
+    /// Goes over to longer spans; `false` when they are whole hours.
+    #[cold]
+    fn coarsen(&mut self) -> bool {
+        let Some(minutes) = self.fineness.coarser() else { return false };
+        let together = minutes / self.fineness.minutes;
+        self.fineness = Fineness::of(minutes);
+        for cell in &mut self.cells {
+            let mut spans = Spans::new();
+            for parts in cell.spans.chunks_mut(together) {
+                let mut parts = parts.iter_mut().filter_map(Option::take);
+                let first = parts.next().map(|mut first| {
+                    parts.for_each(|part| first.merge(&part));
+                    first
+                });
+                self.fineness.filled += usize::from(first.is_some());
+                spans.push(first);
+            }
+            cell.spans = spans;
+        }
+        true
     }
 
     fn code(&mut self, service: Option<&str>) -> u32 {
@@ -257,7 +347,8 @@ impl CellsBuilder {
             return None;
         }
         let counts = Box::new([0; MINUTES * LEVELS]);
-        self.cells.push(Cell { service, hour, counts, latency: Latency::default() });
+        let spans = if self.has_durations { MINUTES / self.fineness.minutes } else { 0 };
+        self.cells.push(Cell { service, hour, counts, spans: std::iter::repeat_n(None, spans).collect() });
         self.index.insert((service, hour), self.cells.len() - 1);
         Some(self.cells.len() - 1)
     }
@@ -297,42 +388,84 @@ impl CellsBuilder {
                 _ => hours.push(hour),
             }
         }
-        let keeps_latency = self.has_durations && !self.latency_given_up;
-        CellBlocks {
+        let mut blocks = CellBlocks {
             minutes: encode_counts(&self.services, &minutes),
             hours: encode_counts(&self.services, &hours),
-            latency_hours: keeps_latency.then(|| self.encode_latency(false)),
-            latency_whole: keeps_latency.then(|| self.encode_latency(true)),
+            latency_hours: None,
+            latency_whole: None,
+            latency_spans: None,
+        };
+        if self.has_durations && !self.latency_given_up {
+            blocks.latency_spans = self.encode_spans();
+            let hours: Vec<Timed> =
+                self.cells.iter().map(|cell| (cell.service, cell.hour, cell.latency())).collect();
+            let mut out = Vec::new();
+            self.encode_latency(&hours, &mut out);
+            blocks.latency_hours = Some(out);
+            blocks.latency_whole = Some(self.encode_whole(&hours));
         }
+        blocks
     }
 
-    /// Durations by service, and within it by hour or all together.
-    fn encode_latency(&self, whole: bool) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_services(&mut out, &self.services);
-        let by_service: Vec<&[Cell]> = self.cells.chunk_by(|a, b| a.service == b.service).collect();
-        put(&mut out, by_service.len() as u64);
-        for cells in by_service {
-            put(&mut out, u64::from(cells[0].service.wrapping_add(1)));
-            if whole {
-                let mut sum = Latency::default();
-                cells.iter().for_each(|cell| sum.merge(&cell.latency));
-                put(&mut out, 1);
-                put_signed(&mut out, 0);
-                sum.encode(&mut out);
-                continue;
-            }
-            put(&mut out, cells.len() as u64);
-            let mut last = 0;
-            for cell in cells {
-                put_signed(&mut out, cell.hour - last);
-                last = cell.hour;
-                cell.latency.encode(&mut out);
+    /// Durations by service and span, where spans shorter than an hour have rows enough.
+    fn encode_spans(&mut self) -> Option<Vec<u8>> {
+        let rows: u64 = self.cells.iter().flat_map(|cell| &cell.spans).flatten().map(|span| span.rows).sum();
+        while rows < SPAN_ROWS_MIN.saturating_mul(self.fineness.filled as u64) {
+            if !self.coarsen() {
+                return None;
             }
         }
+        if self.fineness.minutes == MINUTES {
+            return None;
+        }
+        let per_hour = i64::try_from(MINUTES / self.fineness.minutes).expect("at most 60");
+        let spans: Vec<Timed> = self
+            .cells
+            .iter_mut()
+            .flat_map(|cell| {
+                let (service, first) = (cell.service, cell.hour * per_hour);
+                let spans = (first..).zip(&cell.spans);
+                spans.filter_map(move |(span, latency)| Some((service, span, latency.as_deref()?.clone())))
+            })
+            .collect();
+        let mut out = Vec::new();
+        put(&mut out, self.fineness.minutes as u64);
+        self.encode_latency(&spans, &mut out);
+        Some(out)
+    }
+
+    /// Durations by service.
+    fn encode_whole(&self, hours: &[Timed]) -> Vec<u8> {
+        let by_service = hours.chunk_by(|a, b| a.0 == b.0).map(|hours| {
+            let mut sum = Latency::default();
+            hours.iter().for_each(|(_, _, latency)| sum.merge(latency));
+            (hours[0].0, 0, sum)
+        });
+        let mut out = Vec::new();
+        self.encode_latency(&by_service.collect::<Vec<_>>(), &mut out);
         out
     }
+
+    /// Durations by service, and within it by unit of time.
+    fn encode_latency(&self, durations: &[Timed], out: &mut Vec<u8>) {
+        put_services(out, &self.services);
+        let by_service: Vec<&[Timed]> = durations.chunk_by(|a, b| a.0 == b.0).collect();
+        put(out, by_service.len() as u64);
+        for durations in by_service {
+            put(out, u64::from(durations[0].0.wrapping_add(1)));
+            put(out, durations.len() as u64);
+            let mut last = 0;
+            for (_, unit, latency) in durations {
+                put_signed(out, unit - last);
+                last = *unit;
+                latency.encode(out);
+            }
+        }
+    }
 }
+
+/// Durations of a service in one unit of time since the epoch.
+type Timed = (u32, i64, Latency);
 
 /// Rows of one minute or hour.
 #[derive(Debug, Clone, Copy)]
@@ -404,26 +537,55 @@ pub(crate) fn read_counts(bytes: &[u8], each: &mut EachCount<'_>) -> Result<(), 
 /// Adds the durations at hand to a place, or passes over them.
 pub(crate) type AddLatency<'a> = dyn FnMut(Option<&mut Latency>) -> Result<(), Damage> + 'a;
 
-/// Takes service, hour since the epoch, and what adds their durations to a place.
+/// Takes service, start of the span, and what adds its durations to a place.
 pub(crate) type EachLatency<'a> =
-    dyn FnMut(Option<&str>, i64, &mut AddLatency<'_>) -> Result<(), Damage> + 'a;
+    dyn FnMut(Option<&str>, Timestamp, &mut AddLatency<'_>) -> Result<(), Damage> + 'a;
 
-/// Reads durations: `each` gets service and hour, and adds them where it wants. A whole block names hour 0.
-pub(crate) fn read_latency(bytes: &[u8], each: &mut EachLatency<'_>) -> Result<(), Damage> {
+/// What a block of durations tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DurationsBy {
+    /// Nothing but services.
+    Whole,
+    /// Hours.
+    Hours,
+    /// Spans of some minutes; the block says of how many.
+    Spans,
+}
+
+/// Reads durations: `each` gets service and start of the span, and adds them where it wants. A whole block names the epoch.
+pub(crate) fn read_latency(bytes: &[u8], by: DurationsBy, each: &mut EachLatency<'_>) -> Result<(), Damage> {
     let mut reader = Reader::new(bytes);
+    let unit_ns = match by {
+        DurationsBy::Whole | DurationsBy::Hours => HOUR_NS,
+        DurationsBy::Spans => read_span_ns(&mut reader)?,
+    };
     let services = read_services(&mut reader)?;
     for _ in 0..reader.count()? {
         let service = read_service(&mut reader, &services)?;
-        let mut hour = 0_i64;
+        let mut unit = 0_i64;
         for _ in 0..reader.count()? {
-            hour = hour.saturating_add(reader.signed()?);
-            each(service, hour, &mut |place| match place {
+            unit = unit.saturating_add(reader.signed()?);
+            each(service, start_of(unit, unit_ns), &mut |place| match place {
                 Some(latency) => latency.add_encoded(&mut reader),
                 None => Latency::skip_encoded(&mut reader),
             })?;
         }
     }
     reader.end()
+}
+
+/// Nanoseconds of the spans of a block of durations by span: a divisor of an hour.
+pub(crate) fn span_ns(bytes: &[u8]) -> Result<i64, Damage> {
+    read_span_ns(&mut Reader::new(bytes))
+}
+
+pub(super) fn read_span_ns(reader: &mut Reader<'_>) -> Result<i64, Damage> {
+    let minutes = i64::try_from(reader.varint()?).unwrap_or(0);
+    if (1..=60).contains(&minutes) && 60 % minutes == 0 {
+        Ok(minutes * MINUTE_NS)
+    } else {
+        Err(reader.damage("spans do not divide an hour"))
+    }
 }
 
 /// Start of a unit.

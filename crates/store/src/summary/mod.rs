@@ -2,6 +2,7 @@
 //! Formats: docs/formats/segment.md.
 //!
 //! - [`cells`]: counts by minute and hour, service and level; durations by hour and service
+//! - [`run_spans`]: where in each run the rows of some minutes stand
 //! - [`templates`]: counts by hour and template; [`fields`]: cubes of declared fields, statistics of all
 //! - [`cube`]: how often each value stands in some rows, by hour, added up over segments; [`counting`]: how they come about
 //! - [`Distinct`], [`Sketch`]: the one way to count different values and to estimate percentiles, here and in queries
@@ -15,6 +16,7 @@ mod cube;
 mod distinct;
 mod fields;
 mod hash;
+mod run_spans;
 mod sketch;
 mod table;
 mod templates;
@@ -26,10 +28,11 @@ use heimdall_model::{Dataset, Target};
 use crate::block::RowBlock;
 use crate::sidecar::kind;
 
-pub(crate) use cells::{HOUR_NS, MINUTE_NS, read_counts, read_latency, start_of};
+pub(crate) use cells::{DurationsBy, HOUR_NS, MINUTE_NS, read_counts, read_latency, span_ns, start_of};
 pub(crate) use cube::{CLASS_OTHER, CubeReader, CubeWriter, PARTITIONS, Sums, add_up, partition_of, visit};
 pub use fields::STATUS;
 pub(crate) use fields::{FieldSummary, Statistics, read_statistics};
+pub(crate) use run_spans::{Cut, RunSpansBuilder, cuts, read_run_spans};
 pub(crate) use templates::read_templates;
 pub(crate) use value::Scratch;
 
@@ -77,6 +80,7 @@ impl CountsBuilder {
         }
         blocks.extend(cells.latency_hours.map(|bytes| (kind::LATENCY_HOURS, bytes.into())));
         blocks.extend(cells.latency_whole.map(|bytes| (kind::LATENCY_WHOLE, bytes.into())));
+        blocks.extend(cells.latency_spans.map(|bytes| (kind::LATENCY_SPANS, bytes.into())));
         blocks
     }
 }
