@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use heimdall_model::Dataset;
 
-use crate::scan::{TimeRange, Turns, map, on_threads};
+use crate::scan::{Spent, TimeRange, Turns, map, on_threads};
 use crate::segment::{Segment, day_of};
 use crate::sidecar::{BlockCache, Damage};
 use crate::store::{Store, StoreError};
@@ -42,6 +42,7 @@ pub struct Cubes {
     field: String,
     cache: Arc<BlockCache>,
     turns: Arc<Turns>,
+    spent: Spent,
 }
 
 /// One cube.
@@ -92,7 +93,14 @@ impl Cubes {
         turns: &Arc<Turns>,
     ) -> Cubes {
         let more = vec![Vec::new(); PARTITIONS];
-        Cubes { sources, more, field, cache: Arc::clone(cache), turns: Arc::clone(turns) }
+        Cubes {
+            sources,
+            more,
+            field,
+            cache: Arc::clone(cache),
+            turns: Arc::clone(turns),
+            spent: Spent::default(),
+        }
     }
 
     /// How many segments and chunks they cover.
@@ -142,7 +150,7 @@ impl Cubes {
         let lanes = (bytes / LANE_BYTES).clamp(1, self.turns.threads()).min(partitions.len().max(1));
         let is_over = AtomicBool::new(false);
         let states = on_threads(lanes, &|lane| {
-            let _turn = (lanes > 1).then(|| self.turns.take());
+            let _turn = (lanes > 1).then(|| self.turns.take(&self.spent));
             let own =
                 partitions.chunks(partitions.len().div_ceil(lanes).max(1)).nth(lane).unwrap_or_default();
             let mut state = make();
@@ -225,7 +233,7 @@ impl Cubes {
         let nodes = self.nodes(&GROUP_DAYS);
         let is_little = nodes.len() < GROUP_MIN || sought != Sought::ALL;
         let lanes = if is_little { 1 } else { self.turns.threads() };
-        let opened = map(&self.turns, lanes, &nodes, &|node| self.open(node, sought));
+        let opened = map(&self.turns, &self.spent, lanes, &nodes, &|node| self.open(node, sought));
         Ok(opened.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
     }
 

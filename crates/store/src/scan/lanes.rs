@@ -2,16 +2,18 @@
 //!
 //! Invariants:
 //! - of all scans of a store together, at most as many threads work at parts as the store has turns; whoever waited
-//!   longest goes next, so that scans share evenly whatever their size. Work for one thread takes no turn: it neither
-//!   waits nor is handed over;
+//!   longest goes next, but a scan that has worked for a while lets those go first that ask up to [`GIVES_WAY_MAX`] after it: a
+//!   scan of all there is does not slow those that take a moment, and waits for each of its parts a bounded time longer. Work for
+//!   one thread takes no turn: it neither waits nor is handed over;
 //! - a thread that waits for something else than the processor has given its turn back;
 //! - which thread does which part is fixed beforehand: the states of a fold do not depend on which was faster.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -20,61 +22,88 @@ use super::task::Scan;
 use super::units::{Plan, Unit};
 use super::worker::Worker;
 
-/// Turns at the processors, taken in the order in which they are asked for.
+/// How much later than it did a scan counts as having asked, at most.
+pub(crate) const GIVES_WAY_MAX: Duration = Duration::from_millis(100);
+
+/// Turns at the processors.
 pub(crate) struct Turns {
     threads: usize,
+    started: Instant,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
 
 struct Queue {
     free: usize,
-    /// Numbers of those that wait, the first first.
-    waiting: VecDeque<u64>,
+    /// Those that wait, the first first: when they count as having asked, and their numbers.
+    waiting: BTreeSet<(Duration, u64)>,
     next: u64,
 }
 
+/// How long one piece of work has had turns.
+#[derive(Debug, Default)]
+pub(crate) struct Spent(AtomicU64);
+
+impl Spent {
+    fn so_far(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    fn add(&self, more: Duration) {
+        self.0.fetch_add(u64::try_from(more.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// When somebody counts as having asked who asks now and has had so much.
+fn place(now: Duration, spent: Duration) -> Duration {
+    now + spent.min(GIVES_WAY_MAX)
+}
+
 /// A turn; given back on drop.
-pub(crate) struct Turn<'a>(&'a Turns);
+pub(crate) struct Turn<'a> {
+    turns: &'a Turns,
+    since: Instant,
+    spent: &'a Spent,
+}
 
 impl Turns {
     /// As many turns as `threads`; zero: as many as there are processors.
     pub(crate) fn new(threads: usize) -> Turns {
         let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = if threads == 0 { cores() } else { threads };
-        let queue = Queue { free: threads, waiting: VecDeque::new(), next: 0 };
-        Turns { threads, queue: Mutex::new(queue), changed: Condvar::new() }
+        let queue = Queue { free: threads, waiting: BTreeSet::new(), next: 0 };
+        Turns { threads, started: Instant::now(), queue: Mutex::new(queue), changed: Condvar::new() }
     }
 
     pub(crate) fn threads(&self) -> usize {
         self.threads
     }
 
-    pub(crate) fn take(&self) -> Turn<'_> {
+    /// A turn for a piece of work that has had `spent` so far.
+    pub(crate) fn take<'a>(&'a self, spent: &'a Spent) -> Turn<'a> {
         let mut queue = self.queue.lock();
-        if queue.free > 0 && queue.waiting.is_empty() {
-            queue.free -= 1;
-            return Turn(self);
+        if queue.free == 0 || !queue.waiting.is_empty() {
+            let own = (place(self.started.elapsed(), spent.so_far()), queue.next);
+            queue.next += 1;
+            queue.waiting.insert(own);
+            while queue.free == 0 || queue.waiting.first() != Some(&own) {
+                self.changed.wait(&mut queue);
+            }
+            queue.waiting.pop_first();
         }
-        let own = queue.next;
-        queue.next += 1;
-        queue.waiting.push_back(own);
-        while queue.free == 0 || queue.waiting.front() != Some(&own) {
-            self.changed.wait(&mut queue);
-        }
-        queue.waiting.pop_front();
         queue.free -= 1;
-        if queue.free > 0 {
+        if queue.free > 0 && !queue.waiting.is_empty() {
             self.changed.notify_all();
         }
-        Turn(self)
+        Turn { turns: self, since: Instant::now(), spent }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.queue.lock().free += 1;
-        self.0.changed.notify_all();
+        self.spent.add(self.since.elapsed());
+        self.turns.queue.lock().free += 1;
+        self.turns.changed.notify_all();
     }
 }
 
@@ -105,6 +134,7 @@ pub(crate) fn on_threads<T: Send>(lanes: usize, work: &(impl Fn(usize) -> T + Sy
 /// Applies `f` to every item, by several threads; the results are in the order of the items.
 pub(crate) fn map<T: Sync, R: Send>(
     turns: &Turns,
+    spent: &Spent,
     lanes: usize,
     items: &[T],
     f: &(impl Fn(&T) -> R + Sync),
@@ -114,7 +144,7 @@ pub(crate) fn map<T: Sync, R: Send>(
     }
     let slice = items.len().div_ceil(lanes);
     let parts = on_threads(lanes, &|lane| {
-        let _turn = turns.take();
+        let _turn = turns.take(spent);
         items.iter().skip(lane * slice).take(slice).map(f).collect::<Vec<R>>()
     });
     parts.into_iter().flatten().collect()
@@ -137,7 +167,7 @@ pub(super) fn fold<S: Send>(
             if is_over.load(Ordering::Relaxed) {
                 break;
             }
-            let turn = (lanes > 1).then(|| scan.turns.take());
+            let turn = (lanes > 1).then(|| scan.turns.take(&scan.spent));
             let result = each(&mut worker, &mut state, unit);
             drop(turn);
             if !matches!(result, Ok(ControlFlow::Continue(()))) {
@@ -191,7 +221,7 @@ impl Lane {
     pub(super) fn push<'t>(
         &self,
         item: Item,
-        turns: &'t Turns,
+        (turns, spent): (&'t Turns, &'t Spent),
         turn: &mut Option<Turn<'t>>,
     ) -> ControlFlow<()> {
         let bytes = if let Item::Block(_, bytes) = &item { *bytes } else { 0 };
@@ -208,7 +238,7 @@ impl Lane {
         self.changed.notify_all();
         drop(state);
         if turn.is_none() {
-            *turn = Some(turns.take());
+            *turn = Some(turns.take(spent));
         }
         ControlFlow::Continue(())
     }
@@ -255,10 +285,10 @@ mod tests {
     #[test]
     fn turns_are_bounded_and_none_is_lost() {
         let turns = Turns::new(2);
-        let at_work = Mutex::new((0, 0));
+        let (at_work, spent) = (Mutex::new((0, 0)), Spent::default());
         on_threads(8, &|_| {
             for _ in 0..200 {
-                let _turn = turns.take();
+                let _turn = turns.take(&spent);
                 {
                     let mut at_work = at_work.lock();
                     at_work.0 += 1;
@@ -273,10 +303,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_had_much_counts_as_asking_later_within_a_bound() {
+        let (now, ms) = (Duration::from_secs(5), Duration::from_millis);
+        assert_eq!(place(now, Duration::ZERO), now);
+        assert_eq!(place(now, ms(3)), now + ms(3));
+        assert_eq!(place(now, Duration::from_hours(1)), now + GIVES_WAY_MAX);
+        let (turns, spent) = (Turns::new(1), Spent::default());
+        let turn = turns.take(&spent);
+        std::thread::yield_now();
+        drop(turn);
+        assert!(spent.so_far() > Duration::ZERO);
+    }
+
+    #[test]
     fn results_are_in_order_whatever_the_number_of_threads() {
         let items: Vec<u32> = (0..101).collect();
         for lanes in [1, 2, 3, 7] {
-            let doubled = map(&Turns::new(3), lanes, &items, &|n| n * 2);
+            let doubled = map(&Turns::new(3), &Spent::default(), lanes, &items, &|n| n * 2);
             assert_eq!(doubled, items.iter().map(|n| n * 2).collect::<Vec<_>>());
         }
     }

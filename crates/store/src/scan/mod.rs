@@ -37,7 +37,7 @@ use crate::sidecar::PAGE_ROWS;
 use crate::store::{Store, StoreError};
 use crate::view::View;
 
-pub(crate) use lanes::{Turns, map, on_threads};
+pub(crate) use lanes::{Spent, Turns, map, on_threads};
 pub use progress::Progress;
 pub use search::{EachHits, Hit, Order, Wanted};
 pub use stream::RowStream;

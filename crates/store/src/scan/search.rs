@@ -371,7 +371,7 @@ impl Search {
         self.open_next = (self.open_next * 2).min(OPEN_SEGMENTS_MAX);
         let segments = &self.scan.segments[from..to];
         let lanes = (segments.len() / 8).clamp(1, self.scan.turns.threads());
-        let found = lanes::map(&self.scan.turns, lanes, segments, &|segment| {
+        let found = lanes::map(&self.scan.turns, &self.scan.spent, lanes, segments, &|segment| {
             Ok::<_, StoreError>((self.scan.candidates_by_page(segment)?, segment.sidecar().zones()?))
         });
         for (index, found) in (from..).zip(found) {
@@ -416,7 +416,7 @@ impl Search {
             return read_pages(&self.scan, &mut self.worker, &pages, &mut self.best);
         }
         let parts: Vec<&[Page]> = pages.chunks(pages.len().div_ceil(lanes)).collect();
-        let found = lanes::map(&self.scan.turns, lanes, &parts, &|pages: &&[Page]| {
+        let found = lanes::map(&self.scan.turns, &self.scan.spent, lanes, &parts, &|pages: &&[Page]| {
             let mut best = self.best.fork();
             read_pages(&self.scan, &mut Worker::default(), pages, &mut best).map(|()| best)
         });

@@ -146,17 +146,19 @@ fn give<'a>(scan: &Scan, units: impl Iterator<Item = &'a Unit>, lane: &Lane) -> 
     let mut worker = Worker::default();
     let mut turn = None;
     for unit in units {
-        turn = turn.or_else(|| Some(scan.turns.take()));
+        turn = turn.or_else(|| Some(scan.turns.take(&scan.spent)));
         let read = worker.read(scan, unit, &mut |block, _| {
             let bytes = block.byte_size();
-            lane.push(Item::Block(block, bytes), &scan.turns, &mut turn)
+            lane.push(Item::Block(block, bytes), (&scan.turns, &scan.spent), &mut turn)
         });
         match read {
-            Ok(ControlFlow::Continue(())) => lane.push(Item::UnitDone, &scan.turns, &mut turn)?,
+            Ok(ControlFlow::Continue(())) => {
+                lane.push(Item::UnitDone, (&scan.turns, &scan.spent), &mut turn)?
+            }
             Ok(ControlFlow::Break(())) => return ControlFlow::Break(()),
-            Err(error) => return lane.push(Item::Failed(error), &scan.turns, &mut turn),
+            Err(error) => return lane.push(Item::Failed(error), (&scan.turns, &scan.spent), &mut turn),
         }
-        // Whoever waits longest goes first.
+        // Others may go first.
         turn = None;
     }
     ControlFlow::Continue(())

@@ -9,7 +9,7 @@ use heimdall_model::schema::{self, logs};
 use heimdall_model::{FieldId, Matcher};
 use parking_lot::Mutex;
 
-use super::lanes::Turns;
+use super::lanes::{Spent, Turns};
 use super::units::Plan;
 use super::{Along, Control, ScanError, ScanRequest, ScanStats, TimeRange};
 use crate::aside::DamagedSegment;
@@ -37,6 +37,7 @@ pub(super) struct Scan {
     /// Columns that the run directory tells.
     pub told: FieldSet,
     pub turns: Arc<Turns>,
+    pub spent: Spent,
     /// Rows of a part of the work.
     pub unit_rows: usize,
     /// Bytes of rows that may wait for whoever asked.
@@ -92,6 +93,7 @@ impl Store {
             told: [dataset.service(), logs::TEMPLATE_ID].into_iter().collect(),
             bytes_before: bytes_read(&segments),
             turns: Arc::clone(&self.turns),
+            spent: Spent::default(),
             unit_rows: self.config.scan_unit_rows.max(1),
             bytes_max: self.config.scan_bytes_max,
             search_bytes_max: self.config.search_bytes_max,

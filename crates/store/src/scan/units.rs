@@ -82,7 +82,7 @@ impl Plan {
 fn candidates_of_all(scan: &Scan) -> Vec<Result<Candidates, StoreError>> {
     const SEGMENTS_EACH: usize = 16;
     let lanes = (scan.segments.len() / SEGMENTS_EACH).clamp(1, scan.turns.threads());
-    lanes::map(&scan.turns, lanes, &scan.segments, &|segment| scan.candidates(segment))
+    lanes::map(&scan.turns, &scan.spent, lanes, &scan.segments, &|segment| scan.candidates(segment))
 }
 
 /// Groups pieces so that each group has about `rows` rows, of one row group.
