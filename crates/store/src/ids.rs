@@ -16,7 +16,9 @@ use parquet::basic::{Compression, Encoding};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::offset_index::PageLocation;
 
+use crate::candidates::by_page;
 use crate::checksums::CheckedFile;
+use crate::pages::READ_BYTES;
 use crate::segment::Segment;
 use crate::sidecar::PAGE_ROWS;
 use crate::store::StoreError;
@@ -37,23 +39,16 @@ pub(crate) fn narrow(
         let footer = segment.footer()?;
         let metadata = footer.plain.metadata();
         let Some(column) = plain_column(metadata, dataset.field(field).name) else { continue };
-        let (file, finder, mut buffer) = (segment.checked()?, Finder::new(id), BytesMut::new());
-        let mut kept: Vec<Range<usize>> = Vec::new();
-        for rows in spans.into_iter().flat_map(crate::candidates::by_page) {
-            let bytes = pages_of(&column, &rows);
-            let is_in = match bytes {
-                Some(bytes) => {
-                    holds(&file, &bytes, &finder, &mut buffer).map_err(|error| segment.failed(&error))?
-                }
-                None => true,
-            };
-            match kept.last_mut() {
-                _ if !is_in => {}
-                Some(last) if last.end == rows.start => last.end = rows.end,
-                _ => kept.push(rows),
+        let (file, finder) = (segment.checked()?, Finder::new(id));
+        let mut kept = Kept::default();
+        for rows in spans {
+            let pages: Vec<Page> =
+                by_page(rows).map(|rows| Page { bytes: pages_of(&column, &rows), rows }).collect();
+            for pages in pages.chunk_by(is_read_on).flat_map(|pages| pages.chunks(pages_at_once(pages))) {
+                read(&file, pages, &finder, &mut kept).map_err(|error| segment.failed(&error))?;
             }
         }
-        spans = kept;
+        spans = kept.rows;
     }
     Ok(spans)
 }
@@ -114,19 +109,60 @@ fn pages_of(column: &PlainColumn<'_>, rows: &Range<usize>) -> Option<Range<u64>>
     Some(u64::try_from(first.offset).ok()?..u64::try_from(end).ok()?)
 }
 
-fn holds(
-    file: &CheckedFile,
-    bytes: &Range<u64>,
-    finder: &Finder<'_>,
-    buffer: &mut BytesMut,
-) -> std::io::Result<bool> {
-    let length = usize::try_from(bytes.end.saturating_sub(bytes.start)).unwrap_or(usize::MAX);
-    let (from, read) = file.read_whole_chunks(std::mem::take(buffer), bytes.start, length)?;
-    let skip = usize::try_from(bytes.start.saturating_sub(from)).unwrap_or(usize::MAX);
-    // Of a file that ends early nothing is known: whoever decodes it says so.
-    let is_in = read.get(skip..skip.saturating_add(length)).is_none_or(|page| finder.find(page).is_some());
-    if let Ok(back) = read.try_into_mut() {
-        *buffer = back;
+/// A page of the segment, and where its ids are.
+struct Page {
+    rows: Range<usize>,
+    bytes: Option<Range<u64>>,
+}
+
+/// Whether the ids of a page begin where those of the page before it end, or in its last bytes.
+fn is_read_on(page: &Page, next: &Page) -> bool {
+    matches!((&page.bytes, &next.bytes), (Some(bytes), Some(next)) if bytes.start <= next.start && next.start <= bytes.end)
+}
+
+/// How many neighbouring pages are read with one request, which from an object store takes as long for one as for many.
+fn pages_at_once(pages: &[Page]) -> usize {
+    let longest =
+        pages.iter().filter_map(|page| page.bytes.as_ref()).map(|bytes| bytes.end - bytes.start).max();
+    usize::try_from(READ_BYTES / longest.unwrap_or(READ_BYTES).max(1)).unwrap_or(1).max(1)
+}
+
+/// What is left of the rows, rising.
+#[derive(Default)]
+struct Kept {
+    rows: Vec<Range<usize>>,
+    buffer: BytesMut,
+}
+
+impl Kept {
+    fn add(&mut self, rows: &Range<usize>) {
+        match self.rows.last_mut() {
+            Some(last) if last.end == rows.start => last.end = rows.end,
+            _ => self.rows.push(rows.clone()),
+        }
     }
-    Ok(is_in)
+}
+
+/// Reads neighbouring pages and keeps those that hold the id, or of which nothing is known.
+fn read(file: &CheckedFile, pages: &[Page], finder: &Finder<'_>, kept: &mut Kept) -> std::io::Result<()> {
+    let bytes = pages.iter().filter_map(|page| page.bytes.as_ref());
+    let start = bytes.clone().map(|bytes| bytes.start).min();
+    let Some((start, end)) = start.zip(bytes.map(|bytes| bytes.end).max()) else {
+        pages.iter().for_each(|page| kept.add(&page.rows));
+        return Ok(());
+    };
+    let length = usize::try_from(end - start).unwrap_or(usize::MAX);
+    let (from, read) = file.read_whole_chunks(std::mem::take(&mut kept.buffer), start, length)?;
+    let place = |at: u64| usize::try_from(at.saturating_sub(from)).unwrap_or(usize::MAX);
+    for page in pages {
+        let ids = page.bytes.as_ref().and_then(|bytes| read.get(place(bytes.start)..place(bytes.end)));
+        // Of a file that ends early nothing is known: whoever decodes it says so.
+        if ids.is_none_or(|ids| finder.find(ids).is_some()) {
+            kept.add(&page.rows);
+        }
+    }
+    if let Ok(buffer) = read.try_into_mut() {
+        kept.buffer = buffer;
+    }
+    Ok(())
 }

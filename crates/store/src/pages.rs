@@ -38,7 +38,7 @@ pub(crate) const READ_ROWS: usize = 8_192;
 /// Bytes of decoded rows a batch is meant to stay below.
 const BATCH_BYTES: usize = 8 << 20;
 /// Bytes of one column read at a time, unless a single page is larger.
-const READ_BYTES: u64 = 1 << 20;
+pub(crate) const READ_BYTES: u64 = 1 << 20;
 /// Unwanted bytes between two pages that are read rather than skipped.
 const GAP_BYTES: u64 = 16 << 10;
 /// Buffers kept for the next reads.

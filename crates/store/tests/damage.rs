@@ -223,6 +223,7 @@ fn summaries(store: &Arc<Store>) -> Result<Vec<String>, StoreError> {
         counts.concat(),
         format!("{durations:?}"),
         format!("{:?}", view.template_counts(TimeRange::ALL, None)?.found),
+        format!("{:?}", view.template_counts(cut, None)?.found),
         values.concat(),
         format!("{statistics:?}"),
     ])

@@ -592,3 +592,90 @@ pub(super) fn read_span_ns(reader: &mut Reader<'_>) -> Result<i64, Damage> {
 pub(crate) fn start_of(unit: i64, unit_ns: i64) -> Timestamp {
     Timestamp(unit.saturating_mul(unit_ns))
 }
+
+#[cfg(test)]
+mod tests {
+    use heimdall_model::schema::logs;
+    use heimdall_model::{BatchBuilder, Timestamp};
+
+    use super::*;
+
+    /// So many rows a minute of each of two services, over an hour and a half; one in five has no duration.
+    fn builder(rows_a_minute: i64) -> CellsBuilder {
+        let mut batch = BatchBuilder::new(Dataset::Logs, Timestamp(0));
+        for service in ["auth", "billing"] {
+            for row in 0..90 * rows_a_minute {
+                batch.set_int(logs::TIMESTAMP, row * MINUTE_NS / rows_a_minute);
+                batch.set_text(logs::SERVICE, service);
+                if row % 5 > 0 {
+                    batch.set_float(logs::DURATION_MS, f64::from(u32::try_from(row % 977).expect("small")));
+                }
+                batch.end_row();
+            }
+        }
+        let batch = batch.finish();
+        let rows = batch.rows();
+        let mut cells = CellsBuilder::default();
+        cells.add(&RowBlock::from_batch(batch, (0..rows as u64).collect(), vec![0; rows]));
+        cells
+    }
+
+    /// Rows by span, of all services, and the length of spans in minutes.
+    fn spans(rows_a_minute: i64) -> Option<(i64, Vec<u64>)> {
+        let bytes = builder(rows_a_minute).finish().latency_spans?;
+        let mut rows = std::collections::BTreeMap::<i64, u64>::new();
+        read_latency(&bytes, DurationsBy::Spans, &mut |_, start, add| {
+            let mut latency = Latency::default();
+            add(Some(&mut latency))?;
+            *rows.entry(start.0).or_default() += latency.rows;
+            Ok(())
+        })
+        .expect("reads");
+        Some((span_ns(&bytes).expect("says") / MINUTE_NS, rows.into_values().collect()))
+    }
+
+    #[test]
+    fn spans_are_as_short_as_their_rows_allow() {
+        assert_eq!(spans(1_100), Some((1, vec![2_200; 90])));
+        assert_eq!(spans(1_000), Some((5, vec![10_000; 18])));
+        assert_eq!(spans(100), Some((15, vec![3_000; 6])));
+        assert_eq!(spans(60), None);
+    }
+
+    #[test]
+    fn too_many_spans_become_longer_ones_while_rows_come() {
+        let mut batch = BatchBuilder::new(Dataset::Logs, Timestamp(0));
+        let minutes = i64::try_from(SPANS_MAX + 1).expect("small");
+        for minute in 0..minutes {
+            batch.set_int(logs::TIMESTAMP, minute * MINUTE_NS);
+            batch.set_float(logs::DURATION_MS, 7.0);
+            batch.end_row();
+        }
+        let (batch, rows) = (batch.finish(), SPANS_MAX + 1);
+        let mut cells = CellsBuilder::default();
+        cells.add(&RowBlock::from_batch(batch, (0..rows as u64).collect(), vec![0; rows]));
+        assert_eq!((cells.fineness.minutes, cells.fineness.filled), (5, rows.div_ceil(5)));
+        let blocks = cells.finish();
+        assert_eq!(blocks.latency_spans, None);
+        let mut all = Latency::default();
+        read_latency(&blocks.latency_hours.expect("is there"), DurationsBy::Hours, &mut |_, _, add| {
+            add(Some(&mut all))
+        })
+        .expect("reads");
+        assert_eq!((all.rows, all.count), (rows as u64, rows as u64));
+    }
+
+    #[test]
+    fn damaged_spans_are_an_error_or_durations() {
+        let whole = builder(1_100).finish().latency_spans.expect("is there");
+        for at in (0..whole.len()).step_by(7) {
+            for byte in [0, 0x7f, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] = byte;
+                let mut sum = Latency::default();
+                let read = read_latency(&bytes, DurationsBy::Spans, &mut |_, _, add| add(Some(&mut sum)));
+                assert!(read.is_ok() || read.is_err_and(|damage| damage.at <= bytes.len()));
+            }
+        }
+    }
+}
