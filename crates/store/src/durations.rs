@@ -60,6 +60,11 @@ impl View {
         let mut sums = Sums { range, bin, ..Sums::default() };
         let mut rest = Left::of(self);
         for part in self.parts(range) {
+            // Whether durations of a chunk were given up is known when they are made.
+            if matches!(part, Part::Chunk(_)) && part.block(kind::LATENCY_WHOLE, &self.declared)?.is_none() {
+                rest.add(part, vec![range]);
+                continue;
+            }
             let Answer { blocks, left } = self.durations_of(part, range, bin)?;
             for (by, wanted) in blocks {
                 let bytes = part.required(by.kind(), &self.declared)?;

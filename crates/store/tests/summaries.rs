@@ -403,6 +403,26 @@ fn sparse_rows_are_told_apart_by_longer_spans_and_very_sparse_ones_by_hours() {
 }
 
 #[test]
+fn rows_in_memory_whose_durations_are_given_up_are_left_to_be_scanned() {
+    let world = World::new(&[], 0, false);
+    let mut builder = BatchBuilder::new(Dataset::Logs, Timestamp(0));
+    for duration in [7.0, f64::INFINITY] {
+        builder.set_int(logs::TIMESTAMP, START);
+        builder.set_float(logs::DURATION_MS, duration);
+        builder.end_row();
+    }
+    let mut batch = builder.finish();
+    batch.base = Position::new(1, 0);
+    world.store.append(&tenant(), batch);
+    let view = world.store.view(&tenant(), Dataset::Logs);
+    for bin in [None, Some(Bin { span_ns: HOUR }), Some(Bin { span_ns: MINUTE })] {
+        let Covered { found, rest } = view.latency(TimeRange::ALL, bin).expect("reads");
+        let left: u64 = rest.iter().map(|rest| world.scan(rest, &mut |_, _| {})).sum();
+        assert_eq!((found, left), (Vec::new(), 2));
+    }
+}
+
+#[test]
 fn a_declared_attribute_and_a_level_have_cubes_and_an_undeclared_field_has_none() {
     let world = World::new(&[(1, true), (2, true)], 1, false);
     let view = world.store.view(&tenant(), Dataset::Logs);
