@@ -84,14 +84,7 @@ impl View {
         let mut found = SummaryExtent::default();
         for part in self.parts(range) {
             let Answer { blocks, left } = self.durations_of(part, range, bin)?;
-            found.parts += usize::from(!blocks.is_empty());
-            for (by, _) in blocks {
-                match part.block_bytes(by.kind())?.flatten() {
-                    Some(bytes) => found.bytes += bytes,
-                    None => found.rows_to_count += part.extent(range).rows,
-                }
-            }
-            left.into_iter().for_each(|range| found.rest.add(part.extent(range)));
+            found.add(part, range, blocks.iter().map(|(by, _)| by.kind()), left)?;
         }
         Ok(found)
     }

@@ -12,7 +12,7 @@ use heimdall_model::Timestamp;
 use crate::scan::TimeRange;
 use crate::store::StoreError;
 use crate::summary::HOUR_NS;
-use crate::view::{Bin, Extent, Part, Rest, View};
+use crate::view::{Bin, Extent, Part, Rest, SummaryExtent, View};
 
 /// What a part answers with.
 #[derive(Debug, Default)]
@@ -82,6 +82,29 @@ impl<'v> Left<'v> {
     pub(crate) fn finish(self) -> Vec<Rest> {
         let rest = |((from, to), view)| Rest { view, range: TimeRange { from, to } };
         self.views.into_iter().map(rest).collect()
+    }
+}
+
+impl SummaryExtent {
+    /// Adds what a part takes that answers with these blocks.
+    pub(crate) fn add(
+        &mut self,
+        part: Part<'_>,
+        range: TimeRange,
+        kinds: impl Iterator<Item = u32>,
+        left: Vec<TimeRange>,
+    ) -> Result<(), StoreError> {
+        let mut answers = false;
+        for kind in kinds {
+            answers = true;
+            match part.block_bytes(kind)?.flatten() {
+                Some(bytes) => self.bytes += bytes,
+                None => self.rows_to_count += part.extent(range).rows,
+            }
+        }
+        self.parts += usize::from(answers);
+        left.into_iter().for_each(|range| self.rest.add(part.extent(range)));
+        Ok(())
     }
 }
 

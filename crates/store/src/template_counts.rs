@@ -69,14 +69,7 @@ impl View {
             let Steps { hours, spans, left } = self.template_steps(part, range, bin)?;
             let blocks =
                 [hours.map(|_| kind::TEMPLATE_COUNTS), (!spans.is_empty()).then_some(kind::RUN_SPANS)];
-            found.parts += usize::from(blocks.iter().any(Option::is_some));
-            for kind in blocks.into_iter().flatten() {
-                match part.block_bytes(kind)?.flatten() {
-                    Some(bytes) => found.bytes += bytes,
-                    None => found.rows_to_count += part.extent(range).rows,
-                }
-            }
-            left.into_iter().for_each(|range| found.rest.add(part.extent(range)));
+            found.add(part, range, blocks.into_iter().flatten(), left)?;
         }
         Ok(found)
     }
