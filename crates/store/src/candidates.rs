@@ -87,6 +87,27 @@ impl Candidates {
             _ => self.0.push(Piece { rows, ask }),
         }
     }
+
+    /// Those that may lie in a range, by where the rows of each run stand; `cuts` are those of all runs.
+    pub(crate) fn cut(&self, cuts: &[Cut]) -> Candidates {
+        let mut found = Candidates::default();
+        let mut next = 0;
+        for Piece { rows, ask } in &self.0 {
+            next += cuts[next..].partition_point(|cut| cut.rows[3] as usize <= rows.start);
+            for Cut { rows: [from, inner, after, to] } in &cuts[next..] {
+                if *from as usize >= rows.end {
+                    break;
+                }
+                for (start, end, time) in
+                    [(from, inner, ask.time), (inner, after, false), (after, to, ask.time)]
+                {
+                    let part = intersection(&(*start as usize..*end as usize), rows);
+                    found.add(part, Residue { time, ..*ask });
+                }
+            }
+        }
+        found
+    }
 }
 
 /// Rows of a segment worth reading, by signature, run and page; and by time within runs, where pages leave at least `cut_rows_min` rows.
@@ -94,7 +115,7 @@ pub(crate) fn of(
     segment: &Segment,
     predicate: &Predicate,
     range: TimeRange,
-    cut_rows_min: Option<usize>,
+    cut_rows_min: Option<u64>,
 ) -> Result<Candidates, StoreError> {
     let spans = ids::narrow(segment, predicate.root(), spans(segment, predicate)?)?;
     if spans.is_empty() {
@@ -102,9 +123,6 @@ pub(crate) fn of(
     }
     let (directory, zones) = (segment.sidecar().runs()?, segment.sidecar().zones()?);
     let is_covered = range.covers(segment.meta.min, segment.meta.max);
-    let rows: usize = spans.iter().map(ExactSizeIterator::len).sum();
-    let is_cut = !is_covered && cut_rows_min.is_some_and(|min| rows >= min);
-    let cuts = if is_cut { cuts_of(segment, &directory, range)? } else { None };
     let dataset = segment.meta.table.dataset;
     let mut search = Search {
         predicate,
@@ -112,7 +130,6 @@ pub(crate) fn of(
         directory: &directory,
         zones: &zones,
         is_covered,
-        cuts: cuts.as_deref(),
         asks_levels: predicate.asks_levels(dataset),
         known: Known {
             dataset,
@@ -124,18 +141,20 @@ pub(crate) fn of(
         found: Candidates::default(),
     };
     spans.into_iter().for_each(|span| search.span(span));
-    Ok(search.found)
+    let found = search.found;
+    let is_cut = !is_covered && cut_rows_min.is_some_and(|min| found.rows() >= min);
+    Ok(match if is_cut { cuts_of(segment, range)? } else { None } {
+        Some(cuts) => found.cut(&cuts),
+        None => found,
+    })
 }
 
 /// Where the rows of a range stand in each run; `None` where the segment does not know.
-fn cuts_of(
-    segment: &Segment,
-    directory: &RunDirectory,
-    range: TimeRange,
-) -> Result<Option<Vec<Cut>>, StoreError> {
-    let Some(bytes) = segment.sidecar().bytes(kind::RUN_SPANS)? else { return Ok(None) };
-    let cuts = cuts(&bytes, &directory.runs, range);
-    cuts.map(Some).map_err(|damage| segment.sidecar().damaged(kind::RUN_SPANS, &damage))
+pub(crate) fn cuts_of(segment: &Segment, range: TimeRange) -> Result<Option<Vec<Cut>>, StoreError> {
+    let (sidecar, kind) = (segment.sidecar(), kind::RUN_SPANS);
+    let Some(bytes) = sidecar.bytes(kind)? else { return Ok(None) };
+    let cuts = cuts(&bytes, &sidecar.runs()?.runs, range);
+    cuts.map(Some).map_err(|damage| sidecar.damaged(kind, &damage))
 }
 
 /// Rows of the pages that the signature does not rule out.
@@ -154,7 +173,6 @@ struct Search<'a> {
     directory: &'a RunDirectory,
     zones: &'a Zones,
     is_covered: bool,
-    cuts: Option<&'a [Cut]>,
     asks_levels: bool,
     known: Known<'a>,
     found: Candidates,
@@ -205,31 +223,8 @@ impl<'a> Search<'a> {
             Verdict::Maybe if prune::needs_text(self.predicate.root(), known) => Ask::Everything,
             Verdict::Maybe => Ask::WithoutMessages,
         };
-        let Some(cuts) = self.cuts else { return self.part(rows, filter, verdict, known, self.is_covered) };
-        let runs = &self.directory.runs;
-        let first = runs.partition_point(|run| run.rows.end as usize <= rows.start);
-        for Cut { rows: [from, inner, after, to] } in &cuts[first..] {
-            if *from as usize >= rows.end {
-                break;
-            }
-            for (start, end, is_within) in [(from, inner, false), (inner, after, true), (after, to, false)] {
-                let part = intersection(&(*start as usize..*end as usize), &rows);
-                self.part(part, filter, verdict, known, is_within);
-            }
-        }
-    }
-
-    /// Rows that all lie in the range if `is_within`.
-    fn part(
-        &mut self,
-        rows: Range<usize>,
-        filter: Ask,
-        verdict: Verdict,
-        known: &Known<'_>,
-        is_within: bool,
-    ) {
         let asks_levels = self.asks_levels && verdict == Verdict::Maybe;
-        if is_within && !asks_levels {
+        if self.is_covered && !asks_levels {
             return self.found.add(rows, Residue { filter, time: false });
         }
         for rows in by_page(rows) {
@@ -238,7 +233,7 @@ impl<'a> Search<'a> {
             if !self.range.touches(min, max) {
                 continue;
             }
-            let mut ask = Residue { filter, time: !is_within && !self.range.covers(min, max) };
+            let mut ask = Residue { filter, time: !self.range.covers(min, max) };
             if asks_levels {
                 let known = Known { levels: Some(zone.levels), ..*known };
                 match prune::ask(self.predicate.root(), &known) {

@@ -332,6 +332,68 @@ fn a_search_reads_only_the_pages_that_can_hold_its_rows() {
     assert_eq!(hits[0].place().0, Timestamp(40_999_000));
 }
 
+/// Every page of a service holds records of the whole hour, so bounds of pages rule none out: the latest records are found in the latest
+/// minutes of all services.
+#[test]
+fn a_search_reads_only_the_minutes_that_can_hold_its_rows() {
+    const ROWS: i64 = 60_000;
+    const NS: i64 = 3_600_000_000_000 / ROWS;
+    let unit_rows = 8_192;
+    let store = open(&ForgetfulDisk::default(), StoreConfig { scan_unit_rows: unit_rows, ..config() });
+    for seq in 1..=3 {
+        let mut rows = BatchBuilder::new(Dataset::Logs, Timestamp(1));
+        for row in (0..ROWS).filter(|row| row % 3 + 1 == seq) {
+            rows.set_int(logs::TIMESTAMP, row * NS);
+            rows.set_text(
+                logs::SERVICE,
+                ["cart", "edge", "mail", "shop"][usize::try_from(row / 7 % 4).expect("small")],
+            );
+            rows.set_text(logs::HOST, if row % 10 == 0 { "h0" } else { "h1" });
+            rows.set_text(logs::MESSAGE, "tick");
+            rows.end_row();
+        }
+        let mut batch = rows.finish();
+        batch.base = heimdall_model::Position::new(seq.unsigned_abs(), 0);
+        add(&store, &batch);
+    }
+    flush(&store, 3);
+    let search = |filter: &Filter, range, order, after| {
+        let wanted = Wanted { order, limit: 40, after };
+        let found = store.search_wanted(&request(filter, range), wanted, &Control::default());
+        let (hits, stats) = found.expect("searches");
+        assert_eq!(hits.len(), 40);
+        let rows: Vec<i64> = hits.iter().map(|hit| hit.place().0.0 / NS).collect();
+        (rows, hits.last().map(Hit::place), stats.rows_scanned)
+    };
+    let host = Filter::field(logs::HOST, Test::Equals(Literal::new("h0")));
+    let all = TimeRange::ALL;
+    let minute = 1_000;
+    let every_tenth = |from: i64| (0..40).map(|n| from + n * 10).collect::<Vec<_>>();
+    let reversed = |mut rows: Vec<i64>| {
+        rows.reverse();
+        rows
+    };
+    // A quarter of what one thread does is the first window: so many minutes, and the one that makes it full.
+    let window = unit_rows as u64 / 4 + minute;
+    let (rows, last, scanned) = search(&host, all, Order::NewestFirst, None);
+    assert_eq!(rows, reversed(every_tenth(ROWS - 400)));
+    assert!(scanned <= window, "{scanned}");
+    let (rows, _, scanned) = search(&host, all, Order::NewestFirst, last);
+    assert_eq!(rows, reversed(every_tenth(ROWS - 800)), "the next page");
+    assert!(scanned <= window, "{scanned}");
+    let (rows, _, scanned) = search(&host, all, Order::OldestFirst, None);
+    assert_eq!(rows, every_tenth(0));
+    assert!(scanned <= window, "{scanned}");
+    // Within a minute and a half that end within minutes.
+    let range = TimeRange { from: Timestamp(20_200 * NS), to: Timestamp(21_701 * NS) };
+    let (rows, _, _) = search(&host, range, Order::NewestFirst, None);
+    assert_eq!(rows, reversed(every_tenth(21_310)));
+    // Of records that all pass, no more than the minute is read.
+    let (rows, _, scanned) = search(&Filter::All, all, Order::NewestFirst, None);
+    assert_eq!(rows, reversed((ROWS - 40..ROWS).collect()));
+    assert!(scanned <= minute, "{scanned}");
+}
+
 #[test]
 fn an_id_is_found_in_the_bytes_of_pages_before_their_rows_are_looked_at() {
     let store = open(&ForgetfulDisk::default(), config());

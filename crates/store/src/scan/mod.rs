@@ -19,6 +19,7 @@ mod search;
 mod stream;
 mod task;
 mod units;
+mod windows;
 mod worker;
 
 use std::ops::ControlFlow;
@@ -79,6 +80,16 @@ impl TimeRange {
             None => [self, TimeRange { from: self.to, to: self.to }],
         };
         ends.into_iter().filter(|end| end.from < end.to)
+    }
+
+    /// What lies in both.
+    pub(crate) fn intersection(self, other: TimeRange) -> TimeRange {
+        TimeRange { from: self.from.max(other.from), to: self.to.min(other.to) }
+    }
+
+    /// From where the first begins to where the last ends.
+    pub(crate) fn joined(self, other: TimeRange) -> TimeRange {
+        TimeRange { from: self.from.min(other.from), to: self.to.max(other.to) }
     }
 
     pub(crate) fn covers(self, min: Timestamp, max: Timestamp) -> bool {

@@ -1,4 +1,5 @@
-//! The first rows in the order of time: from the most promising page on, until no other can hold a better row.
+//! The first rows in the order of time: from the most promising page on, until no other can hold a better row. Where pages promise
+//! all the same, [`super::windows`] of time take turns.
 //!
 //! Invariants:
 //! - rows are ordered by event time, equal times by position: no two rows are equal, so the answer is one;
@@ -7,7 +8,7 @@
 //!   costs about what fetching them together does, and never fails where that does not.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,18 +18,21 @@ use serde::{Deserialize, Serialize};
 
 use super::task::Scan;
 use super::units::Unit;
+use super::windows::Windows;
 use super::worker::{Worker, ranges_of};
-use super::{Along, Control, ScanError, ScanRequest, ScanStats, lanes};
+use super::{Along, Control, ScanError, ScanRequest, ScanStats, TimeRange, lanes};
 use crate::block::RowBlock;
-use crate::candidates::{Piece, Residue, by_page};
+use crate::candidates::{Candidates, Piece, Residue, by_page};
 use crate::fields::FieldSet;
 use crate::pages::Columns;
-use crate::sidecar::{PAGE_ROWS, Zone, Zones};
+use crate::sidecar::{PAGE_ROWS, Zone};
 use crate::store::{Store, StoreError};
 
-/// Pages read before it is looked again what is still needed, at first; then twice as many each time.
-const ROUND_PAGES_MIN: usize = 8;
-const ROUND_PAGES_MAX: usize = 256;
+/// Rows read before it is looked again what is still needed, at first; then twice as many each time.
+const ROUND_ROWS_MIN: usize = 8 * PAGE_ROWS;
+const ROUND_ROWS_MAX: usize = 256 * PAGE_ROWS;
+/// How much more a window of time holds than the one before: looking once more at the same pages costs about what unpacking them does.
+const WINDOW_GROWTH: u64 = 4;
 /// Most segments asked for candidates at a time.
 const OPEN_SEGMENTS_MAX: usize = 64;
 
@@ -70,6 +74,11 @@ impl Order {
             Order::OldestFirst => self.rank(min),
         }
     }
+
+    /// That of the worst.
+    fn worst(self, min: Timestamp, max: Timestamp) -> i64 {
+        self.best(max, min)
+    }
 }
 
 /// A row found by a search.
@@ -98,6 +107,18 @@ pub struct Wanted {
     pub limit: usize,
     /// Only rows that come after this place in the order.
     pub after: Option<(Timestamp, Position)>,
+}
+
+impl Wanted {
+    /// Times of the rows that come after the place.
+    fn times(self) -> TimeRange {
+        let TimeRange { from, to } = TimeRange::ALL;
+        match (self.after, self.order) {
+            (None, _) => TimeRange::ALL,
+            (Some((time, _)), Order::NewestFirst) => TimeRange { from, to: time.saturating_add_ns(1) },
+            (Some((time, _)), Order::OldestFirst) => TimeRange { from: time, to },
+        }
+    }
 }
 
 /// Takes the next rows of an answer, in order, as soon as they are certain.
@@ -235,12 +256,15 @@ impl Best {
     }
 }
 
-/// Some rows of one page, and the rank of the best there may be among them.
+/// Some rows of one page.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Page {
+    /// Rank of the best there may be among them.
     rank: i64,
     segment: usize,
     piece: Piece,
+    /// Rank of the worst.
+    worst: i64,
 }
 
 /// A search under way.
@@ -252,11 +276,15 @@ struct Search {
     worker: Worker,
     /// Pages that may be read, the most promising first.
     pages: BinaryHeap<Reverse<Page>>,
+    /// What is left of segments that are read window by window, by the rank of the best row there may be, and segment.
+    windows: BTreeMap<(i64, usize), Windows>,
+    /// Candidates wanted of the next window.
+    window_rows: u64,
     /// Segments whose pages are known: they are sorted by their best rank.
     opened: usize,
     /// Segments to open next.
     open_next: usize,
-    round_pages: usize,
+    round_rows: usize,
     given: Given,
     /// Bytes that the rows being fetched may still take.
     room: usize,
@@ -283,7 +311,8 @@ impl Search {
         control: &Control,
     ) -> Result<Search, ScanError> {
         let view = store.view(&request.tenant, request.dataset);
-        let keys = ScanRequest { fields: Some(Vec::new()), ..request.clone() };
+        let range = request.range.intersection(wanted.times());
+        let keys = ScanRequest { fields: Some(Vec::new()), range, ..request.clone() };
         let mut scan = store.begin(view, &keys, Along::Ids, control)?;
         let order = wanted.order;
         scan.segments.sort_by_key(|segment| order.best(segment.meta.min, segment.meta.max));
@@ -294,6 +323,7 @@ impl Search {
             None => FieldSet::ALL,
             Some(fields) => fields.iter().copied().chain([schema::TIMESTAMP]).collect(),
         };
+        let window_rows = (scan.unit_rows as u64).div_ceil(WINDOW_GROWTH);
         Ok(Search {
             room: scan.search_bytes_max,
             scan,
@@ -301,9 +331,11 @@ impl Search {
             best: Best::new(wanted),
             worker: Worker::default(),
             pages: BinaryHeap::new(),
+            windows: BTreeMap::new(),
+            window_rows,
             opened: 0,
             open_next: 1,
-            round_pages: ROUND_PAGES_MIN,
+            round_rows: ROUND_ROWS_MIN,
             given: Given { rows: 0, at: Instant::now() },
         })
     }
@@ -339,20 +371,27 @@ impl Search {
         Ok(())
     }
 
-    /// Rank of the best row there may be in what is not read yet; `None` when no such row is wanted. The pages of
-    /// segments that may be next are known then.
+    /// Rank of the best row there may be in what is not read yet; `None` when no such row is wanted. The pages that may be
+    /// next are known then.
     fn next_rank(&mut self) -> Result<Option<i64>, ScanError> {
         loop {
             let page = self.pages.peek().map(|Reverse(page)| page.rank);
-            let segment = self.segment_rank(self.opened);
-            match (page, segment) {
-                (Some(page), segment) if segment.is_none_or(|segment| page < segment) => {
-                    return Ok(self.best.wants(page).then_some(page));
-                }
-                (_, Some(segment)) if self.best.wants(segment) => self.open()?,
-                _ => return Ok(None),
+            let unknown = self.unknown_rank();
+            if let Some(page) = page.filter(|page| unknown.is_none_or(|unknown| *page < unknown)) {
+                return Ok(self.best.wants(page).then_some(page));
+            }
+            match unknown.filter(|unknown| self.best.wants(*unknown)) {
+                None => return Ok(None),
+                unknown if unknown == self.segment_rank(self.opened) => self.open()?,
+                Some(_) => self.open_window()?,
             }
         }
+    }
+
+    /// Rank of the best row there may be where pages are not known.
+    fn unknown_rank(&self) -> Option<i64> {
+        let window = self.windows.keys().next().map(|(rank, _)| *rank);
+        self.segment_rank(self.opened).into_iter().chain(window).min()
     }
 
     fn segment_rank(&self, index: usize) -> Option<i64> {
@@ -371,47 +410,101 @@ impl Search {
         self.open_next = (self.open_next * 2).min(OPEN_SEGMENTS_MAX);
         let segments = &self.scan.segments[from..to];
         let lanes = (segments.len() / 8).clamp(1, self.scan.turns.threads());
+        let (order, windows_min) = (self.best.wanted.order, self.scan.unit_rows as u64);
         let found = lanes::map(&self.scan.turns, &self.scan.spent, lanes, segments, &|segment| {
-            Ok::<_, StoreError>((self.scan.candidates_by_page(segment)?, segment.sidecar().zones()?))
+            let candidates = self.scan.candidates_by_page(segment)?;
+            let rows = candidates.rows();
+            let windows = if rows > windows_min {
+                Windows::of(segment, candidates, self.scan.range, order)?
+            } else {
+                Err(candidates)
+            };
+            Ok::<_, StoreError>((rows, windows))
         });
         for (index, found) in (from..).zip(found) {
-            let (candidates, zones) = found?;
-            self.scan.skipped(self.scan.segments[index].meta.rows - candidates.rows());
-            for Piece { rows, ask } in candidates.0 {
-                for rows in by_page(rows) {
-                    let rank = self.page_rank(&zones, rows.start / PAGE_ROWS);
-                    self.pages.push(Reverse(Page { rank, segment: index, piece: Piece { rows, ask } }));
-                }
+            let (rows, windows) = found?;
+            self.scan.skipped(self.scan.segments[index].meta.rows - rows);
+            match windows {
+                Ok(windows) => self.keep(index, windows),
+                Err(candidates) => self.add_pages(index, self.scan.range, candidates)?,
             }
         }
         self.scan.check()
     }
 
-    fn page_rank(&self, zones: &Zones, page: usize) -> i64 {
-        let Zone { min_ns, max_ns, .. } = zones.0[page];
-        let range = self.scan.range;
-        let (min, max) = (min_ns.max(range.from.0), max_ns.min(range.to.0.saturating_sub(1)));
-        self.best.wanted.order.best(Timestamp(min), Timestamp(max))
+    /// Finds the pages of the next window.
+    fn open_window(&mut self) -> Result<(), ScanError> {
+        let Some(((_, index), mut windows)) = self.windows.pop_first() else { return Ok(()) };
+        let segment = Arc::clone(&self.scan.segments[index]);
+        let (window, candidates) = windows.next(&segment, self.window_rows, self.best.wanted.limit as u64)?;
+        self.window_rows = self.window_rows.saturating_mul(WINDOW_GROWTH);
+        self.keep(index, windows);
+        self.add_pages(index, window, candidates)?;
+        self.scan.check()
+    }
+
+    fn keep(&mut self, index: usize, windows: Windows) {
+        if let Some(times) = windows.first() {
+            let meta = &self.scan.segments[index].meta;
+            let (min, max) = within(times, meta.min, meta.max);
+            self.windows.insert((self.best.wanted.order.best(min, max), index), windows);
+        }
+    }
+
+    /// Adds pages, of which rows in some span of time are meant.
+    fn add_pages(
+        &mut self,
+        index: usize,
+        times: TimeRange,
+        candidates: Candidates,
+    ) -> Result<(), StoreError> {
+        let (order, zones) = (self.best.wanted.order, self.scan.segments[index].sidecar().zones()?);
+        for Piece { rows, ask } in candidates.0 {
+            for rows in by_page(rows) {
+                let Zone { min_ns, max_ns, .. } = zones.0[rows.start / PAGE_ROWS];
+                let (min, max) = within(times, Timestamp(min_ns), Timestamp(max_ns));
+                let (rank, worst) = (order.best(min, max), order.worst(min, max));
+                self.pages.push(Reverse(Page { rank, segment: index, piece: Piece { rows, ask }, worst }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the most promising pages, in the order of segments and rows.
+    fn take_pages(&mut self) -> Vec<Page> {
+        let unknown = self.unknown_rank();
+        let mut pages: Vec<Page> = Vec::new();
+        // No more than what certainly holds enough that is better than the rest: rows count once all of their page is.
+        let (mut rows, mut certain, mut of_pages) = (0, 0, BinaryHeap::new());
+        while rows < self.round_rows
+            && let Some(Reverse(page)) = self.pages.peek()
+            && self.best.wants(page.rank)
+            && unknown.is_none_or(|unknown| page.rank < unknown)
+        {
+            while of_pages.peek().is_some_and(|Reverse((worst, _))| *worst < page.rank) {
+                certain += of_pages.pop().map_or(0, |Reverse((_, rows))| rows);
+            }
+            if certain >= self.best.wanted.limit {
+                break;
+            }
+            let count = page.piece.rows.len();
+            rows += count;
+            if page.piece.ask == Residue::NOTHING {
+                of_pages.push(Reverse((page.worst, count)));
+            }
+            pages.extend(self.pages.pop().map(|Reverse(page)| page));
+        }
+        self.round_rows = (self.round_rows * 2).min(ROUND_ROWS_MAX);
+        pages.sort_unstable_by_key(|page| (page.segment, page.piece.rows.start));
+        pages
     }
 
     /// Reads the most promising pages.
     fn round(&mut self) -> Result<(), ScanError> {
-        let next_segment = self.segment_rank(self.opened);
-        let mut pages: Vec<Page> = Vec::new();
-        // No more than what certainly holds enough.
-        let mut certain = 0;
-        while pages.len() < self.round_pages
-            && certain < self.best.wanted.limit
-            && let Some(Reverse(page)) = self.pages.peek()
-            && self.best.wants(page.rank)
-            && next_segment.is_none_or(|segment| page.rank < segment)
-        {
-            certain += if page.piece.ask == Residue::NOTHING { page.piece.rows.len() } else { 0 };
-            pages.extend(self.pages.pop().map(|Reverse(page)| page));
-        }
-        self.round_pages = (self.round_pages * 2).min(ROUND_PAGES_MAX);
-        pages.sort_unstable_by_key(|page| (page.segment, page.piece.rows.start));
-        let lanes = (pages.len() * PAGE_ROWS / self.scan.unit_rows).clamp(1, self.scan.turns.threads());
+        let pages = self.take_pages();
+        let page_of = |page: &Page| (page.segment, page.piece.rows.start / PAGE_ROWS);
+        let unpacked = pages.chunk_by(|a, b| page_of(a) == page_of(b)).count();
+        let lanes = (unpacked * PAGE_ROWS / self.scan.unit_rows).clamp(1, self.scan.turns.threads());
         if lanes == 1 {
             return read_pages(&self.scan, &mut self.worker, &pages, &mut self.best);
         }
@@ -523,6 +616,12 @@ impl Search {
     fn too_large(&self) -> ScanError {
         ScanError::AnswerTooLarge { bytes_max: self.scan.search_bytes_max }
     }
+}
+
+/// What of two times and those between lies in a range: they meet.
+fn within(range: TimeRange, min: Timestamp, max: Timestamp) -> (Timestamp, Timestamp) {
+    let last = Timestamp(range.to.0.saturating_sub(1));
+    (min.max(range.from), max.min(last))
 }
 
 fn part_of(place: Place) -> (bool, usize) {

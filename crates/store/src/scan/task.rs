@@ -136,7 +136,7 @@ impl Scan {
 
     pub(super) fn candidates(&self, segment: &Segment) -> Result<Candidates, StoreError> {
         // Looking where rows stand within runs takes about as long as looking at a quarter of a part.
-        candidates::of(segment, &self.predicate, self.range, Some(self.unit_rows / 4))
+        candidates::of(segment, &self.predicate, self.range, Some(self.unit_rows as u64 / 4))
     }
 
     /// The same in as few pieces as there are pages: for whom reads them one by one.
