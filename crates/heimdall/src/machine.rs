@@ -9,6 +9,7 @@ use heimdall_api::desk::{DiskSpace, Machine, Saturation};
 use heimdall_metastore::{Document, Metastore, MetastoreError, PAGE_ROWS_MAX};
 use heimdall_model::{Tenant, Timestamp};
 use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::rulebook;
 
@@ -42,6 +43,19 @@ impl Host {
     ) -> Host {
         Host { data_dir, store, refuse_below_bytes, shed_below_bytes, before: Mutex::new(None) }
     }
+}
+
+/// Files the store may keep open: a quarter of those this process may, once it has raised its soft limit to the hard one.
+pub(crate) fn store_files_max() -> usize {
+    const RANGE: [u64; 2] = [128, 16_384];
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+    let files = getrlimit(Resource::Nofile).current.map_or(RANGE[1], |files| files / 4);
+    usize::try_from(files.clamp(RANGE[0], RANGE[1])).unwrap_or(usize::MAX)
 }
 
 impl Machine for Host {

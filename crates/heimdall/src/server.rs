@@ -51,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{AlertsConfig, ColdAfter, Config, IngestConfig, PolicyConfig, ServerConfig};
 use crate::herald::Herald;
-use crate::machine::Host;
+use crate::machine::{self, Host};
 use crate::rulebook::Rulebook;
 use crate::scout::Scout;
 use crate::tuning::Tuning;
@@ -545,6 +545,7 @@ pub(crate) fn store_config(config: &Config) -> Result<heimdall_store::StoreConfi
         cube_fields: config.store.cube_fields.clone(),
         sidecar_cache_bytes: config.store.sidecar_cache_bytes.usize(),
         footer_cache_bytes: config.store.footer_cache_bytes.usize(),
+        open_files_max: machine::store_files_max(),
         ..heimdall_store::StoreConfig::default()
     })
 }

@@ -39,6 +39,11 @@ pub trait Disk: Send + Sync + 'static {
     /// Opens an existing file for reading only. Errors: `NotFound`.
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
+    /// As [`Disk::open_read`], for whoever reads here and there: the system is not to read ahead.
+    fn open_random(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.open_read(path)
+    }
+
     /// Renames a file, replacing `to`. An open handle follows the file.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
@@ -63,6 +68,11 @@ pub trait DiskFile: Send + Sync {
 
     /// Reads from `offset` until `buffer` is full or the file ends; returns the bytes read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Says that `length` bytes from `offset` on will be read soon, so that the system may fetch them meanwhile.
+    fn will_read(&self, offset: u64, length: usize) {
+        let _ = (offset, length);
+    }
 
     /// Returns the length in bytes.
     fn len(&self) -> io::Result<u64>;

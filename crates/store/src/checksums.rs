@@ -7,6 +7,7 @@
 //! Format: docs/formats/segment.md, block of kind 40.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -81,6 +82,9 @@ impl SidecarBlock for Checksums {
     }
 }
 
+/// Parts that are asked for before they are read, at most.
+const AHEAD_MAX: usize = 256;
+
 /// A Parquet file whose every byte is checked before it is given out.
 #[derive(Clone)]
 pub(crate) struct CheckedFile {
@@ -91,6 +95,22 @@ pub(crate) struct CheckedFile {
 impl CheckedFile {
     pub(crate) fn new(file: RangeFile, sums: Arc<Checksums>) -> CheckedFile {
         CheckedFile { file, sums }
+    }
+
+    /// Says which bytes will be read soon, if they are several parts: the system fetches them together, where one after the other a disk
+    /// would be waited for as often as there are parts.
+    pub(crate) fn will_read(&self, parts: impl Iterator<Item = Range<u64>>) {
+        const CHUNK: u64 = CHUNK_BYTES as u64;
+        let mut parts = parts.peekable();
+        let first = parts.next();
+        if parts.peek().is_none() {
+            return;
+        }
+        for Range { start, end } in first.into_iter().chain(parts).take(AHEAD_MAX) {
+            let from = start / CHUNK * CHUNK;
+            let length = end.next_multiple_of(CHUNK).min(self.sums.bytes).saturating_sub(from);
+            self.file.will_read(from, usize::try_from(length).unwrap_or(usize::MAX));
+        }
     }
 
     /// The `length` bytes at `offset`. Errors: `InvalidData` when a checksum differs.

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - nothing is opened before it is read: a start does not depend on how many files there are;
 //! - a read gives exactly the bytes asked for or an error; of a file that has not the length the manifest says, an error;
-//! - at most [`OPEN_FILES_MAX`] files are open besides those a read is using at that moment.
+//! - at most [`Room::open_files`] are open besides those a read is using at that moment.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,22 @@ use crate::cold::Cold;
 use crate::sidecar::BlockCache;
 use crate::store::StoreError;
 
-/// Files kept open; beyond, the one not used for longest is closed.
-pub(crate) const OPEN_FILES_MAX: usize = 512;
+/// How much is kept at hand; beyond, what was not used for longest goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// Bytes of decoded blocks of sidecars.
+    pub sidecar_bytes: usize,
+    /// Bytes of ends of Parquet files.
+    pub footer_bytes: usize,
+    /// Files kept open.
+    pub open_files: usize,
+}
+
+#[cfg(test)]
+impl Room {
+    /// Enough for a test.
+    pub(crate) const SMALL: Room = Room { sidecar_bytes: 1 << 20, footer_bytes: 1 << 20, open_files: 512 };
+}
 
 /// The folder of a store, its cold tier and its open files.
 pub(crate) struct Files {
@@ -37,10 +51,10 @@ pub(crate) struct Files {
     open: Mutex<OpenFiles>,
 }
 
-#[derive(Default)]
 struct OpenFiles {
     by_name: HashMap<Arc<str>, Open>,
     clock: u64,
+    files_max: usize,
 }
 
 struct Open {
@@ -49,16 +63,16 @@ struct Open {
 }
 
 impl Files {
-    pub(crate) fn new(
-        disk: Arc<dyn Disk>,
-        root: &Path,
-        cold: Option<Cold>,
-        sidecar_cache_bytes: usize,
-        footer_cache_bytes: usize,
-    ) -> Files {
-        let blocks = Arc::new(BlockCache::new(sidecar_cache_bytes));
-        let footers = BlockCache::new(footer_cache_bytes);
-        Files { disk, root: root.to_owned(), cold, blocks, footers, open: Mutex::default() }
+    pub(crate) fn new(disk: Arc<dyn Disk>, root: &Path, cold: Option<Cold>, room: Room) -> Files {
+        let open = OpenFiles { by_name: HashMap::default(), clock: 0, files_max: room.open_files };
+        Files {
+            disk,
+            root: root.to_owned(),
+            cold,
+            blocks: Arc::new(BlockCache::new(room.sidecar_bytes)),
+            footers: BlockCache::new(room.footer_bytes),
+            open: Mutex::new(open),
+        }
     }
 
     /// Path of a file of the folder.
@@ -102,7 +116,7 @@ impl Files {
         if let Some(file) = self.open.lock().get(name) {
             return Ok(file);
         }
-        let file: Arc<dyn DiskFile> = Arc::from(self.disk.open_read(&self.path(name))?);
+        let file: Arc<dyn DiskFile> = Arc::from(self.disk.open_random(&self.path(name))?);
         let found = file.len()?;
         if found != len {
             let detail = format!("is {found} bytes long, the manifest says {len}");
@@ -122,7 +136,7 @@ impl OpenFiles {
     }
 
     fn put(&mut self, name: Arc<str>, file: Arc<dyn DiskFile>) {
-        if self.by_name.len() >= OPEN_FILES_MAX {
+        if self.by_name.len() >= self.files_max.max(1) {
             let oldest =
                 self.by_name.iter().min_by_key(|(_, open)| open.used).map(|(name, _)| Arc::clone(name));
             oldest.and_then(|name| self.by_name.remove(&name));
@@ -197,6 +211,15 @@ impl RangeFile {
         let mut buffer = vec![0; length];
         self.read_into(&mut buffer, offset)?;
         Ok(buffer.into())
+    }
+
+    /// Says that these bytes will be read soon. An object of the cold tier is not asked before.
+    pub(crate) fn will_read(&self, offset: u64, length: usize) {
+        if self.tail.is_none()
+            && let Ok(file) = self.files.open(&self.name, self.len)
+        {
+            file.will_read(offset, length);
+        }
     }
 
     /// Fills `buffer` from `offset` on. Errors: `UnexpectedEof` when the file ends before.

@@ -40,13 +40,14 @@ pub(crate) fn narrow(
         let metadata = footer.plain.metadata();
         let Some(column) = plain_column(metadata, dataset.field(field).name) else { continue };
         let (file, finder) = (segment.checked()?, Finder::new(id));
+        let rows = spans.into_iter().flat_map(by_page);
+        let pages: Vec<Page> = rows.map(|rows| Page { bytes: pages_of(&column, &rows), rows }).collect();
+        let parts: Vec<&[Page]> =
+            pages.chunk_by(is_read_on).flat_map(|pages| pages.chunks(pages_at_once(pages))).collect();
+        file.will_read(parts.iter().filter_map(|pages| bytes_of(pages)));
         let mut kept = Kept::default();
-        for rows in spans {
-            let pages: Vec<Page> =
-                by_page(rows).map(|rows| Page { bytes: pages_of(&column, &rows), rows }).collect();
-            for pages in pages.chunk_by(is_read_on).flat_map(|pages| pages.chunks(pages_at_once(pages))) {
-                read(&file, pages, &finder, &mut kept).map_err(|error| segment.failed(&error))?;
-            }
+        for pages in parts {
+            read(&file, pages, &finder, &mut kept).map_err(|error| segment.failed(&error))?;
         }
         spans = kept.rows;
     }
@@ -143,11 +144,15 @@ impl Kept {
     }
 }
 
+/// Where the ids of some pages are, and what is between them.
+fn bytes_of(pages: &[Page]) -> Option<Range<u64>> {
+    let bytes = pages.iter().filter_map(|page| page.bytes.clone());
+    bytes.reduce(|all, more| all.start.min(more.start)..all.end.max(more.end))
+}
+
 /// Reads neighbouring pages and keeps those that hold the id, or of which nothing is known.
 fn read(file: &CheckedFile, pages: &[Page], finder: &Finder<'_>, kept: &mut Kept) -> std::io::Result<()> {
-    let bytes = pages.iter().filter_map(|page| page.bytes.as_ref());
-    let start = bytes.clone().map(|bytes| bytes.start).min();
-    let Some((start, end)) = start.zip(bytes.map(|bytes| bytes.end).max()) else {
+    let Some(Range { start, end }) = bytes_of(pages) else {
         pages.iter().for_each(|page| kept.add(&page.rows));
         return Ok(());
     };

@@ -39,8 +39,9 @@ pub(crate) const READ_ROWS: usize = 8_192;
 const BATCH_BYTES: usize = 8 << 20;
 /// Bytes of one column read at a time, unless a single page is larger.
 pub(crate) const READ_BYTES: u64 = 1 << 20;
-/// Unwanted bytes between two pages that are read rather than skipped.
-const GAP_BYTES: u64 = 16 << 10;
+/// Unwanted bytes between two pages that are read rather than skipped: asking a disk once more takes the processor longer than these do,
+/// and even where memory has them it takes about as long.
+const GAP_BYTES: u64 = 64 << 10;
 /// Buffers kept for the next reads.
 const BUFFERS_MAX: usize = 64;
 
@@ -208,6 +209,7 @@ impl Segment {
             let rows = part.ranges.iter().map(ExactSizeIterator::len).sum::<usize>().max(1);
             let batch_rows = (BATCH_BYTES / wanted.row_bytes.max(1)).clamp(1, READ_ROWS).min(rows);
             let selection = RowSelection::from_consecutive_ranges(part.ranges.iter().cloned(), part.rows);
+            file.will_read(wanted.columns.iter().flat_map(ColumnPages::runs));
             let pages = Pages { file, columns: wanted.columns, buffers: Arc::clone(buffers) };
             ParquetRecordBatchReaderBuilder::new_with_metadata(pages, footer.clone())
                 .with_row_groups(vec![part.group])
@@ -484,17 +486,28 @@ impl ColumnPages {
     fn run_at(&self, start: u64, length: u64) -> Option<Range<u64>> {
         let first = self.wanted.partition_point(|page| page.start < start);
         let page = self.wanted.get(first).filter(|page| **page == (start..start + length))?;
-        let follows =
-            |end: u64, next: &&Range<u64>| next.start <= end + GAP_BYTES && next.end - start <= READ_BYTES;
-        let mut end = page.end;
-        for next in &self.wanted[first + 1..] {
-            if !follows(end, &next) {
-                break;
-            }
-            end = next.end;
-        }
-        Some(start..end)
+        let last = run_of(&self.wanted[first..]).last()?;
+        Some(page.start..last.end)
     }
+
+    /// All bytes to read together, where each page is asked for in turn.
+    fn runs(&self) -> impl Iterator<Item = Range<u64>> {
+        let mut rest = self.wanted.as_slice();
+        std::iter::from_fn(move || {
+            let (run, later) = rest.split_at(run_of(rest).len());
+            rest = later;
+            Some(run.first()?.start..run.last()?.end)
+        })
+    }
+}
+
+/// Those of rising pages that are read together with the first.
+fn run_of(pages: &[Range<u64>]) -> &[Range<u64>] {
+    let start = pages.first().map_or(0, |page| page.start);
+    let follows =
+        |[page, next]: &[Range<u64>; 2]| next.start <= page.end + GAP_BYTES && next.end - start <= READ_BYTES;
+    let more = pages.array_windows().take_while(|pair| follows(pair)).count();
+    &pages[..pages.len().min(more + 1)]
 }
 
 /// The Parquet file as a reader of one row group sees it: pages that will be wanted are read ahead.

@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::aside::DamagedSegment;
 use crate::cold::Cold;
 use crate::decisions::{DecisionCache, Decisions};
-use crate::files::Files;
+use crate::files::{Files, Room};
 use crate::manifest::{CatalogFile, Manifest, NamedFile};
 use crate::memtable::{Chunk, Memtable};
 use crate::retention::{POLICIES_MAX, RetentionPolicy, Trimmed};
@@ -68,6 +68,8 @@ pub struct StoreConfig {
     pub sidecar_cache_bytes: usize,
     /// Most bytes of ends of Parquet files kept in memory, over all segments: some 2 for three rows.
     pub footer_cache_bytes: usize,
+    /// Most files kept open: a segment has two, and a value looked for in all of them reads both.
+    pub open_files_max: usize,
     /// Threads that work at scans at one time, over all queries; zero is as many as there are processors.
     pub scan_threads: usize,
     /// Rows of a part of a scan, which one thread works at: enough to pay for opening a column, few enough to share.
@@ -99,6 +101,7 @@ impl Default for StoreConfig {
             settle_age: Duration::from_secs(5 * 60),
             sidecar_cache_bytes: 256 << 20,
             footer_cache_bytes: 512 << 20,
+            open_files_max: 512,
             scan_threads: 0,
             scan_unit_rows: 128 << 10,
             scan_bytes_max: 64 << 20,
@@ -262,8 +265,12 @@ impl Store {
             let detail = format!("`{}` is in one, and none is configured", meta.parquet_name());
             return Err(StoreError::Cold { url: String::new(), detail });
         }
-        let (blocks, footers) = (config.sidecar_cache_bytes, config.footer_cache_bytes);
-        let files = Arc::new(Files::new(disk, root, config.cold.clone(), blocks, footers));
+        let room = Room {
+            sidecar_bytes: config.sidecar_cache_bytes,
+            footer_bytes: config.footer_cache_bytes,
+            open_files: config.open_files_max,
+        };
+        let files = Arc::new(Files::new(disk, root, config.cold.clone(), room));
         let mut state = State::default();
         for meta in &manifest.segments {
             let segment = Arc::new(Segment::new(&files, meta.clone()));

@@ -12,7 +12,7 @@ use heimdall_journal::disk::Disk;
 use parquet::file::reader::Length;
 
 use crate::cold::Cold;
-use crate::files::{Files, RangeFile};
+use crate::files::{Files, RangeFile, Room};
 use crate::manifest::Manifest;
 use crate::segment::{Place, Segment};
 use crate::store::{StoreError, read_named};
@@ -76,7 +76,8 @@ pub fn verify(
         each(VerifiedFile { path, bytes, damage: decoded.err() });
     }
     // Blocks are read once: none is worth keeping.
-    let files = Arc::new(Files::new(disk, root, cold, 0, 0));
+    let files =
+        Arc::new(Files::new(disk, root, cold, Room { sidecar_bytes: 0, footer_bytes: 0, open_files: 2 }));
     for meta in manifest.segments {
         Segment::new(&files, meta).verify(each);
     }

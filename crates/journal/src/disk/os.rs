@@ -1,8 +1,10 @@
 //! The real file system.
 
 use super::{Disk, DiskFile, DiskLock};
+use rustix::fs::{Advice, fadvise};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -46,6 +48,13 @@ impl Disk for OsDisk {
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         open(OpenOptions::new().read(true), path)
+    }
+
+    fn open_random(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = File::open(path)?;
+        // A file system that cannot take the advice reads as it likes.
+        let _ = fadvise(&file, 0, None, Advice::Random);
+        Ok(Box::new(OsFile(file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -112,6 +121,13 @@ impl DiskFile for OsFile {
             }
         }
         Ok(filled)
+    }
+
+    fn will_read(&self, offset: u64, length: usize) {
+        // No length would be the rest of the file.
+        if let Some(length) = NonZeroU64::new(length as u64) {
+            let _ = fadvise(&self.0, offset, Some(length), Advice::WillNeed);
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

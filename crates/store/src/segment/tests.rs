@@ -8,6 +8,7 @@ use heimdall_model::{BatchBuilder, Level, Position};
 
 use super::*;
 use crate::fields::FieldSet;
+use crate::files::Room;
 use crate::pages::{Buffers, Columns};
 
 const ROWS: usize = 120;
@@ -40,7 +41,7 @@ fn world() -> World {
     let positions = (0..ROWS as u64).map(|row| batch.base.0 + row).collect();
     let chunk = Arc::new(Chunk::new(RowBlock::from_batch(batch, positions, vec![0; ROWS])));
     let dir = tempfile::tempdir().expect("a folder");
-    let files = Arc::new(Files::new(Arc::new(OsDisk), dir.path(), None, 1 << 20, 1 << 20));
+    let files = Arc::new(Files::new(Arc::new(OsDisk), dir.path(), None, Room::SMALL));
     let table = TableKey { tenant: Tenant::default(), dataset: Dataset::Logs };
     let meta = write_chunks(&files, 1, &table, &[chunk], &[]).expect("writes");
     let bytes = std::fs::read(dir.path().join(meta.parquet_name())).expect("reads");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::files::Files;
+use crate::files::{Files, Room};
 use heimdall_journal::disk::{Disk, ForgetfulDisk};
 use proptest::prelude::*;
 use runs::{Run, Zone};
@@ -50,7 +50,7 @@ fn open(bytes: &[u8], len: usize) -> SidecarFile {
     disk.create_dir_all(Path::new("/s")).expect("creates");
     let path = Path::new("/s/x.hidx");
     crate::segment::write_whole(disk.as_ref(), path, bytes).expect("writes");
-    let files = Arc::new(Files::new(disk, Path::new("/s"), None, 1 << 20, 1 << 20));
+    let files = Arc::new(Files::new(disk, Path::new("/s"), None, Room::SMALL));
     let file = files.file("x.hidx".to_owned(), len as u64, &crate::aside::Aside::default());
     SidecarFile::new(file, ROWS, &files.blocks)
 }

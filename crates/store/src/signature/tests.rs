@@ -10,7 +10,7 @@ use super::*;
 use crate::block::RowBlock;
 use crate::decisions::Decisions;
 use crate::eval::{Memo, Predicate};
-use crate::files::Files;
+use crate::files::{Files, Room};
 use crate::sidecar::SidecarWriter;
 
 /// Texts that are equal, or hold the same words, in surprising ways.
@@ -177,7 +177,7 @@ fn sidecar(blocks: &[RowBlock], page_rows: usize) -> SidecarFile {
     disk.create_dir_all(Path::new("/s")).expect("creates");
     let path = Path::new("/s/x.hidx");
     crate::segment::write_whole(disk.as_ref(), path, &bytes).expect("writes");
-    let files = Arc::new(Files::new(disk, Path::new("/s"), None, 1 << 20, 1 << 20));
+    let files = Arc::new(Files::new(disk, Path::new("/s"), None, Room::SMALL));
     let as_if = u64::from(signature.pages) * PAGE_ROWS as u64;
     let file = files.file("x.hidx".to_owned(), bytes.len() as u64, &crate::aside::Aside::default());
     SidecarFile::new(file, as_if, &files.blocks)
