@@ -386,7 +386,10 @@ impl Server {
             write_listeners(&listeners, &addresses.to_string())?;
             tracing::info!("ready");
             let stop = shutdown.clone();
-            tokio::task::spawn_blocking(move || keep_cubes(&store, &stop));
+            let adds_up = std::thread::Builder::new().name("cubes".to_owned());
+            if let Err(error) = adds_up.spawn(move || keep_cubes(&store, &stop)) {
+                tracing::warn!(%error, "cubes are not added up ahead of questions");
+            }
         }
         shutdown.cancelled().await;
         tracing::info!("stopping");
@@ -716,8 +719,15 @@ async fn housekeeping(
     }
 }
 
-/// Adds up counts over all segments, so that the first question after a start finds them.
+/// The lowest priority.
+const NICEST: i32 = 19;
+
+/// Adds up counts over all segments, so that the first question after a start finds them; on a thread of its own, which lets all
+/// others go first.
 fn keep_cubes(store: &Store, stop: &CancellationToken) {
+    if let Err(error) = rustix::process::nice(NICEST) {
+        tracing::debug!(%error, "cubes are added up at the usual priority");
+    }
     let began = Instant::now();
     match store.keep_cubes(&|| !stop.is_cancelled()) {
         Ok(sums) => tracing::debug!(sums, took = ?began.elapsed(), "cubes are added up"),

@@ -22,8 +22,9 @@ use super::task::Scan;
 use super::units::{Plan, Unit};
 use super::worker::Worker;
 
-/// How much later than it did a scan counts as having asked, at most.
+/// How much later than it did a scan counts as having asked, at most: when it has had so many times as much.
 pub(crate) const GIVES_WAY_MAX: Duration = Duration::from_millis(100);
+const GIVES_WAY_PART: u32 = 4;
 
 /// Turns at the processors.
 pub(crate) struct Turns {
@@ -56,7 +57,7 @@ impl Spent {
 
 /// When somebody counts as having asked who asks now and has had so much.
 fn place(now: Duration, spent: Duration) -> Duration {
-    now + spent.min(GIVES_WAY_MAX)
+    now + (spent / GIVES_WAY_PART).min(GIVES_WAY_MAX)
 }
 
 /// A turn; given back on drop.
@@ -306,7 +307,7 @@ mod tests {
     fn whoever_has_had_much_counts_as_asking_later_within_a_bound() {
         let (now, ms) = (Duration::from_secs(5), Duration::from_millis);
         assert_eq!(place(now, Duration::ZERO), now);
-        assert_eq!(place(now, ms(3)), now + ms(3));
+        assert_eq!(place(now, ms(12)), now + ms(3));
         assert_eq!(place(now, Duration::from_hours(1)), now + GIVES_WAY_MAX);
         let (turns, spent) = (Turns::new(1), Spent::default());
         let turn = turns.take(&spent);
