@@ -45,17 +45,19 @@ impl Host {
     }
 }
 
-/// Files the store may keep open: a quarter of those this process may, once it has raised its soft limit to the hard one.
+/// Files the store may keep open: a quarter of those this process may, once its soft limit is 65,536, or what of it the hard one allows.
 pub(crate) fn store_files_max() -> usize {
-    const RANGE: [u64; 2] = [128, 16_384];
+    /// More would burden the programs that playbooks run: some close, one by one, as many files as there may be.
+    const FILES_WANTED: u64 = 65_536;
     let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    let wanted = limit.maximum.map_or(FILES_WANTED, |hard| hard.min(FILES_WANTED));
+    if limit.current.is_some_and(|soft| soft < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
     {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-    let files = getrlimit(Resource::Nofile).current.map_or(RANGE[1], |files| files / 4);
-    usize::try_from(files.clamp(RANGE[0], RANGE[1])).unwrap_or(usize::MAX)
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(wanted).min(FILES_WANTED) / 4;
+    usize::try_from(files).map_or(usize::MAX, |files| files.max(64))
 }
 
 impl Machine for Host {
