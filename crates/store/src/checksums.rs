@@ -100,17 +100,20 @@ impl CheckedFile {
     /// Says which bytes will be read soon, if they are several parts: the system fetches them together, where one after the other a disk
     /// would be waited for as often as there are parts.
     pub(crate) fn will_read(&self, parts: impl Iterator<Item = Range<u64>>) {
-        const CHUNK: u64 = CHUNK_BYTES as u64;
         let mut parts = parts.peekable();
         let first = parts.next();
         if parts.peek().is_none() {
             return;
         }
-        for Range { start, end } in first.into_iter().chain(parts).take(AHEAD_MAX) {
-            let from = start / CHUNK * CHUNK;
-            let length = end.next_multiple_of(CHUNK).min(self.sums.bytes).saturating_sub(from);
-            self.file.will_read(from, usize::try_from(length).unwrap_or(usize::MAX));
-        }
+        first.into_iter().chain(parts).take(AHEAD_MAX).for_each(|part| self.will_read_all(part));
+    }
+
+    /// Says that a part will be read soon, from front to back.
+    pub(crate) fn will_read_all(&self, Range { start, end }: Range<u64>) {
+        const CHUNK: u64 = CHUNK_BYTES as u64;
+        let from = start / CHUNK * CHUNK;
+        let length = end.next_multiple_of(CHUNK).min(self.sums.bytes).saturating_sub(from);
+        self.file.will_read(from, usize::try_from(length).unwrap_or(usize::MAX));
     }
 
     /// The `length` bytes at `offset`. Errors: `InvalidData` when a checksum differs.

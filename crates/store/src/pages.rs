@@ -112,6 +112,21 @@ impl Footer {
         offsets.flatten().filter_map(|offset| u64::try_from(offset).ok()).min()
     }
 
+    /// Row groups, the last one first: rows of the file from it on, and its bytes.
+    pub(crate) fn groups(&self) -> Vec<(u64, Range<u64>)> {
+        let groups = self.plain.metadata().row_groups().iter().rev();
+        let mut rows = 0_u64;
+        groups
+            .map(|group| {
+                rows = rows.saturating_add(u64::try_from(group.num_rows()).unwrap_or(0));
+                let columns = group.columns().iter().map(|column| column.byte_range());
+                let bytes = columns.map(|(start, length)| start..start.saturating_add(length));
+                let all = bytes.reduce(|all, more| all.start.min(more.start)..all.end.max(more.end));
+                (rows, all.unwrap_or(0..0))
+            })
+            .collect()
+    }
+
     /// Rows of all row groups, when these and the file say the same.
     pub(crate) fn rows(&self) -> Option<u64> {
         let metadata = self.plain.metadata();

@@ -7,6 +7,7 @@
 //! - the files of a segment stay until its last reader is gone.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -364,14 +365,15 @@ impl Segment {
 
     /// All rows in their order, in blocks of at most `block_rows`.
     pub(crate) fn blocks(&self, block_rows: usize) -> Result<SegmentBlocks<'_>, StoreError> {
-        let (footer, file) = (self.footer()?.plain.clone(), self.checked()?);
+        let (footer, file) = (self.footer()?, self.checked()?);
         let reader = self.untrusted(|| {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer)
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), footer.plain.clone())
                 .with_batch_size(block_rows)
                 .build()
                 .map_err(|error| self.failed(&error))
         })?;
-        Ok(SegmentBlocks { segment: self, reader: Some(reader), rows_left: self.meta.rows })
+        let groups = footer.groups();
+        Ok(SegmentBlocks { segment: self, reader: Some(reader), rows_left: self.meta.rows, file, groups })
     }
 }
 
@@ -381,12 +383,19 @@ pub(crate) struct SegmentBlocks<'a> {
     /// Gone after the first error.
     reader: Option<ParquetRecordBatchReader>,
     rows_left: u64,
+    file: CheckedFile,
+    /// Row groups not begun yet, the next one last: rows left when it begins, and its bytes.
+    groups: Vec<(u64, Range<u64>)>,
 }
 
 impl SegmentBlocks<'_> {
     fn read(&mut self) -> Result<Option<RowBlock>, StoreError> {
         let segment = self.segment;
         let Some(mut reader) = self.reader.take() else { return Ok(None) };
+        // It is read in many small parts, of each column some.
+        while let Some((_, bytes)) = self.groups.pop_if(|(rows_left, _)| self.rows_left <= *rows_left) {
+            self.file.will_read_all(bytes);
+        }
         let batch = segment.untrusted(|| {
             let batch = reader.next().transpose();
             Ok((batch.map_err(|error: ArrowError| segment.failed(&error))?, reader))
