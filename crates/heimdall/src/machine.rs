@@ -45,8 +45,8 @@ impl Host {
     }
 }
 
-/// Files the store may keep open: a quarter of those this process may, once its soft limit is 65,536, or what of it the hard one allows.
-pub(crate) fn store_files_max() -> usize {
+/// Raises the soft limit of open files to 65,536, or what of it the hard one allows; returns how many of them are the store's: a quarter.
+pub(crate) fn raise_open_files() -> usize {
     /// More would burden the programs that playbooks run: some close, one by one, as many files as there may be.
     const FILES_WANTED: u64 = 65_536;
     let limit = getrlimit(Resource::Nofile);

@@ -548,7 +548,7 @@ pub(crate) fn store_config(config: &Config) -> Result<heimdall_store::StoreConfi
         cube_fields: config.store.cube_fields.clone(),
         sidecar_cache_bytes: config.store.sidecar_cache_bytes.usize(),
         footer_cache_bytes: config.store.footer_cache_bytes.usize(),
-        open_files_max: machine::store_files_max(),
+        open_files_max: machine::raise_open_files(),
         ..heimdall_store::StoreConfig::default()
     })
 }

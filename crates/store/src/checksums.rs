@@ -82,8 +82,10 @@ impl SidecarBlock for Checksums {
     }
 }
 
-/// Parts that are asked for before they are read, at most.
+/// Parts that are announced before they are read, at most, and their bytes: what is more is waited for when it is read, rather than that
+/// records of a megabyte push everything else out of the system's memory.
 const AHEAD_MAX: usize = 256;
+const AHEAD_BYTES_MAX: u64 = 64 << 20;
 
 /// A Parquet file whose every byte is checked before it is given out.
 #[derive(Clone)]
@@ -105,15 +107,25 @@ impl CheckedFile {
         if parts.peek().is_none() {
             return;
         }
-        first.into_iter().chain(parts).take(AHEAD_MAX).for_each(|part| self.will_read_all(part));
+        let mut room = AHEAD_BYTES_MAX;
+        for part in first.into_iter().chain(parts).take(AHEAD_MAX) {
+            room -= self.announce(part, room);
+        }
     }
 
     /// Says that a part will be read soon, from front to back.
-    pub(crate) fn will_read_all(&self, Range { start, end }: Range<u64>) {
+    pub(crate) fn will_read_all(&self, part: Range<u64>) {
+        self.announce(part, AHEAD_BYTES_MAX);
+    }
+
+    /// Returns how many of at most `room` bytes were announced.
+    fn announce(&self, Range { start, end }: Range<u64>, room: u64) -> u64 {
         const CHUNK: u64 = CHUNK_BYTES as u64;
         let from = start / CHUNK * CHUNK;
-        let length = end.next_multiple_of(CHUNK).min(self.sums.bytes).saturating_sub(from);
+        let to = end.next_multiple_of(CHUNK).min(self.sums.bytes);
+        let length = to.saturating_sub(from).min(room);
         self.file.will_read(from, usize::try_from(length).unwrap_or(usize::MAX));
+        length
     }
 
     /// The `length` bytes at `offset`. Errors: `InvalidData` when a checksum differs.

@@ -5,6 +5,7 @@
 //! - a read gives exactly the bytes asked for or an error; of a file that has not the length the manifest says, an error;
 //! - at most [`Room::open_files`] are open besides those a read is using at that moment.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub(crate) struct Files {
 
 struct OpenFiles {
     by_name: HashMap<Arc<str>, Open>,
+    /// Their names by the time of their last use.
+    by_use: BTreeMap<u64, Arc<str>>,
     clock: u64,
     files_max: usize,
 }
@@ -64,7 +67,12 @@ struct Open {
 
 impl Files {
     pub(crate) fn new(disk: Arc<dyn Disk>, root: &Path, cold: Option<Cold>, room: Room) -> Files {
-        let open = OpenFiles { by_name: HashMap::default(), clock: 0, files_max: room.open_files };
+        let open = OpenFiles {
+            by_name: HashMap::default(),
+            by_use: BTreeMap::new(),
+            clock: 0,
+            files_max: room.open_files.max(1),
+        };
         Files {
             disk,
             root: root.to_owned(),
@@ -108,7 +116,7 @@ impl Files {
 
     /// Removes a file; one that is being read can still be read.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
-        self.open.lock().by_name.remove(name);
+        self.open.lock().forget(name);
         self.disk.remove(&self.path(name))
     }
 
@@ -129,18 +137,29 @@ impl Files {
 
 impl OpenFiles {
     fn get(&mut self, name: &str) -> Option<Arc<dyn DiskFile>> {
-        self.clock += 1;
         let open = self.by_name.get_mut(name)?;
-        open.used = self.clock;
+        self.clock += 1;
+        let before = std::mem::replace(&mut open.used, self.clock);
+        let name = self.by_use.remove(&before)?;
+        self.by_use.insert(self.clock, name);
         Some(Arc::clone(&open.file))
     }
 
-    fn put(&mut self, name: Arc<str>, file: Arc<dyn DiskFile>) {
-        if self.by_name.len() >= self.files_max.max(1) {
-            let oldest =
-                self.by_name.iter().min_by_key(|(_, open)| open.used).map(|(name, _)| Arc::clone(name));
-            oldest.and_then(|name| self.by_name.remove(&name));
+    fn forget(&mut self, name: &str) {
+        if let Some(open) = self.by_name.remove(name) {
+            self.by_use.remove(&open.used);
         }
+    }
+
+    fn put(&mut self, name: Arc<str>, file: Arc<dyn DiskFile>) {
+        self.forget(&name);
+        while self.by_name.len() >= self.files_max
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            self.by_name.remove(&oldest);
+        }
+        self.clock += 1;
+        self.by_use.insert(self.clock, Arc::clone(&name));
         self.by_name.insert(name, Open { file, used: self.clock });
     }
 }
@@ -259,5 +278,36 @@ impl RangeFile {
 impl Length for RangeFile {
     fn len(&self) -> u64 {
         self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heimdall_journal::disk::ForgetfulDisk;
+
+    use super::*;
+
+    #[test]
+    fn the_file_not_used_for_longest_is_closed_first() {
+        let disk = Arc::new(ForgetfulDisk::default());
+        let root = Path::new("/s");
+        disk.create_dir_all(root).expect("creates");
+        for name in ["a", "b", "c"] {
+            crate::segment::write_whole(disk.as_ref(), &root.join(name), name.as_bytes()).expect("writes");
+        }
+        let files = Arc::new(Files::new(disk, root, None, Room { open_files: 2, ..Room::SMALL }));
+        let read = |name: &str| files.file(name.to_owned(), 1, &Aside::default()).read(0, 1);
+        let open = || {
+            let open = files.open.lock();
+            assert_eq!(open.by_name.len(), open.by_use.len());
+            open.by_use.values().map(|name| name.to_string()).collect::<Vec<_>>()
+        };
+        for name in ["a", "b", "a", "c", "c"] {
+            assert_eq!(read(name).expect("reads"), name.as_bytes());
+        }
+        assert_eq!(open(), ["a", "c"]);
+        files.remove("a").expect("removes");
+        assert_eq!(open(), ["c"]);
+        assert!(read("a").is_err());
     }
 }

@@ -58,6 +58,15 @@ fn bytes(disk: &dyn Disk, dir: &Path) {
     file.sync().expect("sync");
     assert_eq!(read(&*file), "hell!");
 
+    let random = disk.open_random(&path).expect("open");
+    random.will_read(2, 100);
+    random.will_read(0, 0);
+    assert_eq!(read(&*random), "hell!");
+    assert_eq!(
+        disk.open_random(&dir.join("none")).err().map(|error| error.kind()),
+        Some(ErrorKind::NotFound)
+    );
+
     let reader = disk.open_read(&path).expect("open");
     disk.rename(&path, &dir.join("moved")).expect("rename");
     disk.open_append(&dir.join("moved")).expect("open").append(&[b"?"]).expect("append");

@@ -22,8 +22,9 @@ use super::task::Scan;
 use super::units::{Plan, Unit};
 use super::worker::Worker;
 
-/// How much later than it did a scan counts as having asked, at most: when it has had so many times as much.
+/// How much later than it did a scan counts as having asked, at most.
 pub(crate) const GIVES_WAY_MAX: Duration = Duration::from_millis(100);
+/// Part of the time a scan has had by which it counts as later.
 const GIVES_WAY_PART: u32 = 4;
 
 /// Turns at the processors.

@@ -14,7 +14,7 @@ use super::TimeRange;
 use super::search::Order;
 use crate::candidates::{Candidates, Residue, cuts_of};
 use crate::segment::Segment;
-use crate::sidecar::kind;
+use crate::sidecar::{Damage, kind};
 use crate::store::StoreError;
 use crate::summary::read_run_spans;
 
@@ -71,7 +71,9 @@ impl Windows {
                 certain: window.certain + span.certain,
             };
         }
-        let cuts = cuts_of(segment, window.range)?.unwrap_or_default();
+        let missing =
+            || segment.sidecar().damaged(kind::RUN_SPANS, &Damage { at: 0, detail: "it is missing" });
+        let cuts = cuts_of(segment, window.range)?.ok_or_else(missing)?;
         Ok((window.range, self.candidates.cut(&cuts)))
     }
 }
