@@ -367,6 +367,7 @@ fn part(bytes: &Bytes) -> String {
 #[cfg(test)]
 mod tests {
     use heimdall_ingest::DecodeLimits;
+    use heimdall_ingest::schema::Schema;
     use heimdall_testkit::data::bad_inputs;
     use heimdall_testkit::mutants::{Seeds, fuzz};
     use proptest::prelude::*;
@@ -524,8 +525,8 @@ mod tests {
         let avro = Decoder::Avro(AvroDecoder::new(avro, &[]).expect("a schema"));
         let proto = r#"syntax = "proto3"; message E { string message = 1; repeated E more = 2; }"#;
         let proto = Decoder::Protobuf(ProtobufDecoder::new(proto, &[]).expect("a schema"));
-        let schema = serde_json::json!({"type": "object", "properties": {"message": {"type": "string"}}});
-        let json = Decoder::Json(Some(Box::new(jsonschema::validator_for(&schema).expect("a schema"))));
+        let schema = r#"{"type": "object", "properties": {"message": {"type": "string"}}}"#;
+        let json = Decoder::Json(Some(Box::new(Schema::new(schema).expect("a schema"))));
         let decoders = [(7, avro), (8, proto), (9, json)];
         let schemas = Schemas::from(decoders.map(|(id, decoder)| (id, Ok(Arc::new(decoder)))));
         let seeds = Seeds::bytes([

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use heimdall_ingest::schema::{Broken, Schema};
 use heimdall_model::Tenant;
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use super::avro::AvroDecoder;
 use super::protobuf::ProtobufDecoder;
@@ -38,7 +38,7 @@ pub(crate) enum Decoder {
     /// Protocol buffers.
     Protobuf(ProtobufDecoder),
     /// JSON text, and what it is checked against where it is checked.
-    Json(Option<Box<jsonschema::Validator>>),
+    Json(Option<Box<Schema>>),
 }
 
 impl Decoder {
@@ -49,12 +49,7 @@ impl Decoder {
                 Decoder::Avro(AvroDecoder::new(&source.schema, &texts)?)
             }
             SchemaType::Protobuf => Decoder::Protobuf(ProtobufDecoder::new(&source.schema, references)?),
-            SchemaType::Json if is_checked => {
-                let schema: Value =
-                    serde_json::from_str(&source.schema).map_err(|error| error.to_string())?;
-                let validator = jsonschema::options().build(&schema).map_err(|error| error.to_string())?;
-                Decoder::Json(Some(Box::new(validator)))
-            }
+            SchemaType::Json if is_checked => Decoder::Json(Some(Box::new(Schema::new(&source.schema)?))),
             SchemaType::Json => Decoder::Json(None),
         })
     }
@@ -64,15 +59,16 @@ impl Decoder {
         match self {
             Decoder::Avro(decoder) => decoder.decode(bytes, out, out_bytes_max),
             Decoder::Protobuf(decoder) => decoder.decode(bytes, out, out_bytes_max),
-            Decoder::Json(validator) => {
+            Decoder::Json(schema) => {
                 let text = std::str::from_utf8(bytes)
                     .map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
-                if let Some(validator) = validator {
-                    let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-                    validator.validate(&value).map_err(|error| {
-                        let place = error.instance_path().to_string();
-                        let message: String = error.masked().to_string().chars().take(200).collect();
-                        format!("does not suit its schema at `{place}`: {message}")
+                if let Some(schema) = schema {
+                    schema.check(text).map_err(|Broken { field, reason }| {
+                        let reason: String = reason.chars().take(200).collect();
+                        match field.as_str() {
+                            "" => format!("does not suit its schema: {reason}"),
+                            field => format!("does not suit its schema at `{field}`: {reason}"),
+                        }
                     })?;
                 }
                 out.push_str(text);
