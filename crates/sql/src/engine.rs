@@ -3,7 +3,8 @@
 //! Invariants:
 //! - a statement sees the rows of one tenant: its tables are made for it, and there are no others;
 //! - an answer is whole, or `stats.partial` is set and `stats.warnings` says what is missing, or it is an error;
-//! - planning and joining run on threads of their own, so that a heavy statement does not hold up the server.
+//! - planning and joining run on threads of their own, so that a heavy statement does not hold up the server, with stack enough for
+//!   the deepest one that the gate lets pass.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,6 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -44,6 +44,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Where the tables are, for those who write it out.
 const CATALOG: &str = "heimdall";
 const SCHEMA: &str = "public";
+/// Stack of the threads that read, plan and run a statement: what walks an expression does so by recursion, and the longest chain
+/// that [`gate::OPERATORS_MAX`] lets pass must not end the process. It is address space: memory is taken as far as it is used.
+const STACK_BYTES: usize = 256 << 20;
 /// Least memory a statement's share of the pool may be.
 const MEMORY_BYTES_MIN: usize = 16 << 20;
 /// What a sort sets aside for merging what it spilled; more than its share of the pool would leave it nothing to sort in.
@@ -94,7 +97,9 @@ pub struct SqlExplain {
 /// Runs statements.
 pub struct SqlEngine {
     engine: Engine,
-    base: SessionState,
+    /// What every session begins with. A function, as all that holds an engine is proved `Send` when it is compiled: of a
+    /// state, that is proved of all of the syntax of SQL, and anew in every place.
+    begin: Box<dyn Fn() -> SessionStateBuilder + Send + Sync>,
     env: Arc<RuntimeEnv>,
     // INVARIANT: there until it is dropped.
     runtime: Option<Runtime>,
@@ -147,10 +152,12 @@ impl SqlEngine {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("sql")
+            .thread_stack_size(STACK_BYTES)
             .enable_time()
             .build()
             .map_err(|error| SqlError::Internal(error.to_string()))?;
-        Ok(SqlEngine { engine, base, env, runtime: Some(runtime) })
+        let begin = Box::new(move || SessionStateBuilder::new_from_existing(base.clone()));
+        Ok(SqlEngine { engine, begin, env, runtime: Some(runtime) })
     }
 
     /// Answers a statement. Blocks: call it off the async threads.
@@ -166,15 +173,19 @@ impl SqlEngine {
         limits: RunLimits,
     ) -> Result<Answer, SqlError> {
         let control = Control { without_damaged: true, ..control.clone() };
-        loop {
-            let known = self.engine.store().damaged().len();
-            match self.run_once(request, &control, limits) {
-                // One segment less to fail on.
-                Err(SqlError::Query(QueryError::Store(ScanError::Store(StoreError::Corrupt { .. }))))
-                    if self.engine.store().damaged().len() > known => {}
-                done => return done,
+        deep(|| {
+            loop {
+                let known = self.engine.store().damaged().len();
+                match self.run_once(request, &control, limits) {
+                    // One segment less to fail on.
+                    Err(SqlError::Query(QueryError::Store(ScanError::Store(StoreError::Corrupt {
+                        ..
+                    }))))
+                        if self.engine.store().damaged().len() > known => {}
+                    done => return done,
+                }
             }
-        }
+        })
     }
 
     fn run_once(
@@ -218,6 +229,10 @@ impl SqlEngine {
     /// # Errors
     /// [`SqlError`].
     pub fn explain(&self, request: &SqlRequest, limits: RunLimits) -> Result<SqlExplain, SqlError> {
+        deep(|| self.explain_once(request, limits))
+    }
+
+    fn explain_once(&self, request: &SqlRequest, limits: RunLimits) -> Result<SqlExplain, SqlError> {
         let control = Control::default();
         let statement = gate::parse(&request.sql)?;
         let query = statement.to_string();
@@ -244,7 +259,7 @@ impl SqlEngine {
         let (catalogs, catalog) = (MemoryCatalogProviderList::new(), MemoryCatalogProvider::new());
         catalog.register_schema(SCHEMA, Arc::new(MemorySchemaProvider::new()))?;
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
-        let state = SessionStateBuilder::new_from_existing(self.base.clone())
+        let state = (self.begin)()
             .with_catalog_list(Arc::new(catalogs))
             .with_runtime_env(Arc::clone(&self.env))
             .build();
@@ -299,6 +314,17 @@ impl SqlEngine {
             }
         })
     }
+}
+
+/// Does a statement's work on a thread with [`STACK_BYTES`], and waits for it.
+fn deep<T: Send>(work: impl FnOnce() -> Result<T, SqlError> + Send) -> Result<T, SqlError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("sql-plan".to_owned()).stack_size(STACK_BYTES);
+        let running = thread
+            .spawn_scoped(scope, work)
+            .map_err(|error| SqlError::Internal(format!("no thread for it: {error}")))?;
+        running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Makes a folder that holds nothing: what a server that was killed has spilled is of no use.

@@ -3,8 +3,12 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast::{self, Query, SetExpr, Statement as Ast, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::SqlError;
 
@@ -12,6 +16,9 @@ use crate::error::SqlError;
 pub(crate) const STATEMENT_BYTES_MAX: usize = 64 << 10;
 /// Deepest nesting of parentheses and the like.
 pub(crate) const DEPTH_MAX: usize = 64;
+/// Most operators and keywords. `1 + 1 + 1 …` nests as deep as it is long, with no parenthesis: with [`DEPTH_MAX`] this bounds the
+/// depth of what is walked by recursion, for which [`crate::engine`] has the stack.
+pub(crate) const OPERATORS_MAX: usize = 1_000;
 
 /// Reads a text that must be one statement that reads.
 pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
@@ -21,6 +28,12 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
     }
     if depth(sql) > DEPTH_MAX {
         let message = format!("parentheses are nested deeper than {DEPTH_MAX}");
+        return Err(SqlError::Syntax { message, at: None });
+    }
+    if operators(sql)? > OPERATORS_MAX {
+        let message = format!(
+            "the statement has more than {OPERATORS_MAX} operators and keywords; many values are one list: `x in (1, 2, …)`"
+        );
         return Err(SqlError::Syntax { message, at: None });
     }
     let mut statements = DFParser::parse_sql(sql).map_err(SqlError::from)?;
@@ -124,6 +137,20 @@ fn depth(sql: &str) -> usize {
     deepest
 }
 
+/// How many tokens may nest what comes after or before them: all but names, literals, commas, dots and parentheses.
+fn operators(sql: &str) -> Result<usize, SqlError> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize()
+        .map_err(|error| SqlError::from(DataFusionError::SQL(Box::new(error.into()), None)))?;
+    let nests = |token: &&Token| match token {
+        Token::Word(word) => word.keyword != Keyword::NoKeyword,
+        Token::EOF | Token::Whitespace(_) | Token::Comma | Token::Period | Token::SemiColon => false,
+        Token::LParen | Token::RParen | Token::Number(..) | Token::SingleQuotedString(_) => false,
+        _ => true,
+    };
+    Ok(tokens.iter().filter(nests).count())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +201,10 @@ mod tests {
         assert!(matches!(parse(""), Err(SqlError::Syntax { at: Some((1, 1)), .. })));
         assert!(matches!(parse(&"(".repeat(100_000)), Err(SqlError::Syntax { .. })));
         assert!(matches!(parse(&"(".repeat(100)), Err(SqlError::Syntax { .. })));
+        let long = format!("select {}", vec!["1"; OPERATORS_MAX + 1].join("+"));
+        let Err(SqlError::Syntax { message, .. }) = parse(&long) else { panic!("no error") };
+        assert!(message.contains("operators"), "{message}");
+        let list = format!("select 1 in ({})", vec!["1"; 2 * OPERATORS_MAX].join(", "));
+        assert!(parse(&list).is_ok());
     }
 }

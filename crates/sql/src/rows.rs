@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
-use datafusion::catalog::{MemTable, Session, TableProvider};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::BoxFuture;
 use heimdall_model::{Tenant, Value};
 use heimdall_query::ColumnType;
 
@@ -56,7 +57,6 @@ pub(crate) fn arrow_type(ty: ColumnType) -> DataType {
     }
 }
 
-#[async_trait]
 impl TableProvider for RowTable {
     fn schema(&self) -> SchemaRef {
         let field = |(name, ty): &(&str, ColumnType)| Field::new(*name, arrow_type(*ty), true);
@@ -67,29 +67,41 @@ impl TableProvider for RowTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    // Written out, as in `DatasetTable`.
+    fn scan<'a, 'b, 'c, 'd, 'out>(
+        &'a self,
+        _: &'b dyn Session,
+        projection: Option<&'c Vec<usize>>,
+        _: &'d [Expr],
+        _: Option<usize>,
+    ) -> BoxFuture<'out, Result<Arc<dyn ExecutionPlan>>>
+    where
+        'a: 'out,
+        'b: 'out,
+        'c: 'out,
+        'd: 'out,
+    {
         let (source, tenant) = (Arc::clone(&self.source), self.asked.tenant.clone());
         let read = tokio::task::spawn_blocking(move || source.rows(&tenant, ROWS_MAX + 1));
-        let rows = read.await.unwrap_or_else(|error| Err(error.to_string()));
-        let mut rows = rows.map_err(|text| Failed::Rows(text).wrap())?;
-        if rows.len() > ROWS_MAX {
-            rows.truncate(ROWS_MAX);
-            let name = self.source.name();
-            self.asked.note(Gathered {
-                partial: true,
-                warnings: vec![format!(
-                    "`{name}` holds more than {ROWS_MAX} rows: only the latest were read"
-                )],
-                ..Gathered::default()
-            });
-        }
-        let batch = batch_of(&self.schema(), &rows)?;
-        MemTable::try_new(self.schema(), vec![vec![batch]])?.scan(session, projection, filters, limit).await
+        let (asked, schema, projection) = (Arc::clone(&self.asked), self.schema(), projection.cloned());
+        let name = self.source.name().to_owned();
+        Box::pin(async move {
+            let rows = read.await.unwrap_or_else(|error| Err(error.to_string()));
+            let mut rows = rows.map_err(|text| Failed::Rows(text).wrap())?;
+            if rows.len() > ROWS_MAX {
+                rows.truncate(ROWS_MAX);
+                asked.note(Gathered {
+                    partial: true,
+                    warnings: vec![format!(
+                        "`{name}` holds more than {ROWS_MAX} rows: only the latest were read"
+                    )],
+                    ..Gathered::default()
+                });
+            }
+            let batch = batch_of(&schema, &rows)?;
+            let plan: Arc<dyn ExecutionPlan> =
+                MemorySourceConfig::try_new_exec(&[vec![batch]], schema, projection)?;
+            Ok(plan)
+        })
     }
 }

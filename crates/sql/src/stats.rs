@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
@@ -16,6 +15,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
 };
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use heimdall_query::{Answer, Query, QueryError, RunLimits};
 use heimdall_store::ScanStats;
@@ -42,7 +42,6 @@ impl fmt::Debug for StatsTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for StatsTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -52,26 +51,33 @@ impl TableProvider for StatsTable {
         TableType::Temporary
     }
 
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
+    // Written out, as in `DatasetTable`.
+    fn scan<'a, 'b, 'c, 'd, 'out>(
+        &'a self,
+        session: &'b dyn Session,
+        projection: Option<&'c Vec<usize>>,
+        _: &'d [Expr],
         _: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = match projection {
-            None => self.schema(),
-            Some(columns) => Arc::new(self.schema.project(columns)?),
-        };
-        let instead = session.create_physical_plan(&self.instead).await?;
-        Ok(Arc::new(StatsExec {
-            asked: Arc::clone(&self.asked),
-            query: self.query.clone(),
-            whole: self.schema(),
-            projection: projection.cloned(),
-            properties: properties(schema),
-            instead,
-        }))
+    ) -> BoxFuture<'out, Result<Arc<dyn ExecutionPlan>>>
+    where
+        'a: 'out,
+        'b: 'out,
+        'c: 'out,
+        'd: 'out,
+    {
+        let instead = session.create_physical_plan(&self.instead);
+        let (asked, query, whole) = (Arc::clone(&self.asked), self.query.clone(), self.schema());
+        let projection = projection.cloned();
+        Box::pin(async move {
+            let schema = match &projection {
+                None => Arc::clone(&whole),
+                Some(columns) => Arc::new(whole.project(columns)?),
+            };
+            let (properties, instead) = (properties(schema), instead.await?);
+            let plan: Arc<dyn ExecutionPlan> =
+                Arc::new(StatsExec { asked, query, whole, projection, properties, instead });
+            Ok(plan)
+        })
     }
 }
 

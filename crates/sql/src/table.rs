@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::future::{BoxFuture, ready};
 use heimdall_model::{Dataset, Tenant};
 use heimdall_query::{Engine, RunLimits, TimeRange};
 use heimdall_store::{Control, Order, ScanRequest, ScanStats, Store};
@@ -88,36 +88,9 @@ impl DatasetTable {
     pub(crate) fn new(asked: Arc<Asked>, dataset: Dataset) -> DatasetTable {
         DatasetTable { asked, dataset, first: None, rewritable: true, schema: schema_of(dataset) }
     }
-}
 
-impl fmt::Debug for DatasetTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatasetTable").field("dataset", &self.dataset).finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl TableProvider for DatasetTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = |expr: &&Expr| match condition(expr, self.dataset) {
-            None => TableProviderFilterPushDown::Unsupported,
-            Some(found) if found.exact => TableProviderFilterPushDown::Exact,
-            Some(_) => TableProviderFilterPushDown::Inexact,
-        };
-        Ok(filters.iter().map(support).collect())
-    }
-
-    async fn scan(
+    fn plan(
         &self,
-        _: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
@@ -143,5 +116,47 @@ impl TableProvider for DatasetTable {
             None => Rows::Any(limit.filter(|_| condition.exact)),
         };
         Ok(Arc::new(ScanExec::new(Arc::clone(&self.asked), request, rows, targets, schema)))
+    }
+}
+
+impl fmt::Debug for DatasetTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatasetTable").field("dataset", &self.dataset).finish_non_exhaustive()
+    }
+}
+
+impl TableProvider for DatasetTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let support = |expr: &&Expr| match condition(expr, self.dataset) {
+            None => TableProviderFilterPushDown::Unsupported,
+            Some(found) if found.exact => TableProviderFilterPushDown::Exact,
+            Some(_) => TableProviderFilterPushDown::Inexact,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    // Written out, as `async fn` would hold the filters: that those are `Send` takes the compiler seconds in each place.
+    fn scan<'a, 'b, 'c, 'd, 'out>(
+        &'a self,
+        _: &'b dyn Session,
+        projection: Option<&'c Vec<usize>>,
+        filters: &'d [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'out, Result<Arc<dyn ExecutionPlan>>>
+    where
+        'a: 'out,
+        'b: 'out,
+        'c: 'out,
+        'd: 'out,
+    {
+        Box::pin(ready(self.plan(projection, filters, limit)))
     }
 }

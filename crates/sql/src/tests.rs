@@ -13,6 +13,7 @@ use heimdall_store::{Control, ScanRequest, Store, StoreConfig};
 use proptest::prelude::*;
 
 use crate::columns::{Batches, schema_of, targets};
+use crate::gate::OPERATORS_MAX;
 use crate::{RowSource, SqlConfig, SqlEngine, SqlError, SqlRequest, answer, functions};
 
 /// 2026-03-01T12:00:00Z.
@@ -374,6 +375,39 @@ fn limits_hold_and_are_said() {
         .run(&request("select user_id, count(*) from logs group by user_id"), &Control::default(), few)
         .expect("DataFusion groups instead");
     assert_eq!(answer.rows.len(), 13);
+}
+
+/// What nests with its length, without a parenthesis, as long as it may be: whatever is said, the process goes on.
+#[test]
+fn the_longest_chains_do_not_end_the_process() {
+    let (all, half, third) = (OPERATORS_MAX - 20, OPERATORS_MAX / 2 - 20, OPERATORS_MAX / 3 - 20);
+    let any = |condition: &str, n: usize| vec![condition; n].join(" or ");
+    let mut answered = 0;
+    for (sql, is_surely_answered) in [
+        (format!("select {}", vec!["1"; all].join(" + ")), true),
+        (format!("select {} from logs limit 1", vec!["service"; half].join(" || ")), true),
+        (format!("select {} true", "not ".repeat(all)), false),
+        (format!("select {}1", "- ".repeat(all)), false),
+        (format!("select 1 {}", "is null ".repeat(half)), false),
+        (format!("select '1' {}", "::varchar ".repeat(half)), false),
+        (format!("select count(*) from logs where {}", any("service = 'auth'", third)), true),
+        (format!("select count(*) from logs where {}", any("length(message) > 3", third)), true),
+        (
+            format!("select {}0{}", "case when true then 1 else ".repeat(all / 5), " end".repeat(all / 5)),
+            false,
+        ),
+        (vec!["select 1"; half / 2].join(" union all "), true),
+        (format!("select interval {}'1 day'", "interval ".repeat(all)), false),
+        (format!("{} select 1", "explain ".repeat(all)), false),
+        (format!("select '1'::int{}", "[]".repeat(half)), false),
+        (format!("select 1 {}", "collate x ".repeat(all)), false),
+        (format!("select service{} from logs", "[1]".repeat(half)), false),
+    ] {
+        let found = run(&sql);
+        assert!(!is_surely_answered || found.is_ok(), "{}: {:?}", &sql[..60], found.err());
+        answered += usize::from(found.is_ok());
+    }
+    assert!(answered >= 5, "{answered}");
 }
 
 #[test]
