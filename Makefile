@@ -20,8 +20,9 @@ export CARGO_TARGET_DIR
 ARGS ?=
 
 # Our own crates, as `make quick` builds them. What they depend on is shared with every other build.
+UNOPTIMISED := heimdall heimdall-respond
 OWN := heimdall $(filter-out heimdall-heimdall,$(patsubst crates/%,heimdall-%,$(wildcard crates/*)))
-QUICK := $(foreach crate,$(OWN),$(foreach setting,opt-level=1 codegen-units=256 incremental=true,--config profile.release.package.$(crate).$(setting)))
+QUICK := $(foreach crate,$(OWN),$(foreach setting,opt-level=$(if $(filter $(crate),$(UNOPTIMISED)),0,1) codegen-units=256 incremental=true,--config profile.release.package.$(crate).$(setting)))
 
 .PHONY: help run test build quick ui ui-if-possible deps fmt lint doc config-reference
 
