@@ -19,8 +19,9 @@ export CARGO_TARGET_DIR
 # Arguments of the demo, such as `make run ARGS="--seed 3 --duration 60"`.
 ARGS ?=
 
-# Our own crates, as `make quick` builds them. What they depend on is shared with every other build.
+# Our crates that Cargo.toml never optimises.
 UNOPTIMISED := heimdall heimdall-respond
+# Our own crates, as `make quick` builds them. What they depend on is shared with every other build.
 OWN := heimdall $(filter-out heimdall-heimdall,$(patsubst crates/%,heimdall-%,$(wildcard crates/*)))
 QUICK := $(foreach crate,$(OWN),$(foreach setting,opt-level=$(if $(filter $(crate),$(UNOPTIMISED)),0,1) codegen-units=256 incremental=true,--config profile.release.package.$(crate).$(setting)))
 
