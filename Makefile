@@ -20,7 +20,7 @@ export CARGO_TARGET_DIR
 ARGS ?=
 
 # Our crates that Cargo.toml never optimises.
-UNOPTIMISED := heimdall heimdall-respond
+UNOPTIMISED := heimdall heimdall-alert heimdall-respond
 # Our own crates, as `make quick` builds them. What they depend on is shared with every other build.
 OWN := heimdall $(filter-out heimdall-heimdall,$(patsubst crates/%,heimdall-%,$(wildcard crates/*)))
 QUICK := $(foreach crate,$(OWN),$(foreach setting,opt-level=$(if $(filter $(crate),$(UNOPTIMISED)),0,1) codegen-units=256 incremental=true,--config profile.release.package.$(crate).$(setting)))

@@ -90,8 +90,22 @@ pub struct Parts {
 }
 
 /// The parts, and what the API keeps of its own; clones are the same state.
+///
+/// It is behind a trait so that the compiler need not look into all the parts, for each handler anew, to see that what waits
+/// while it holds them may move between threads: two fifths of this crate's time.
 #[derive(Clone)]
-pub struct AppState(Arc<Inner>);
+pub struct AppState(Arc<dyn Shared>);
+
+/// See [`AppState`].
+trait Shared: Send + Sync {
+    fn inner(&self) -> &Inner;
+}
+
+impl Shared for Inner {
+    fn inner(&self) -> &Inner {
+        self
+    }
+}
 
 /// See [`AppState`].
 pub struct Inner {
@@ -145,7 +159,7 @@ impl Inner {
 impl Deref for AppState {
     type Target = Inner;
     fn deref(&self) -> &Inner {
-        &self.0
+        self.0.inner()
     }
 }
 
