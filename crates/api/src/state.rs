@@ -92,7 +92,7 @@ pub struct Parts {
 /// The parts, and what the API keeps of its own; clones are the same state.
 ///
 /// It is behind a trait so that the compiler need not look into all the parts, for each handler anew, to see that what waits
-/// while it holds them may move between threads: two fifths of this crate's time.
+/// while it holds them may move between threads: a quarter of this crate's time.
 #[derive(Clone)]
 pub struct AppState(Arc<dyn Shared>);
 
