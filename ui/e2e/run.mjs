@@ -16,8 +16,8 @@ const files =
     : readdirSync(folder)
         .filter((name) => name.endsWith(".e2e.mjs"))
         .map((name) => join(folder, name));
-// Ends what hangs. It counts for a whole file too, and the longest takes four minutes on a slow machine; every wait within a
-// test has a shorter limit of its own.
+// Ends what hangs. Node counts it for a whole file as well as for each test, and the longest file takes over four minutes on a
+// slow machine, 90 s of which the demo needs for its first alerts; every wait within a test has a shorter limit of its own.
 const TIMEOUT_MS = 15 * 60_000;
 const child = spawn(process.execPath, ["--test", "--test-concurrency=1", `--test-timeout=${TIMEOUT_MS}`, ...files], {
   stdio: "inherit",
