@@ -37,7 +37,7 @@ use crate::functions;
 use crate::gate;
 use crate::rewrite::ToEngine;
 use crate::rows::{RowSource, RowTable};
-use crate::table::{Asked, DatasetTable};
+use crate::table::{Asked, DatasetTable, Provided};
 
 /// How often it is looked whether a statement is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
@@ -266,12 +266,12 @@ impl SqlEngine {
         let context = SessionContext::new_with_state(state);
         functions::all().for_each(|function| context.register_udf(function));
         for dataset in Dataset::ALL {
-            let table = DatasetTable::new(Arc::clone(asked), dataset);
-            context.register_table(dataset.to_string(), Arc::new(table))?;
+            let table = Provided::new(DatasetTable::new(Arc::clone(asked), dataset));
+            context.register_table(dataset.to_string(), table)?;
         }
         for source in &request.sources {
             let table = RowTable { asked: Arc::clone(asked), source: Arc::clone(source) };
-            context.register_table(source.name(), Arc::new(table))?;
+            context.register_table(source.name(), Provided::new(table))?;
         }
         Ok(context)
     }

@@ -2,14 +2,12 @@
 //!
 //! Invariant: only where every condition is decided by the store, and the answer is what SQL says it is.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, ScalarValue};
-use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Sort, TableScan};
@@ -22,7 +20,7 @@ use heimdall_store::Order;
 use crate::columns::target_of;
 use crate::filter::{all_of, text_of};
 use crate::stats::StatsTable;
-use crate::table::DatasetTable;
+use crate::table::{DatasetTable, Provided};
 
 /// Name of the table that stands for an aggregation.
 const STATS: &str = "stats";
@@ -71,7 +69,7 @@ fn source(plan: &LogicalPlan) -> Option<Source> {
         }
         LogicalPlan::SubqueryAlias(alias) => source(&alias.input),
         LogicalPlan::TableScan(scan) if scan.fetch.is_none() => {
-            let table = table_of(scan)?;
+            let table: DatasetTable = Provided::of(scan)?;
             if !table.rewritable || table.first.is_some() {
                 return None;
             }
@@ -82,21 +80,14 @@ fn source(plan: &LogicalPlan) -> Option<Source> {
     }
 }
 
-fn table_of(scan: &TableScan) -> Option<DatasetTable> {
-    let provider = source_as_provider(&scan.source).ok()?;
-    let any: &dyn Any = provider.as_ref();
-    any.downcast_ref::<DatasetTable>().cloned()
-}
-
 /// The same plan over another table in place of ours.
 fn over(plan: &LogicalPlan, change: impl Fn(&mut DatasetTable)) -> Result<LogicalPlan> {
     let changed = plan.clone().transform_up(|node| match node {
-        LogicalPlan::TableScan(scan) => match table_of(&scan) {
+        LogicalPlan::TableScan(scan) => match Provided::of::<DatasetTable>(&scan) {
             None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
             Some(mut table) => {
                 change(&mut table);
-                let table: Arc<dyn TableProvider> = Arc::new(table);
-                let scan = TableScan { source: provider_as_source(table), ..scan };
+                let scan = TableScan { source: provider_as_source(Provided::new(table)), ..scan };
                 Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
             }
         },
@@ -134,7 +125,7 @@ fn top(sort: &Sort) -> Result<Option<LogicalPlan>> {
     let by_count = SortKey { target: Target::Attribute(sorted.alias.clone()), descending: true };
     let mut few = table.clone();
     few.query.pipeline.extend([Pipe::Sort(vec![by_count]), Pipe::Limit(rows)]);
-    let few: Arc<dyn TableProvider> = Arc::new(few);
+    let few = Provided::new(few);
     let changed = sort.input.as_ref().clone().transform_up(|node| match node {
         LogicalPlan::TableScan(scan) => {
             let scan = TableScan { source: provider_as_source(Arc::clone(&few)), ..scan };
@@ -159,11 +150,9 @@ fn grouped(plan: &LogicalPlan, column: &Column) -> Option<(StatsTable, usize)> {
             grouped(&alias.input, &Column::from((qualifier, field)))
         }
         LogicalPlan::TableScan(scan) => {
-            let provider = source_as_provider(&scan.source).ok()?;
-            let any: &dyn Any = provider.as_ref();
-            let table = any.downcast_ref::<StatsTable>()?;
+            let table: StatsTable = Provided::of(scan)?;
             let at = table.schema.index_of(&column.name).ok()?;
-            Some((table.clone(), at))
+            Some((table, at))
         }
         _ => None,
     }
@@ -213,7 +202,7 @@ fn stats(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
             None => column.alias(field.name()),
         }
     });
-    let scan = LogicalPlanBuilder::scan(STATS, provider_as_source(Arc::new(table)), None)?;
+    let scan = LogicalPlanBuilder::scan(STATS, provider_as_source(Provided::new(table)), None)?;
     scan.project(shown.collect::<Vec<_>>())?.build().map(Some)
 }
 

@@ -4,18 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use datafusion::catalog::{Session, TableProvider};
+use datafusion::catalog::Session;
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use futures::future::BoxFuture;
+use futures::FutureExt;
 use heimdall_model::{Tenant, Value};
 use heimdall_query::ColumnType;
 
 use crate::answer::batch_of;
 use crate::error::Failed;
-use crate::table::{Asked, Gathered};
+use crate::table::{Asked, Gathered, Planning, Table};
 
 /// Most rows of such a table in one statement: the latest ones, and the answer says so.
 pub const ROWS_MAX: usize = 100_000;
@@ -32,7 +31,7 @@ pub trait RowSource: Send + Sync {
     ///
     /// # Errors
     /// They could not be read; the text says why.
-    fn rows(&self, tenant: &Tenant, limit: usize) -> std::result::Result<Vec<Vec<Value>>, String>;
+    fn rows(&self, tenant: &Tenant, limit: usize) -> Result<Vec<Vec<Value>>, String>;
 }
 
 /// See [`RowSource`].
@@ -57,7 +56,7 @@ pub(crate) fn arrow_type(ty: ColumnType) -> DataType {
     }
 }
 
-impl TableProvider for RowTable {
+impl Table for RowTable {
     fn schema(&self) -> SchemaRef {
         let field = |(name, ty): &(&str, ColumnType)| Field::new(*name, arrow_type(*ty), true);
         Arc::new(Schema::new(self.source.columns().iter().map(field).collect::<Vec<_>>()))
@@ -67,25 +66,18 @@ impl TableProvider for RowTable {
         TableType::Base
     }
 
-    // Written out, as in `DatasetTable`.
-    fn scan<'a, 'b, 'c, 'd, 'out>(
+    fn plan<'a>(
         &'a self,
-        _: &'b dyn Session,
-        projection: Option<&'c Vec<usize>>,
-        _: &'d [Expr],
+        _: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _: &'a [Expr],
         _: Option<usize>,
-    ) -> BoxFuture<'out, Result<Arc<dyn ExecutionPlan>>>
-    where
-        'a: 'out,
-        'b: 'out,
-        'c: 'out,
-        'd: 'out,
-    {
+    ) -> Planning<'a> {
         let (source, tenant) = (Arc::clone(&self.source), self.asked.tenant.clone());
         let read = tokio::task::spawn_blocking(move || source.rows(&tenant, ROWS_MAX + 1));
         let (asked, schema, projection) = (Arc::clone(&self.asked), self.schema(), projection.cloned());
         let name = self.source.name().to_owned();
-        Box::pin(async move {
+        async move {
             let rows = read.await.unwrap_or_else(|error| Err(error.to_string()));
             let mut rows = rows.map_err(|text| Failed::Rows(text).wrap())?;
             if rows.len() > ROWS_MAX {
@@ -102,6 +94,7 @@ impl TableProvider for RowTable {
             let plan: Arc<dyn ExecutionPlan> =
                 MemorySourceConfig::try_new_exec(&[vec![batch]], schema, projection)?;
             Ok(plan)
-        })
+        }
+        .boxed()
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::{Session, TableProvider};
+use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -15,15 +15,14 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PhysicalExpr, PlanProperties,
 };
-use futures::future::BoxFuture;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use heimdall_query::{Answer, Query, QueryError, RunLimits};
 use heimdall_store::ScanStats;
 
 use crate::answer::batch_of;
 use crate::error::Failed;
 use crate::scan::properties;
-use crate::table::{Asked, Gathered};
+use crate::table::{Asked, Gathered, Planning, Table};
 
 /// The groups of a `stats`.
 #[derive(Clone)]
@@ -42,7 +41,7 @@ impl fmt::Debug for StatsTable {
     }
 }
 
-impl TableProvider for StatsTable {
+impl Table for StatsTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
@@ -51,24 +50,17 @@ impl TableProvider for StatsTable {
         TableType::Temporary
     }
 
-    // Written out, as in `DatasetTable`.
-    fn scan<'a, 'b, 'c, 'd, 'out>(
+    fn plan<'a>(
         &'a self,
-        session: &'b dyn Session,
-        projection: Option<&'c Vec<usize>>,
-        _: &'d [Expr],
+        session: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _: &'a [Expr],
         _: Option<usize>,
-    ) -> BoxFuture<'out, Result<Arc<dyn ExecutionPlan>>>
-    where
-        'a: 'out,
-        'b: 'out,
-        'c: 'out,
-        'd: 'out,
-    {
+    ) -> Planning<'a> {
         let instead = session.create_physical_plan(&self.instead);
         let (asked, query, whole) = (Arc::clone(&self.asked), self.query.clone(), self.schema());
         let projection = projection.cloned();
-        Box::pin(async move {
+        async move {
             let schema = match &projection {
                 None => Arc::clone(&whole),
                 Some(columns) => Arc::new(whole.project(columns)?),
@@ -77,7 +69,8 @@ impl TableProvider for StatsTable {
             let plan: Arc<dyn ExecutionPlan> =
                 Arc::new(StatsExec { asked, query, whole, projection, properties, instead });
             Ok(plan)
-        })
+        }
+        .boxed()
     }
 }
 

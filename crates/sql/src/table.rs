@@ -1,13 +1,17 @@
-//! A dataset as DataFusion asks for it: its schema, which conditions it decides, a scan.
+//! Tables as DataFusion asks for them, and the one of a dataset: its schema, which conditions it decides, a scan.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableScan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use heimdall_model::{Dataset, Tenant};
 use heimdall_query::{Engine, RunLimits, TimeRange};
@@ -72,6 +76,73 @@ impl Asked {
     }
 }
 
+/// The plan of a scan, once it is there.
+pub(crate) type Planning<'a> = BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>>;
+
+/// What a table is, without the form in which DataFusion asks.
+pub(crate) trait Table: Any + fmt::Debug + Send + Sync {
+    fn schema(&self) -> SchemaRef;
+
+    fn table_type(&self) -> TableType;
+
+    /// How far the scan decides a condition.
+    fn decides(&self, _: &Expr) -> TableProviderFilterPushDown {
+        TableProviderFilterPushDown::Unsupported
+    }
+
+    fn plan<'a>(
+        &'a self,
+        session: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> Planning<'a>;
+}
+
+/// A [`Table`] in the form in which DataFusion asks. Not generic, and the only one: that expressions are `Send`, which takes the
+/// compiler seconds, is proved here alone.
+#[derive(Debug)]
+pub(crate) struct Provided(Box<dyn Table>);
+
+impl Provided {
+    pub(crate) fn new(table: impl Table) -> Arc<dyn TableProvider> {
+        Arc::new(Provided(Box::new(table)))
+    }
+
+    /// The table of a scan, where it is one of this kind.
+    pub(crate) fn of<T: Table + Clone>(scan: &TableScan) -> Option<T> {
+        let provider = source_as_provider(&scan.source).ok()?;
+        let provider: &dyn Any = provider.as_ref();
+        let table: &dyn Any = provider.downcast_ref::<Provided>()?.0.as_ref();
+        table.downcast_ref::<T>().cloned()
+    }
+}
+
+#[async_trait]
+impl TableProvider for Provided {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        self.0.table_type()
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(filters.iter().map(|expr| self.0.decides(expr)).collect())
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.0.plan(session, projection, filters, limit).await
+    }
+}
+
 /// One dataset.
 #[derive(Clone)]
 pub(crate) struct DatasetTable {
@@ -89,7 +160,7 @@ impl DatasetTable {
         DatasetTable { asked, dataset, first: None, rewritable: true, schema: schema_of(dataset) }
     }
 
-    fn plan(
+    fn scan(
         &self,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
@@ -125,7 +196,7 @@ impl fmt::Debug for DatasetTable {
     }
 }
 
-impl TableProvider for DatasetTable {
+impl Table for DatasetTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
@@ -134,29 +205,21 @@ impl TableProvider for DatasetTable {
         TableType::Base
     }
 
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = |expr: &&Expr| match condition(expr, self.dataset) {
+    fn decides(&self, expr: &Expr) -> TableProviderFilterPushDown {
+        match condition(expr, self.dataset) {
             None => TableProviderFilterPushDown::Unsupported,
             Some(found) if found.exact => TableProviderFilterPushDown::Exact,
             Some(_) => TableProviderFilterPushDown::Inexact,
-        };
-        Ok(filters.iter().map(support).collect())
+        }
     }
 
-    // Written out, as `async fn` would hold the filters: that those are `Send` takes the compiler seconds in each place.
-    fn scan<'a, 'b, 'c, 'd, 'out>(
+    fn plan<'a>(
         &'a self,
-        _: &'b dyn Session,
-        projection: Option<&'c Vec<usize>>,
-        filters: &'d [Expr],
+        _: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> BoxFuture<'out, Result<Arc<dyn ExecutionPlan>>>
-    where
-        'a: 'out,
-        'b: 'out,
-        'c: 'out,
-        'd: 'out,
-    {
-        Box::pin(ready(self.plan(projection, filters, limit)))
+    ) -> Planning<'a> {
+        ready(self.scan(projection, filters, limit)).boxed()
     }
 }
