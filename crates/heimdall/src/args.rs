@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use heimdall_simulate::BenchForm;
+use serde::Serialize;
 
 use crate::config::LogFormat;
 
@@ -788,11 +790,14 @@ pub(crate) struct BenchIngestArgs {
     /// Connections
     #[arg(long, default_value_t = 4)]
     pub connections: usize,
+    /// Door the lines come through, in the form its senders write
+    #[arg(long, value_enum, default_value = "native")]
+    pub door: BenchDoor,
     /// Days of event time the lines cover
     #[arg(long, default_value_t = 7.0)]
     pub days: f64,
     /// Send this log file (plain or gzip) instead of generated lines
-    #[arg(long, conflicts_with_all = ["lines", "batch", "days"])]
+    #[arg(long, conflicts_with_all = ["lines", "batch", "days", "door"])]
     pub file: Option<String>,
     /// Folder to fill and keep; a temporary one when left out
     #[arg(long)]
@@ -800,6 +805,34 @@ pub(crate) struct BenchIngestArgs {
     /// Results as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum BenchDoor {
+    /// Heimdall's own, NDJSON
+    Native,
+    /// The bulk API of Elasticsearch
+    Elasticsearch,
+    /// Pushes to Loki, in JSON
+    Loki,
+    /// OTLP over HTTP, in protobuf
+    Otlp,
+    /// OTLP over HTTP, in JSON
+    OtlpJson,
+}
+
+impl BenchDoor {
+    /// The form its senders write.
+    pub(crate) fn form(self) -> BenchForm {
+        match self {
+            BenchDoor::Native => BenchForm::Native,
+            BenchDoor::Elasticsearch => BenchForm::Elasticsearch,
+            BenchDoor::Loki => BenchForm::Loki,
+            BenchDoor::Otlp => BenchForm::Otlp,
+            BenchDoor::OtlpJson => BenchForm::OtlpJson,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,8 @@
 //! Three generators, all pure (no IO, no clock: time is handed in) and deterministic for a seed:
 //! - [`World`]: a company of services, users and hosts that lives through a day and through scheduled incidents;
 //! - [`IntervalStream`]: one event after random pauses, for `heimdall generate`;
-//! - [`BenchLines`]: log lines by the million, addressable by row, for benches.
+//! - [`BenchLines`]: log lines by the million, addressable by row, for benches; [`BenchForm`] has them as senders of
+//!   other doors write them.
 //!
 //! Not here: sending what is generated, and waiting for the time it carries.
 
@@ -14,6 +15,7 @@ mod dice;
 mod error;
 mod event;
 mod faults;
+mod form;
 mod interval;
 mod json;
 mod metrics;
@@ -28,6 +30,7 @@ pub use bench::{BENCH_RARE_EVERY, BenchLines};
 pub use company::Service;
 pub use error::SimulateError;
 pub use event::{AttributeValue, Event, Level, LogEvent, SampleEvent, SessionId, SpanId, TraceId, UserId};
+pub use form::BenchForm;
 pub use interval::{IntervalConfig, IntervalStream};
 pub use remedy::{Remedy, Target};
 pub use scenario::{ATTACKER_IP, Incident, IncidentKind, Scenario, ScheduledIncident};

@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use heimdall_simulate::{BenchForm, BenchLines};
 use heimdall_testkit::wait_for_within;
 use serde_json::{Value, json};
 
-use crate::server;
+use crate::{heimdall, server};
 
 /// A record must be found this soon after the answer to it.
 const FINDABLE_WITHIN: Duration = Duration::from_secs(1);
@@ -149,4 +150,41 @@ fn lines_of_text_become_fields() {
     });
     let (status, problem) = server.post(&format!("{LOGS}?format=cobol"), access, &[]);
     assert_eq!((status, &problem["code"]), (400, &json!("invalid_parameter")));
+}
+
+#[test]
+fn a_line_is_the_same_record_whatever_door_it_comes_through() {
+    let mut lines = Vec::new();
+    BenchLines::new(7, 1_780_000_000_000_000_000, 3_600_000_000_000, 300).fill(300, &mut lines);
+    let records = |form: BenchForm| {
+        let server = server().start();
+        let body = form.body(lines.clone());
+        let (status, answer) = server.post(form.path(), body, &[("Content-Type", form.content_type())]);
+        assert!(matches!(status, 200 | 204), "{form:?}: {status} {answer}");
+        let line = "| fields timestamp, level, service, instance, region, environment, message, trace_id, span_id, \
+                    request_id, user_id, duration_ms, status | sort span_id";
+        server.wait_for("all records", |server| {
+            let rows = server.query(line);
+            (rows.len() == 300).then_some(rows)
+        })
+    };
+    let native = records(BenchForm::Native);
+    for form in [BenchForm::Elasticsearch, BenchForm::Loki, BenchForm::Otlp, BenchForm::OtlpJson] {
+        for (record, native) in records(form).iter().zip(&native) {
+            // Loki's metadata are texts.
+            let plain = |record: &Value| record.to_string().replace('"', "");
+            assert_eq!(plain(record), plain(native), "{form:?}");
+        }
+    }
+}
+
+#[test]
+fn a_bench_of_a_door_counts_what_the_door_acknowledged() {
+    for door in ["native", "elasticsearch", "loki", "otlp", "otlp-json"] {
+        let args = ["bench", "ingest", "--door", door, "--lines", "1500", "--batch", "400", "--json"];
+        let report: Value =
+            serde_json::from_str(&heimdall(args).run().expect(0).stdout).expect("one JSON document");
+        assert_eq!((&report["door"], &report["lines"]), (&json!(door), &json!(1500)), "{report}");
+        assert_eq!((&report["requests"], &report["lines_rejected"]), (&json!(4), &json!(0)), "{report}");
+    }
 }

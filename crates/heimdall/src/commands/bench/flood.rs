@@ -10,6 +10,7 @@ use super::http::Connection;
 use super::{ingest::wait_until_processed, quantile};
 use crate::child::ChildServer;
 
+const JSON: &str = "application/json";
 const SERVICE: &str = "EDGE-LOAD-BALANCER";
 /// Ordinary samples sent first, so that a baseline exists: twice what the detector asks for.
 const BASELINE: usize = 100;
@@ -29,7 +30,7 @@ async fn measure(requests: usize, dir: &std::path::Path) -> Result<Value> {
     let baseline: Vec<Value> = (0..BASELINE).map(|_| sample(ORDINARY)).collect();
     let status = Connection::open(&server.http)
         .await?
-        .post("/api/v1/ingest/metrics", serde_json::to_string(&baseline)?.as_bytes())
+        .post("/api/v1/ingest/metrics", JSON, serde_json::to_string(&baseline)?.as_bytes())
         .await?
         .status;
     ensure!(status == 200, "the baseline was refused: {status}");
@@ -40,7 +41,7 @@ async fn measure(requests: usize, dir: &std::path::Path) -> Result<Value> {
         let body = body.clone();
         async move {
             let started = Instant::now();
-            let status = connection.post("/api/v1/ingest/metrics", body.as_bytes()).await?.status;
+            let status = connection.post("/api/v1/ingest/metrics", JSON, body.as_bytes()).await?.status;
             ensure!(status == 200, "answered {status}");
             anyhow::Ok(started.elapsed().as_secs_f64() * 1e3)
         }

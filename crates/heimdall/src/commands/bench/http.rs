@@ -33,9 +33,9 @@ impl Connection {
     }
 
     /// Posts a body and reads the whole answer.
-    pub(super) async fn post(&mut self, path: &str, body: &[u8]) -> Result<HttpAnswer> {
+    pub(super) async fn post(&mut self, path: &str, content_type: &str, body: &[u8]) -> Result<HttpAnswer> {
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
             self.host,
             body.len()
         );
@@ -61,8 +61,10 @@ impl Connection {
             let found = headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
             found.and_then(|(_, value)| value.trim().parse::<u64>().ok())
         };
-        let length = number("content-length").context("an answer without Content-Length")?;
-        let length = usize::try_from(length)?;
+        let length = match status {
+            204 => 0, // has no body (RFC 9110, 15.3.5)
+            _ => usize::try_from(number("content-length").context("an answer without Content-Length")?)?,
+        };
         let retry_after = number("retry-after").map(Duration::from_secs);
         while self.buffer.len() < end + length {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {

@@ -1,5 +1,7 @@
 //! Acknowledged ingest over loopback HTTP: generated lines or those of a file, several connections, a server in a
 //! process of its own.
+//!
+//! Invariant: what is counted as taken was acknowledged in the way of its door.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,12 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use heimdall_ingest::format::Format;
 use heimdall_model::{Clock, SystemClock};
-use heimdall_simulate::BenchLines;
+use heimdall_simulate::{BenchForm, BenchLines};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::http::Connection;
+use super::http::{Connection, HttpAnswer};
 use super::query::temporary;
 use super::{cores, quantile};
 use crate::args::BenchIngestArgs;
@@ -34,8 +36,6 @@ const PROCESSED_WITHIN: Duration = Duration::from_secs(120);
 const BODIES_AHEAD: usize = 16;
 /// Pause after a refusal that names none.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Where bodies go.
-const PATH: &str = "/api/v1/ingest/logs";
 
 /// Where lines come from.
 pub(super) enum Source {
@@ -45,6 +45,8 @@ pub(super) enum Source {
         lines: Box<BenchLines>,
         /// Lines of each request.
         batch: usize,
+        /// How they are sent.
+        form: BenchForm,
     },
     /// A log file.
     File {
@@ -89,29 +91,37 @@ impl Source {
         let span_ns = (args.days * 86_400e9) as i64;
         let start = SystemClock.now().saturating_add_ns(-span_ns);
         let lines = Box::new(BenchLines::new(SEED, start.0, span_ns, args.lines));
-        Ok(Source::Generated { lines, batch: args.batch })
+        Ok(Source::Generated { lines, batch: args.batch, form: args.door.form() })
     }
 
     /// Lines from now on, more than there is time for.
     pub(super) fn endless(batch: usize) -> Source {
         let span_ns = ENDLESS_STEP_NS * ENDLESS_LINES.cast_signed();
         let lines = BenchLines::new(SEED_ENDLESS, SystemClock.now().0, span_ns, ENDLESS_LINES);
-        Source::Generated { lines: Box::new(lines), batch }
+        Source::Generated { lines: Box::new(lines), batch, form: BenchForm::Native }
+    }
+
+    fn form(&self) -> BenchForm {
+        match self {
+            Source::Generated { form, .. } => *form,
+            Source::File { .. } => BenchForm::Native,
+        }
     }
 
     fn path(&self) -> String {
+        let path = self.form().path();
         match self {
-            Source::Generated { .. } => PATH.to_owned(),
-            Source::File { format, .. } => format!("{PATH}?format={}", format.as_str()),
+            Source::Generated { .. } => path.to_owned(),
+            Source::File { format, .. } => format!("{path}?format={}", format.as_str()),
         }
     }
 
     fn next(&mut self) -> Result<Option<Body>> {
         match self {
-            Source::Generated { lines, batch } => {
+            Source::Generated { lines, batch, form } => {
                 let mut bytes = Vec::with_capacity(*batch * 400);
                 let records = lines.fill(*batch, &mut bytes) as u64;
-                Ok((records > 0).then_some(Body { bytes, records: Some(records) }))
+                Ok((records > 0).then(|| Body { bytes: form.body(bytes), records: Some(records) }))
             }
             Source::File { input, format } => {
                 let piece = input.next_piece(*format)?;
@@ -151,6 +161,7 @@ async fn measure(args: &BenchIngestArgs, dir: &Path) -> Result<Value> {
         (sent.records as f64, sent.bytes as f64, stored as f64, peak_rss as f64);
     Ok(json!({
         "cores": cores(),
+        "door": args.door,
         "lines": sent.records,
         "lines_rejected": sent.rejected,
         "bytes_per_line_sent": bytes / records,
@@ -174,7 +185,7 @@ pub(super) async fn send(
     host: &str,
     enough: &CancellationToken,
 ) -> Result<Sent> {
-    let path = source.path();
+    let (path, form) = (source.path(), source.form());
     let (bodies_tx, bodies) = mpsc::channel::<Body>(BODIES_AHEAD);
     let maker = tokio::task::spawn_blocking(move || make(source, &bodies_tx));
     let bodies = Arc::new(Mutex::new(bodies));
@@ -182,7 +193,7 @@ pub(super) async fn send(
     for _ in 0..connections {
         let (bodies, path, enough) = (Arc::clone(&bodies), path.clone(), enough.clone());
         let connection = Connection::open(host).await?;
-        senders.push(tokio::spawn(send_on(connection, path, bodies, enough)));
+        senders.push(tokio::spawn(send_on(connection, path, form, bodies, enough)));
     }
     let mut all = Sent::default();
     for sender in senders {
@@ -211,6 +222,7 @@ fn make(mut source: Source, bodies: &mpsc::Sender<Body>) -> Result<()> {
 async fn send_on(
     mut connection: Connection,
     path: String,
+    form: BenchForm,
     bodies: Arc<Mutex<mpsc::Receiver<Body>>>,
     enough: CancellationToken,
 ) -> Result<Sent> {
@@ -218,22 +230,46 @@ async fn send_on(
     while !enough.is_cancelled() {
         let Some(body) = bodies.lock().await.recv().await else { break };
         let started = Instant::now();
-        let mut answer = connection.post(&path, &body.bytes).await?;
+        let mut answer = connection.post(&path, form.content_type(), &body.bytes).await?;
         while matches!(answer.status, 429 | 503) {
             sent.refused += 1;
             tokio::time::sleep(answer.retry_after.unwrap_or(RETRY_AFTER)).await;
-            answer = connection.post(&path, &body.bytes).await?;
+            answer = connection.post(&path, form.content_type(), &body.bytes).await?;
         }
         sent.ack_ms.push(started.elapsed().as_secs_f64() * 1e3);
-        let (status, answer): (_, Value) = (answer.status, serde_json::from_slice(&answer.body)?);
-        ensure!(status == 200, "the server answered {status}: {answer}");
-        let accepted = answer["accepted"].as_u64().context("an answer without `accepted`")?;
-        ensure!(body.records.is_none_or(|records| records == accepted), "not every line was taken: {answer}");
+        let (accepted, rejected) = acknowledged(form, &answer, body.records)?;
         sent.records += accepted;
-        sent.rejected += answer["rejected_total"].as_u64().unwrap_or(0);
+        sent.rejected += rejected;
         sent.bytes += body.bytes.len() as u64;
     }
     Ok(sent)
+}
+
+/// Records an answer acknowledges and those it rejects. Generated ones are to be taken all.
+fn acknowledged(form: BenchForm, answer: &HttpAnswer, records: Option<u64>) -> Result<(u64, u64)> {
+    let said = || String::from_utf8_lossy(&answer.body).into_owned();
+    ensure!(matches!(answer.status, 200 | 204), "the server answered {}: {}", answer.status, said());
+    let read = || -> Result<Value> { Ok(serde_json::from_slice(&answer.body)?) };
+    let (accepted, rejected) = match form {
+        BenchForm::Native => {
+            let answer = read()?;
+            let accepted = answer["accepted"].as_u64().context("an answer without `accepted`")?;
+            (accepted, answer["rejected_total"].as_u64().unwrap_or(0))
+        }
+        BenchForm::Elasticsearch => {
+            let answer = read()?;
+            let items = answer["items"].as_array().context("an answer without `items`")?;
+            let taken = items.iter().filter(|item| item["create"]["status"] == 201).count() as u64;
+            (taken, items.len() as u64 - taken)
+        }
+        // An empty answer: nothing was rejected, or the export's answer would say how many.
+        BenchForm::Loki | BenchForm::Otlp | BenchForm::OtlpJson => {
+            ensure!(matches!(&*answer.body, b"" | b"{}"), "not every line was taken: {}", said());
+            (records.unwrap_or(0), 0)
+        }
+    };
+    ensure!(records.is_none_or(|records| records == accepted), "not every line was taken: {}", said());
+    Ok((accepted, rejected))
 }
 
 /// Waits until the stream has caught up with the journal.

@@ -24,7 +24,7 @@ pub(super) enum Span {
 pub(super) struct Question {
     /// What people call it; `--only` looks for it.
     pub name: &'static str,
-    /// The search line.
+    /// The search line; empty where only SQL can ask it.
     pub search: &'static str,
     /// The same in SQL, where SQL can ask it.
     pub sql: Option<&'static str>,
@@ -36,6 +36,10 @@ pub(super) struct Question {
 
 const fn ask(name: &'static str, search: &'static str) -> Question {
     Question { name, search, sql: None, span: Span::All, must_aim_ms: None }
+}
+
+const fn ask_sql(name: &'static str, sql: &'static str) -> Question {
+    ask(name, "").sql(sql)
 }
 
 impl Question {
@@ -102,6 +106,28 @@ pub(super) const QUESTIONS: &[Question] = &[
         .over(Span::LastHour)
         .within(1.0, 0.5),
     ask("last hour, to the nanosecond", "| stats count() by level, service").over(Span::LastHourToTheNs),
+    // Computed by the SQL engine from rows: the scan hands it columns, and sums and indexes do not help.
+    ask_sql("average of an expression", "select service, avg(length(message)) from logs group by service"),
+    ask_sql(
+        "distinct of an expression",
+        "select service, count(distinct substr(message, 1, 20)) from logs group by service",
+    ),
+    ask_sql("like over a function", "select count(*) from logs where upper(message) like '%TIMEOUT%'"),
+    ask_sql("sum of a cast", "select sum(cast(length(message) as double)) from logs"),
+    ask_sql(
+        "top by an expression",
+        "select service, message, length(message) as l from logs order by l desc limit 10",
+    ),
+    ask_sql(
+        "join",
+        "select l.service, count(*) from logs l join (select service, max(timestamp) as latest from logs \
+         where level = 'error' group by service) e on l.service = e.service where length(l.message) > 60 group by 1",
+    ),
+    ask_sql(
+        "window over groups",
+        "select service, n, rank() over (order by n desc) from \
+         (select service, count(*) as n from logs group by service)",
+    ),
 ];
 
 /// The mixed load, as a person at a dashboard with an incident at hand would make it: needles, latest lines and charts
