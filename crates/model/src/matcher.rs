@@ -9,6 +9,7 @@
 use std::cmp::Ordering;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use memchr::memmem;
 use regex::{Regex, RegexBuilder};
 
 use crate::attributes::{self, Attribute};
@@ -173,14 +174,6 @@ fn wildcard(pattern: &str, in_message: bool) -> String {
     }
     let edge = |c: Option<char>| if c.is_some_and(is_word) { r"\b" } else { "" };
     format!("(?is){}{body}{}", edge(pattern.chars().next()), edge(pattern.chars().next_back()))
-}
-
-fn any_case(text: &str) -> Result<AhoCorasick, FilterError> {
-    AhoCorasickBuilder::new()
-        .ascii_case_insensitive(true)
-        .match_kind(MatchKind::Standard)
-        .build([text])
-        .map_err(|error| FilterError::Pattern { pattern: text.to_owned(), detail: error.to_string() })
 }
 
 fn typed(target: &Target, literal: &Literal, dataset: Dataset) -> Result<Typed, FilterError> {
@@ -405,16 +398,68 @@ pub fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// Finds bytes without regard to the case of ASCII letters.
+#[derive(Debug, Clone)]
+enum AnyCase {
+    /// By their longest piece without a letter, which has one form only: it is looked for many bytes at a time.
+    Piece { text: Box<[u8]>, finder: memmem::Finder<'static>, at: usize },
+    /// Byte by byte, from the rarest one on.
+    Automaton(AhoCorasick),
+}
+
+impl AnyCase {
+    /// Shortest piece that is worth looking for: shorter ones are everywhere.
+    const PIECE_BYTES_MIN: usize = 3;
+
+    fn new(text: &str) -> Result<AnyCase, FilterError> {
+        let bytes = text.as_bytes();
+        let pieces =
+            bytes.split(u8::is_ascii_alphabetic).filter(|piece| piece.len() >= Self::PIECE_BYTES_MIN);
+        if let Some(piece) = pieces.max_by_key(|piece| piece.len()) {
+            let finder = memmem::Finder::new(piece).into_owned();
+            let at = piece.as_ptr().addr() - bytes.as_ptr().addr();
+            return Ok(AnyCase::Piece { text: bytes.into(), finder, at });
+        }
+        AhoCorasickBuilder::new()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .build([text])
+            .map(AnyCase::Automaton)
+            .map_err(|error| FilterError::Pattern { pattern: text.to_owned(), detail: error.to_string() })
+    }
+
+    /// Where they begin for the first time from `from` on.
+    fn find(&self, haystack: &[u8], from: usize) -> Option<usize> {
+        match self {
+            AnyCase::Piece { text, finder, at } => {
+                let mut from = from + at;
+                loop {
+                    from += finder.find(haystack.get(from..)?)?;
+                    let start = from - at;
+                    let there = haystack.get(start..start + text.len())?;
+                    if there.eq_ignore_ascii_case(text) {
+                        return Some(start);
+                    }
+                    from += 1;
+                }
+            }
+            AnyCase::Automaton(finder) => {
+                finder.find(aho_corasick::Input::new(haystack).span(from..haystack.len())).map(|m| m.start())
+            }
+        }
+    }
+}
+
 /// Finds a text anywhere, without regard to the case of ASCII letters.
 #[derive(Debug, Clone)]
 pub struct PartFinder {
     part: String,
-    finder: AhoCorasick,
+    finder: AnyCase,
 }
 
 impl PartFinder {
     fn new(part: &str) -> Result<PartFinder, FilterError> {
-        Ok(PartFinder { part: part.to_owned(), finder: any_case(part)? })
+        Ok(PartFinder { part: part.to_owned(), finder: AnyCase::new(part)? })
     }
 
     /// What is looked for.
@@ -426,7 +471,7 @@ impl PartFinder {
     /// Whether `text` holds it.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
-        self.finder.is_match(text)
+        self.finder.find(text.as_bytes(), 0).is_some()
     }
 }
 
@@ -444,7 +489,7 @@ pub struct WordFinder {
 
 #[derive(Debug, Clone)]
 enum Finder {
-    Ascii(AhoCorasick),
+    Ascii(AnyCase),
     Unicode(Regex),
 }
 
@@ -455,7 +500,7 @@ impl WordFinder {
     /// The phrase is too large for a pattern.
     pub fn new(words: &str) -> Result<WordFinder, FilterError> {
         let finder = if words.is_ascii() {
-            Finder::Ascii(any_case(words)?)
+            Finder::Ascii(AnyCase::new(words)?)
         } else {
             Finder::Unicode(regex(&format!("(?i){}", regex::escape(words)))?)
         };
@@ -494,9 +539,9 @@ impl WordFinder {
 
     fn find_at(&self, text: &str, from: usize) -> Option<(usize, usize)> {
         match &self.finder {
-            Finder::Ascii(finder) => finder
-                .find(aho_corasick::Input::new(text).span(from..text.len()))
-                .map(|m| (m.start(), m.end())),
+            Finder::Ascii(finder) => {
+                finder.find(text.as_bytes(), from).map(|start| (start, start + self.phrase.len()))
+            }
             Finder::Unicode(finder) => finder.find_at(text, from).map(|m| (m.start(), m.end())),
         }
     }
@@ -510,6 +555,8 @@ impl WordFinder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::schema::logs;
     use crate::{BatchBuilder, Timestamp};
@@ -568,6 +615,24 @@ mod tests {
         check(logs_field("message"), Test::Wildcard("onn*".into()), false);
         check(logs_field("message"), Test::Wildcard("*efuse?".into()), true);
         check(logs_field("message"), Test::Regex(r"db_\d".into()), true);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_found_where_they_are_in_any_case(
+            text in "[aB7. ]{1,6}|.{1,4}", parts in prop::collection::vec("[Ab7. ]{0,4}|.{0,3}", 0..6), at in 0..7_usize, from in 0..20_usize,
+        ) {
+            let mut parts = parts;
+            parts.insert(at.min(parts.len()), text.to_ascii_uppercase());
+            let haystack = parts.concat();
+            let expected = (from..haystack.len()).find(|start| {
+                let there = haystack.as_bytes().get(*start..*start + text.len());
+                there.is_some_and(|there| there.eq_ignore_ascii_case(text.as_bytes()))
+            });
+            let finder = AnyCase::new(&text).expect("a short text");
+            let found = (from <= haystack.len()).then(|| finder.find(haystack.as_bytes(), from)).flatten();
+            prop_assert_eq!(found, expected);
+        }
     }
 
     #[test]
