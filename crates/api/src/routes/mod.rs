@@ -41,6 +41,7 @@ use axum::http::StatusCode;
 use heimdall_guard::Outcome;
 use heimdall_model::{Dataset, Tenant};
 use heimdall_store::{Control, Store};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -59,7 +60,12 @@ const RETRY_AFTER_QUERIES: Duration = Duration::from_secs(2);
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))
+    // One type of task for all: what a task is made of is else compiled anew for each of a hundred callers.
+    let result = Arc::new(Mutex::new(None));
+    let there = Arc::clone(&result);
+    let work: Box<dyn FnOnce() + Send> = Box::new(move || *there.lock() = Some(work()));
+    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))?;
+    Ok(result.lock().take().expect("work that ended without a panic left its result"))
 }
 
 /// A change somebody asks for, as the audit trail has it.
