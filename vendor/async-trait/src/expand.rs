@@ -152,15 +152,14 @@ fn lint_suppress_without_body() -> Attribute {
 //     async fn f<T>(&self, x: &T) -> Ret;
 //
 // Output:
-//     fn f<'life0, 'life1, 'async_trait, T>(
-//         &'life0 self,
-//         x: &'life1 T,
+//     fn f<'async_trait, T>(
+//         &'async_trait self,
+//         x: &'async_trait T,
 //     ) -> Pin<Box<dyn Future<Output = Ret> + Send + 'async_trait>>
 //     where
-//         'life0: 'async_trait,
-//         'life1: 'async_trait,
-//         T: 'async_trait,
-//         Self: Sync + 'async_trait;
+//         T: 'async_trait;
+//
+// With a default body, also `Self: Sync`.
 fn transform_sig(
     context: Context,
     sig: &mut Signature,
@@ -234,13 +233,6 @@ fn transform_sig(
         sig.generics.gt_token = Some(Token![>](sig.paren_token.span.join()));
     }
 
-    for elided in lifetimes.elided {
-        sig.generics.params.push(parse_quote!(#elided));
-        where_clause_or_default(&mut sig.generics.where_clause)
-            .predicates
-            .push(parse_quote_spanned!(elided.span()=> #elided: 'async_trait));
-    }
-
     sig.generics.params.push(parse_quote!('async_trait));
 
     if has_self {
@@ -289,11 +281,19 @@ fn transform_sig(
             Context::Impl { .. } => false,
         });
 
-        where_clause_or_default(&mut sig.generics.where_clause)
-            .predicates
-            .push(parse_quote! {
-                Self: #(#bounds +)* 'async_trait
-            });
+        // `&'async_trait self` says already that `Self` lives as long, and a lifetime must have bounds in both the trait
+        // and the implementation or in neither.
+        let bounds: Vec<_> = bounds.collect();
+        let is_reference = matches!(
+            sig.receiver().map(|receiver| &receiver.kind),
+            Some(ReceiverKind::Reference(..))
+        );
+        let predicates = &mut where_clause_or_default(&mut sig.generics.where_clause).predicates;
+        if !is_reference {
+            predicates.push(parse_quote!(Self: #(#bounds +)* 'async_trait));
+        } else if !bounds.is_empty() {
+            predicates.push(parse_quote!(Self: #(#bounds)+*));
+        }
     }
 
     for (i, arg) in sig.inputs.iter_mut().enumerate() {

@@ -7,39 +7,35 @@ use syn::{
 };
 
 pub struct CollectLifetimes {
-    pub elided: Vec<Lifetime>,
     pub explicit: Vec<Lifetime>,
 }
 
 impl CollectLifetimes {
     pub fn new() -> Self {
         CollectLifetimes {
-            elided: Vec::new(),
             explicit: Vec::new(),
         }
     }
 
     fn visit_opt_lifetime(&mut self, reference: &Token![&], lifetime: &mut Option<Lifetime>) {
         match lifetime {
-            None => *lifetime = Some(self.next_lifetime(reference.span)),
+            None => *lifetime = Some(method_lifetime(reference.span)),
             Some(lifetime) => self.visit_lifetime(lifetime),
         }
     }
 
     fn visit_lifetime(&mut self, lifetime: &mut Lifetime) {
         if lifetime.ident == "_" {
-            *lifetime = self.next_lifetime(lifetime.span());
+            *lifetime = method_lifetime(lifetime.span());
         } else {
             self.explicit.push(lifetime.clone());
         }
     }
+}
 
-    fn next_lifetime(&mut self, span: Span) -> Lifetime {
-        let name = format!("'life{}", self.elided.len());
-        let life = Lifetime::new(&name, span);
-        self.elided.push(life.clone());
-        life
-    }
+/// The one lifetime of a method: every elided one is it.
+fn method_lifetime(span: Span) -> Lifetime {
+    Lifetime::new("'async_trait", span)
 }
 
 impl VisitMut for CollectLifetimes {
