@@ -1,7 +1,7 @@
 //! Heimdall's own protocol over gRPC: the shortest way from a program to a durable record.
 //!
 //! One call with one batch, or a stream of batches with an acknowledgement for each, in order, while later ones are on their way.
-//! The protocol is `proto/heimdall/v1/ingest.proto`; reflection serves it.
+//! The protocol is `proto/heimdall/v1/ingest.proto`; reflection serves it. `tests/protocol.rs` makes `proto/generated` of it.
 //!
 //! Invariants:
 //! - a receipt is sent only for records that are durable;
@@ -44,7 +44,7 @@ use crate::{DoorError, Shared};
     reason = "generated from the protocol, which says what they are"
 )]
 pub mod proto {
-    tonic::include_proto!("heimdall.v1");
+    include!("../../proto/generated/heimdall.v1.rs");
 }
 
 use self::proto::{Acknowledgement, LogRecord, Receipt, Refusal, Rejection, Sample, Span, acknowledgement};
@@ -54,7 +54,7 @@ const SERVICES: [&str; 1] = ["heimdall.v1.Ingest"];
 /// Batches of one stream that are being made durable at once.
 const IN_FLIGHT_MAX: usize = 32;
 /// The protocol, for reflection.
-const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/heimdall.v1.bin"));
+const DESCRIPTORS: &[u8] = include_bytes!("../../proto/generated/heimdall.v1.bin");
 
 /// The service.
 ///
