@@ -25,7 +25,7 @@ UNOPTIMISED := heimdall heimdall-alert heimdall-respond
 OWN := heimdall $(filter-out heimdall-heimdall,$(patsubst crates/%,heimdall-%,$(wildcard crates/*)))
 QUICK := $(foreach crate,$(OWN),$(foreach setting,opt-level=$(if $(filter $(crate),$(UNOPTIMISED)),0,1) codegen-units=256 incremental=true,--config profile.release.package.$(crate).$(setting)))
 
-.PHONY: help run test build quick ui ui-if-possible deps fmt lint doc config-reference
+.PHONY: help run test build quick ui deps fmt lint doc config-reference
 
 help: ## Show the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -36,20 +36,14 @@ run: build ## Build Heimdall and run the demo
 test: ## Check everything: format, lints, guards, links, all tests
 	@scripts/test.sh
 
-build: deps ui-if-possible ## Build the binary, with the web app in it where Node.js is there
-	cargo build --release --locked --workspace --bin heimdall
+build: deps ## Build the binary, with the web app in it where Node.js is there
+	@scripts/ui.sh with cargo build --release --locked --workspace --bin heimdall
 
 quick: ## Build the binary for a look: seconds after a change, and slower when it runs
 	cargo build $(QUICK) --release --locked --workspace --bin heimdall
 
 ui: ## Build the web app (ui/dist), which the next build of the binary embeds
 	@scripts/ui.sh build
-
-# No machine must have Node.js to build Heimdall: without it (3), the binary has the app of the last `make ui`, or none.
-ui-if-possible:
-	@scripts/ui.sh build || { code=$$?; [ $$code = 3 ] || exit $$code; \
-		if [ -e ui/dist/index.html ]; then echo "ui: the binary has the web app as it was built last" >&2; \
-		else echo "ui: the web app is left out of the binary; its page says how to add it" >&2; fi; }
 
 deps: ## Check that the machine can build; install the compiler's needs where that is possible
 	@scripts/deps.sh build

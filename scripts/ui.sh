@@ -3,13 +3,16 @@
 #
 #   ui.sh node     is Node.js there, and new enough? names what is wrong
 #   ui.sh build    builds ui/dist when a source is newer than it
+#   ui.sh with COMMAND...
+#                  the command that embeds ui/dist, after a build; where there is no app yet, at the same time
 #   ui.sh check    types, lints, unit tests, and the build
 #   ui.sh browser  browser tests against the binary $HEIMDALL_BIN
 #
 # Node.js is the machine's, or the one that `deps.sh test` fetched. Packages are those of package-lock.json, installed when it
 # changes. Ends with 3 when Node.js or the packages cannot be had: then nothing is wrong with the app.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../ui"
+readonly SELF=$(realpath "${BASH_SOURCE[0]}")
+cd "$(dirname "$SELF")/../ui"
 
 readonly NODE_MIN=20.19 STAMP=dist/.built CANNOT=3
 readonly FETCHED=${CARGO_TARGET_DIR:-$HOME/.cache/heimdall-target}/test-tools/node/bin
@@ -52,13 +55,49 @@ is_built() {
     [ -z "$newer" ]
 }
 
-# make_dist SCRIPT: runs what ends with a build. The stamp has the time of its start: a source changed meanwhile is newer.
+# make_dist SCRIPT: runs what ends with a build. All of it gets the time of the start, or that of $STARTED: a source changed
+# meanwhile is newer, and what was started then and waited has the app as it is.
 make_dist() {
-    local started
-    started=$(mktemp)
+    local started=${STARTED:-}
+    [ -n "$started" ] || started=$(mktemp)
     npm run --silent "$1"
-    touch -r "$started" "$STAMP"
-    rm -f "$started"
+    touch "$STAMP"
+    find dist -exec touch -r "$started" {} +
+    [ -n "${STARTED:-}" ] || rm -f "$started"
+}
+
+# Builds the app where that is possible: no machine must have Node.js to build Heimdall.
+build_if_possible() {
+    local code=0
+    "$SELF" build || code=$?
+    [ "$code" = "$CANNOT" ] || return "$code"
+    if [ -e dist/index.html ]; then
+        say "the binary has the web app as it was built last"
+    else
+        say "the web app is left out of the binary; its page says how to add it"
+    fi
+}
+
+# with COMMAND...: a first build of everything has both cores busy when it makes the app beside the dependencies. The build script of the
+# crate that embeds the app waits while `.building` is locked.
+with() {
+    local app=0 code=0 builder
+    if [ -e dist/index.html ] || ! command -v flock >/dev/null 2>&1; then
+        build_if_possible || return
+        cd ..
+        "$@"
+        return
+    fi
+    exec 9>.building
+    flock 9
+    touch .building
+    STARTED=.building build_if_possible &
+    builder=$!
+    exec 9>&-
+    (cd .. && "$@") || code=$?
+    wait "$builder" || app=$?
+    [ "$code" = 0 ] || return "$code"
+    return "$app"
 }
 
 case ${1:-build} in
@@ -69,6 +108,10 @@ build)
     need_packages
     say "building the web app"
     make_dist build
+    ;;
+with)
+    shift
+    with "$@"
     ;;
 check)
     need_node

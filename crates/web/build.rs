@@ -1,7 +1,8 @@
 //! Writes the table of the files of `ui/dist`, with what a request needs to know of each, for `src/lib.rs` to include.
 //!
 //! `HEIMDALL_UI_DIST` names another folder. Without an `index.html` in it, the table has one page that says how to make it.
-//! The bytes are embedded as they are: the build of `ui/` writes `X.br` and `X.gz` beside X where that is worth it.
+//! While `ui/.building` is locked, the app is being built, and waited for. The bytes are embedded as they are: the build of `ui/`
+//! writes `X.br` and `X.gz` beside X where that is worth it.
 
 use std::env;
 use std::fmt::Write as _;
@@ -24,6 +25,10 @@ fn main() {
     // Where it cannot be made, as in a tree that is read-only, nothing can come into it either.
     if dist.is_dir() || fs::create_dir_all(&dist).is_ok() {
         println!("cargo::rerun-if-changed={}", dist.display());
+    }
+    let building = fs::File::open(root.join("../../ui/.building"));
+    if let Ok(building) = &building {
+        building.lock_shared().expect("a file that can be locked");
     }
     let is_built = dist.join("index.html").is_file();
     let stand_in = root.join("src/stand-in");
