@@ -402,7 +402,7 @@ pub fn is_word(c: char) -> bool {
 #[derive(Debug, Clone)]
 enum AnyCase {
     /// By their longest piece without a letter, which has one form only: it is looked for many bytes at a time.
-    Piece { text: Box<[u8]>, finder: memmem::Finder<'static>, at: usize },
+    Piece { text: Box<[u8]>, finder: Box<memmem::Finder<'static>>, at: usize },
     /// Byte by byte, from the rarest one on.
     Automaton(AhoCorasick),
 }
@@ -416,7 +416,7 @@ impl AnyCase {
         let pieces =
             bytes.split(u8::is_ascii_alphabetic).filter(|piece| piece.len() >= Self::PIECE_BYTES_MIN);
         if let Some(piece) = pieces.max_by_key(|piece| piece.len()) {
-            let finder = memmem::Finder::new(piece).into_owned();
+            let finder = Box::new(memmem::Finder::new(piece).into_owned());
             let at = piece.as_ptr().addr() - bytes.as_ptr().addr();
             return Ok(AnyCase::Piece { text: bytes.into(), finder, at });
         }

@@ -266,12 +266,12 @@ impl SqlEngine {
         let context = SessionContext::new_with_state(state);
         functions::all().for_each(|function| context.register_udf(function));
         for dataset in Dataset::ALL {
-            let table = Provided::new(DatasetTable::new(Arc::clone(asked), dataset));
+            let table = Provided::provider(DatasetTable::new(Arc::clone(asked), dataset));
             context.register_table(dataset.to_string(), table)?;
         }
         for source in &request.sources {
             let table = RowTable { asked: Arc::clone(asked), source: Arc::clone(source) };
-            context.register_table(source.name(), Provided::new(table))?;
+            context.register_table(source.name(), Provided::provider(table))?;
         }
         Ok(context)
     }

@@ -87,7 +87,7 @@ fn over(plan: &LogicalPlan, change: impl Fn(&mut DatasetTable)) -> Result<Logica
             None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
             Some(mut table) => {
                 change(&mut table);
-                let scan = TableScan { source: provider_as_source(Provided::new(table)), ..scan };
+                let scan = TableScan { source: provider_as_source(Provided::provider(table)), ..scan };
                 Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
             }
         },
@@ -125,7 +125,7 @@ fn top(sort: &Sort) -> Result<Option<LogicalPlan>> {
     let by_count = SortKey { target: Target::Attribute(sorted.alias.clone()), descending: true };
     let mut few = table.clone();
     few.query.pipeline.extend([Pipe::Sort(vec![by_count]), Pipe::Limit(rows)]);
-    let few = Provided::new(few);
+    let few = Provided::provider(few);
     let changed = sort.input.as_ref().clone().transform_up(|node| match node {
         LogicalPlan::TableScan(scan) => {
             let scan = TableScan { source: provider_as_source(Arc::clone(&few)), ..scan };
@@ -202,7 +202,7 @@ fn stats(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
             None => column.alias(field.name()),
         }
     });
-    let scan = LogicalPlanBuilder::scan(STATS, provider_as_source(Provided::new(table)), None)?;
+    let scan = LogicalPlanBuilder::scan(STATS, provider_as_source(Provided::provider(table)), None)?;
     scan.project(shown.collect::<Vec<_>>())?.build().map(Some)
 }
 

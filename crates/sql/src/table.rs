@@ -105,7 +105,7 @@ pub(crate) trait Table: Any + fmt::Debug + Send + Sync {
 pub(crate) struct Provided(Box<dyn Table>);
 
 impl Provided {
-    pub(crate) fn new(table: impl Table) -> Arc<dyn TableProvider> {
+    pub(crate) fn provider(table: impl Table) -> Arc<dyn TableProvider> {
         Arc::new(Provided(Box::new(table)))
     }
 
