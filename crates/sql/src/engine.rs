@@ -142,6 +142,13 @@ impl SqlEngine {
         session.options_mut().execution.sort_spill_reservation_bytes =
             (config.memory_bytes / threads / 8).clamp(MERGE_BYTES_MIN, MERGE_BYTES_MAX);
         session.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        // Conditions found while a statement runs. Our scans take none, and carrying one down through `x + x` of `x + x` doubles it at
+        // each step: twenty steps took seconds to plan, thirty did not end.
+        let optimizer = &mut session.options_mut().optimizer;
+        optimizer.enable_topk_dynamic_filter_pushdown = false;
+        optimizer.enable_join_dynamic_filter_pushdown = false;
+        optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+        optimizer.enable_dynamic_filter_pushdown = false;
         session.options_mut().execution.time_zone = Some("UTC".to_owned());
         let base = SessionStateBuilder::new_with_default_features()
             .with_config(session)

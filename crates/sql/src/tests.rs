@@ -411,6 +411,21 @@ fn the_longest_chains_do_not_end_the_process() {
 }
 
 #[test]
+fn a_column_that_is_used_twice_at_each_step_is_planned_once_at_each() {
+    let steps: String =
+        (1..60).map(|n| format!(", t{n} as (select x + x - x as x from t{})", n - 1)).collect();
+    let first = "with t0 as (select cast(length(message) as bigint) as x from logs)";
+    for (last, expected) in [
+        ("select max(x) from t59", 18),
+        ("select x from t59 order by x desc limit 1", 18),
+        ("select max(a.x) from t59 a join (select 18 as x) b on a.x = b.x", 18),
+    ] {
+        let answer = run(&format!("{first}{steps} {last}")).expect("an answer");
+        assert_eq!(answer.rows, [[Value::Int(expected)]], "{last}");
+    }
+}
+
+#[test]
 fn the_examples_of_the_reference_can_be_run() {
     let page = include_str!("../../../docs/sql.md");
     let examples: Vec<&str> =
