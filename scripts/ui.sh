@@ -69,7 +69,7 @@ make_dist() {
 # Builds the app where that is possible: no machine must have Node.js to build Heimdall.
 build_if_possible() {
     local code=0
-    "$SELF" build || code=$?
+    "$SELF" build 9>&- || code=$? # what npm leaves behind must not hold the lock of `with`
     [ "$code" = "$CANNOT" ] || return "$code"
     if [ -e dist/index.html ]; then
         say "the binary has the web app as it was built last"
